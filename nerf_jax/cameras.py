@@ -1,0 +1,133 @@
+"""Cameras: from a pixel to its ray, and paths for cameras to fly.
+
+Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) has its centre at
+``(i + 0.5, j + 0.5)``, rows counted from the top of the image.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from nerf_jax.numerics import normalize
+from nerf_jax.types import Cameras, Rays, RayTable
+
+
+def cast_rays(
+    cameras: Cameras | RayTable, image: Int[Array, ""], pixel: Float[Array, "2"] | Int[Array, "2"]
+) -> Rays:
+    """The ray through one pixel of one image.
+
+    Runs inside the training step: no array of all rays is ever made, and the gradient reaches
+    the pose and the focal length.
+
+    Args:
+        cameras: N of them.
+        image: which camera.
+        pixel: column and row. Integers name a pixel and its ray leaves through the centre;
+            floats are a place on the image plane, centres at halves. A ray table takes
+            integers only.
+
+    Returns:
+        The ray, its direction a unit vector.
+    """
+    if isinstance(cameras, RayTable):
+        return Rays(
+            origin=cameras.origin[image, pixel[1], pixel[0]],
+            direction=cameras.direction[image, pixel[1], pixel[0]],
+            near=cameras.near[image],
+            far=cameras.far[image],
+            appearance=jnp.asarray(image, jnp.int32),
+        )
+    camera = jax.tree.map(lambda leaf: leaf[image], cameras)
+    place = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
+    x, y = (place - camera.principal) / camera.focal
+    rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
+    return Rays(
+        origin=origin,
+        direction=normalize(rotation @ jnp.stack([x, -y, -jnp.ones_like(x)])),
+        near=camera.near,
+        far=camera.far,
+        appearance=jnp.asarray(image, jnp.int32),
+    )
+
+
+def look_at(
+    origin: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3 4"]:
+    """``world_from_camera`` of a camera at ``origin`` with ``target`` in the middle of its image.
+
+    Raises:
+        ValueError: ``target`` is at the camera, or straight above or below it.
+    """
+    back = np.asarray(origin, float) - np.asarray(target, float)
+    right = np.cross(np.asarray(up, float), back)
+    if np.linalg.norm(right) < 1e-9 * max(np.linalg.norm(back), 1e-9):
+        raise ValueError(f"a camera at {origin} cannot look at {target} with {up} up")
+    right, back = right / np.linalg.norm(right), back / np.linalg.norm(back)
+    return np.stack([right, np.cross(back, right), back, origin], axis=1).astype(np.float32)
+
+
+def focus_point(world_from_camera: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
+    """The point nearest to all optical axes, by least squares: what the cameras look at.
+
+    Parallel axes have no such point; the least change from the mean camera is taken then.
+    """
+    axes, origins = -world_from_camera[:, :, 2], world_from_camera[:, :, 3]
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projects onto the image plane
+    mean = origins.mean(axis=0)
+    offsets = (across @ (origins - mean)[:, :, None]).sum(axis=0)[:, 0]
+    return mean + np.linalg.lstsq(across.sum(axis=0), offsets, rcond=1e-6)[0]
+
+
+def orbit_path(
+    cameras: Cameras, num_frames: int, elevation_degrees: float | None = None
+) -> Cameras:
+    """A turn around what the given cameras look at, at their mean distance and lens.
+
+    Args:
+        cameras: the training cameras, NumPy or JAX arrays, N of them.
+        num_frames: cameras of the path; the last stands one step before the first.
+        elevation_degrees: above the plane through the focus; the cameras' mean if None.
+
+    Returns:
+        ``num_frames`` cameras, z up, starting above the positive x axis.
+    """
+    poses = np.asarray(cameras.world_from_camera)
+    focus = focus_point(poses)
+    offsets = poses[:, :, 3] - focus
+    distance = np.linalg.norm(offsets, axis=1).mean()
+    if elevation_degrees is None:
+        # At most 60 degrees: the mean over a whole hemisphere must not look straight down.
+        sine = np.clip(offsets[:, 2].sum() / np.linalg.norm(offsets, axis=1).sum(), -0.87, 0.87)
+        elevation = np.arcsin(sine)
+    else:
+        elevation = np.radians(elevation_degrees)
+    turns = np.arange(num_frames) * 2 * np.pi / num_frames
+    directions = np.stack(
+        [
+            np.cos(elevation) * np.cos(turns),
+            np.cos(elevation) * np.sin(turns),
+            np.full(num_frames, np.sin(elevation)),
+        ],
+        axis=1,
+    )
+    up = np.array([0.0, 0.0, 1.0])
+    path = [look_at(focus + distance * direction, focus, up) for direction in directions]
+
+    def constant(leaf: Float[Array, "N *m"]) -> np.ndarray:
+        mean = np.asarray(leaf, np.float32).mean(axis=0)
+        return np.broadcast_to(mean, (num_frames, *mean.shape))
+
+    return Cameras(
+        world_from_camera=np.stack(path),
+        focal=constant(cameras.focal),
+        principal=constant(cameras.principal),
+        near=constant(cameras.near),
+        far=constant(cameras.far),
+    )
+
+
+def resize(cameras: Cameras, factor: float) -> Cameras:
+    """The same cameras with images ``factor`` times as large: only the intrinsics change."""
+    return cameras._replace(focal=cameras.focal * factor, principal=cameras.principal * factor)

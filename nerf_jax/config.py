@@ -1,0 +1,350 @@
+"""What a run is made of: frozen dataclasses, checked when they are made, and no jax.
+
+A config file is Python that defines ``config``: a :class:`Config`, or a function of the
+platform ("cpu", "gpu" or "tpu") that returns one where sizes should suit the device. Its
+docstring says the command and what to expect. A finished run keeps the resolved config as
+``config.json``; :func:`to_dict` and :func:`from_dict` are that file's two directions.
+"""
+
+import dataclasses
+import difflib
+import math
+import runpy
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+CONFIGS = Path(__file__).parent / "configs"
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {expected}, but is {value!r}")
+
+
+def _require_positive(section: object, prefix: str, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(math.isfinite(value) and value > 0, f"{prefix}.{name}", value, "positive")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which scene, and how it is read."""
+
+    scene: str = "bricks"
+    """The built-in `bricks`, or the name of a folder to look for (`lego` is downloaded if absent)."""
+    root: Path | None = None
+    """The scene's folder, a folder that holds it, or a ray dataset (.npz, .npy).
+    Without it, $NERF_JAX_DATA and ./data are searched."""
+    format: Literal["auto", "bricks", "blender", "rays"] = "auto"
+    """How the files are written; `auto` recognises it."""
+    downscale: int = 1
+    """Images are shrunk by this factor, averaging areas."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of the images of a ray dataset, where its file does not say."""
+    near: float = 2.0
+    """Where rays start, in world units from the camera."""
+    far: float = 6.0
+    """Where rays end."""
+    background: Literal["white", "black", "random"] = "white"
+    """What transparent pixels show. `random`: a new colour for every training ray, white in tests."""
+
+    def __post_init__(self) -> None:
+        _require(self.downscale >= 1, "data.downscale", self.downscale, "at least 1")
+        _require(0 <= self.near < self.far, "data.near", self.near, f"in [0, far={self.far})")
+        _require(math.isfinite(self.far), "data.far", self.far, "finite")
+        if self.image_size is not None:
+            _require(min(self.image_size) >= 1, "data.image_size", self.image_size, "positive")
+
+
+@dataclass(frozen=True)
+class TutorialConfig:
+    """The 100-line NeRF: one network, stratified bins, ReLU density, a last interval of 1e10."""
+
+    method: Literal["tutorial"] = "tutorial"
+    num_samples: int = 192
+    """Bins along a ray."""
+    width: int = 256
+    """Units of a hidden layer."""
+    position_bands: int = 10
+    """Frequencies of the encoding of positions."""
+    direction_bands: int = 4
+    """Frequencies of the encoding of directions."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model", "num_samples", "width")
+        _require(self.num_samples >= 2, "model.num_samples", self.num_samples, "at least 2")
+        _require(self.position_bands >= 0, "model.position_bands", self.position_bands, ">= 0")
+        _require(self.direction_bands >= 0, "model.direction_bands", self.direction_bands, ">= 0")
+
+
+@dataclass(frozen=True)
+class NerfConfig:
+    """The 2020 paper: a coarse and a fine network, trained together."""
+
+    method: Literal["nerf"] = "nerf"
+    num_coarse: int = 64
+    """Stratified samples, read by the coarse network."""
+    num_fine: int = 128
+    """Further samples, drawn where the coarse network saw something. The fine network reads both."""
+    depth: int = 8
+    """Hidden layers before the density."""
+    width: int = 256
+    """Units of a hidden layer."""
+    skip: int = 5
+    """The position enters again before this layer (counted from 1); 0 for never."""
+    position_bands: int = 10
+    """Frequencies of the encoding of positions."""
+    direction_bands: int = 4
+    """Frequencies of the encoding of directions."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model", "num_coarse", "num_fine", "depth", "width")
+        _require(self.num_coarse >= 2, "model.num_coarse", self.num_coarse, "at least 2")
+        _require(0 <= self.skip <= self.depth, "model.skip", self.skip, f"in [0, {self.depth}]")
+        _require(self.position_bands >= 0, "model.position_bands", self.position_bands, ">= 0")
+        _require(self.direction_bands >= 0, "model.direction_bands", self.direction_bands, ">= 0")
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """The learning rate falls along an exponential, and stays at its end."""
+
+    kind: Literal["exponential"] = "exponential"
+    final: float = 0.1
+    """What is left of the learning rate after `steps`."""
+    steps: int = 250_000
+    """Steps until then. Absolute, so that a resumed or lengthened run repeats the same steps."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "optimizer.schedule", "final", "steps")
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The learning rate is multiplied by `factor` at the start of each epoch named."""
+
+    kind: Literal["milestones"] = "milestones"
+    epochs: tuple[float, ...] = (2.0, 4.0, 8.0)
+    """An epoch is as many steps as the rays of the training split take."""
+    factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "optimizer.schedule", "factor")
+        _require(
+            all(epoch > 0 for epoch in self.epochs) and list(self.epochs) == sorted(self.epochs),
+            "optimizer.schedule.epochs",
+            self.epochs,
+            "positive and ascending",
+        )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, and its learning rate."""
+
+    learning_rate: float = 5e-4
+    warmup_steps: int = 0
+    """The learning rate rises linearly from a hundredth over these first steps."""
+    schedule: Exponential | Milestones = field(default_factory=Exponential)
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "optimizer", "learning_rate", "epsilon")
+        _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, ">= 0")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"optimizer.{name}", value, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at a time, and how often to look."""
+
+    num_steps: int = 200_000
+    max_seconds: float | None = None
+    """Training ends after this time too, not counting compilation, validation and checkpoints."""
+    rays_per_step: int = 4096
+    """Shared out over all devices."""
+    steps_per_call: int = 0
+    """Steps of one compiled `lax.scan`, between looks from the host; 0: about a second's worth."""
+    seed: int = 0
+    report_every_seconds: float = 1.0
+    """A line of metrics.jsonl, at the first call to end after this time; 0: at every call."""
+    validate_every: int = 1000
+    """Steps between scores on held-out rays; 0 for never."""
+    validation_rays: int = 4096
+    """Held-out rays of such a score, spread over all images of the validation split."""
+    checkpoint_every: int = 5000
+    """Steps between checkpoints; one is always made at the end. 0: only at the end."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "train", "num_steps", "rays_per_step", "validation_rays")
+        if self.max_seconds is not None:
+            _require_positive(self, "train", "max_seconds")
+        for name in ("steps_per_call", "seed", "validate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            _require(value >= 0, f"train.{name}", value, "at least 0")
+        _require(self.num_steps < 2**31, "train.num_steps", self.num_steps, "below 2^31")
+        _require(self.seed < 2**32, "train.seed", self.seed, "below 2^32")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Scores on held-out views."""
+
+    split: str = "val"
+    every: int = 1
+    """Each so manieth view only."""
+    rays_per_chunk: int = 4096
+    """Rays rendered at once: bounds the memory of evaluation and rendering."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "eval", "every", "rays_per_chunk")
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """The orbit video."""
+
+    num_frames: int = 60
+    """Over one turn; 0 for no video."""
+    fps: float = 15.0
+    downscale: int = 1
+    """Frames are this much smaller than the images of the dataset."""
+    elevation_degrees: float | None = None
+    """Of the camera over the horizon; without it, the mean of the training cameras."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_frames >= 0, "render.num_frames", self.num_frames, "at least 0")
+        _require_positive(self, "render", "fps", "downscale")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, whole."""
+
+    name: str = "unnamed"
+    """Of the run's folder under `outputs/`."""
+    note: str = ""
+    """Why the sizes are what they are; said at the start."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    render: RenderConfig = field(default_factory=RenderConfig)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """``" Did you mean ...?"`` with the known words closest to one that is not, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def load(name: str, platform: str) -> Config:
+    """The config that a file defines.
+
+    Args:
+        name: a path, or the name of a packaged config, with or without ``.py``.
+        platform: "cpu", "gpu" or "tpu", for files whose sizes depend on it.
+
+    Raises:
+        ValueError: no such config (the near misses are named), or the file defines none.
+    """
+    candidates = [Path(name), CONFIGS / name, CONFIGS / f"{name}.py"]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        known = sorted(path.name for path in CONFIGS.glob("*.py"))
+        raise ValueError(
+            f"no config {name!r}: it is neither a file nor one of {', '.join(known)}."
+            + near_miss(name, known)
+        )
+    try:
+        config = runpy.run_path(str(path)).get("config")
+    except Exception as error:
+        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+    if callable(config):
+        config = config(platform)
+    if not isinstance(config, Config):
+        raise ValueError(
+            f"{path}: must define `config`, a nerf_jax.config.Config or a function of the "
+            f"platform that returns one; found {type(config).__name__}"
+        )
+    return config
+
+
+def to_dict(config: object) -> dict[str, Any]:
+    """The config as JSON can hold it: :func:`from_dict` reads it back."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return to_dict(value)
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return {
+        item.name: plain(getattr(config, item.name))
+        for item in dataclasses.fields(typing.cast(Any, config))
+    }
+
+
+def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
+    """A config dataclass from what :func:`to_dict` made of it.
+
+    Raises:
+        ValueError: an unknown field or a wrong type, named by its full path.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected a table of fields, found {values!r}")
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise ValueError(f"{where}.{name}: no such field.{near_miss(name, hints)}")
+    return cls(**{name: _parse(hints[name], v, f"{where}.{name}") for name, v in values.items()})
+
+
+def _parse(hint: Any, value: Any, where: str) -> Any:
+    """``value`` as the type that ``hint`` asks for: the few that configs are made of."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    if origin is types.UnionType:
+        if value is None and type(None) in arguments:
+            return None
+        choices = [choice for choice in arguments if choice is not type(None)]
+        if len(choices) > 1:  # dataclasses, told apart by their first field: `method`, `kind`
+            return from_dict(_choose(choices, value, where), value, where)
+        return _parse(choices[0], value, where)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        items = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(items) == len(value):
+            return tuple(_parse(item, v, where) for item, v in zip(items, value, strict=True))
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    expected = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
+    raise ValueError(f"{where}: expected {expected}, found {value!r}")
+
+
+def _choose(choices: list[Any], value: Any, where: str) -> Any:
+    tag = dataclasses.fields(choices[0])[0].name
+    by_tag = {dataclasses.fields(choice)[0].default: choice for choice in choices}
+    found = value.get(tag) if isinstance(value, dict) else value
+    if found not in by_tag:
+        raise ValueError(f"{where}.{tag}: expected one of {', '.join(by_tag)}, found {found!r}")
+    return by_tag[found]

@@ -1,0 +1,43 @@
+"""What every loader returns: a scene of lazily read splits, on the host."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nerf_jax.types import Dataset
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some images of a scene. The arrays are NumPy's: nothing is on a device yet."""
+
+    dataset: Dataset
+    names: tuple[str, ...]
+    """Of the images, as in their files."""
+    depth: np.ndarray | None = None
+    """[N, H, W] float32, distances along the rays in world units (inf where nothing is hit);
+    only where it is known exactly."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene whose splits are read when they are asked for."""
+
+    name: str
+    source: str
+    """Where it came from, for people: a folder, a file, "built in"."""
+    loaders: Mapping[str, Callable[[], Split]]
+    """A loader for each split; making the scene reads no image."""
+
+    def split(self, name: str) -> Split:
+        """Read a split.
+
+        Raises:
+            ValueError: the scene has no such split, or its files are unusable.
+        """
+        if name not in self.loaders:
+            raise ValueError(
+                f"{self.source}: no split {name!r}; this scene has {', '.join(self.loaders)}"
+            )
+        return self.loaders[name]()

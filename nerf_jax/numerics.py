@@ -1,0 +1,44 @@
+"""Every singularity of the package, handled here and once: values and gradients stay finite."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def safe_norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
+    """Euclidean norm over the last axis, with gradient 0 (and not NaN) at the origin."""
+    squared = jnp.sum(x * x, axis=-1)
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """Unit vectors; zero stays zero."""
+    norm = safe_norm(x)[..., None]
+    return x / jnp.where(norm > 0, norm, 1.0)
+
+
+def optical_depth(sigma: Float[Array, "*n"], delta: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``sigma * delta``, the exponent of Beer and Lambert, bounded where its exponential is done.
+
+    ``exp(-100)`` is zero beside one in any precision used here, so the bound changes no value; it
+    keeps ``1e10 * 1e10`` from overflowing, and with it the ``0 * inf`` of the gradient. A negative
+    or zero interval holds nothing.
+    """
+    # Both factors are bounded before the product: the bound's gradient is then 0 and not inf * 0.
+    limit = 100.0
+    delta = jnp.clip(delta, 0.0, 1e10)
+    return jnp.minimum(jnp.minimum(sigma, 1e20) * delta, limit)
+
+
+def safe_divide(
+    numerator: Float[Array, "*n"], denominator: Float[Array, "*n"], otherwise: float | Array = 0.0
+) -> Float[Array, "*n"]:
+    """``numerator / denominator``; ``otherwise`` where the denominator is zero."""
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), otherwise)
+
+
+def fold_in_each(key: Array, numbers: Array) -> Array:
+    """A key for each number: what is drawn for one does not depend on which others there are."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)

@@ -1,0 +1,140 @@
+"""The pytrees that travel between the parts, and the contracts the parts keep.
+
+Conventions, stated once for the whole package:
+
+- World: right-handed, as the data has it. Camera: x right, y up, looking along -z
+  (OpenGL, Blender, NeRF). Matrices are named ``world_from_camera``.
+- Colours are sRGB in [0, 1] and are composited in sRGB. Densities are per world unit.
+- Functions are written for one ray or one point; callers ``vmap``. Every type below is
+  documented for one element, and carries leading axes wherever it holds many.
+
+Notation: ``S`` samples of a ray, ``F`` features, ``N`` images, ``H`` rows, ``W`` columns.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int, Shaped
+
+Params = Any
+"""A pytree of arrays: what the optimiser updates."""
+
+Aux = Any
+"""A pytree of arrays that changes without a gradient (an occupancy grid), or ``()``."""
+
+Metrics = dict[str, Array]
+"""Named scalars of one training step; ``loss`` and ``mse`` are always among them."""
+
+
+class Point(NamedTuple):
+    """Where the field is read: a place and its footprint."""
+
+    position: Float[Array, "*#n 3"]
+    """World units."""
+    variance: Float[Array, "*#n 3"]
+    """Of the footprint along each axis; zero for the methods that read at a point."""
+
+
+class View(NamedTuple):
+    """What colour may depend on beside the point."""
+
+    direction: Float[Array, "*#n 3"]
+    """Unit vector, away from the camera."""
+    appearance: Int[Array, "*#n"]
+    """The photo's number, for methods with appearance codes; otherwise unused."""
+
+
+class Rays(NamedTuple):
+    """Half lines ``origin + t direction`` with ``near <= t <= far``."""
+
+    origin: Float[Array, "*#n 3"]
+    """World units."""
+    direction: Float[Array, "*#n 3"]
+    """Unit vector, so that ``t`` is a distance in world units."""
+    near: Float[Array, "*#n"]
+    far: Float[Array, "*#n"]
+    appearance: Int[Array, "*#n"]
+    """The number of the image that the ray belongs to."""
+
+
+class Rendering(NamedTuple):
+    """What a ray sees."""
+
+    rgb: Float[Array, "*#n 3"]
+    """Colour; over the background once :func:`nerf_jax.compositing.over` has been applied."""
+    opacity: Float[Array, "*#n"]
+    """The part of the light stopped before ``far``, in [0, 1]."""
+    depth: Float[Array, "*#n"]
+    """Expected distance of what was hit, in world units; ``far`` where nothing was."""
+    median_depth: Float[Array, "*#n"]
+    """Where half of ``opacity`` has accumulated: sharp at edges; ``far`` where nothing was hit."""
+
+
+class Cameras(NamedTuple):
+    """Pinhole cameras. Pixel (column ``i``, row ``j``) has its centre at ``(i + 0.5, j + 0.5)``."""
+
+    world_from_camera: Float[Array, "*#n 3 4"]
+    focal: Float[Array, "*#n 2"]
+    """Pixels, along x and y."""
+    principal: Float[Array, "*#n 2"]
+    """Pixels from the upper left corner of the image, x and y."""
+    near: Float[Array, "*#n"]
+    """World units along the ray."""
+    far: Float[Array, "*#n"]
+
+
+class RayTable(NamedTuple):
+    """Cameras given by their rays, one for each pixel, as ray datasets store them."""
+
+    origin: Float[Array, "N H W 3"]
+    direction: Float[Array, "N H W 3"]
+    """Unit vectors."""
+    near: Float[Array, " N"]
+    far: Float[Array, " N"]
+
+
+class Dataset(NamedTuple):
+    """Posed images, as they live on the device."""
+
+    cameras: Cameras | RayTable
+    pixels: Shaped[Array, "N H W C"]
+    """uint8 in [0, 255] or float32 in [0, 1]; C = 3 (colour) or 4 (colour and straight alpha)."""
+
+
+class Batch(NamedTuple):
+    """Rays to learn from."""
+
+    rays: Rays
+    pixel: Float[Array, "*#n C"]
+    """What the photo shows along the ray, in [0, 1]; C = 3, or 4 with straight alpha."""
+
+
+class Field(NamedTuple):
+    """What a renderer needs to know of any scene representation.
+
+    Two functions and not one, because the cheap half alone finds where the surface is. A
+    closed-form scene keeps the same contract, so every renderer can be held to an exact answer.
+    """
+
+    init: Callable[[Array], Params]
+    """``key -> params``"""
+    density: Callable[[Params, Point], tuple[Array, Array]]
+    """``(params, point) -> (sigma[], features[F])``, with ``sigma >= 0`` per world unit."""
+    color: Callable[[Params, Array, View], Array]
+    """``(params, features[F], view) -> rgb[3]``, in [0, 1]."""
+
+
+class Model(NamedTuple):
+    """One method, whole: training and rendering know nothing else of it."""
+
+    init: Callable[[Array], tuple[Params, Aux]]
+    """``key -> (params, aux)``"""
+    loss: Callable[[Params, Aux, Array, Batch], tuple[Array, Metrics]]
+    """``(params, aux, keys[R], batch[R]) -> (loss, metrics)``: means over the rays of the batch.
+
+    One key a ray, so that the result does not depend on how the rays are split over devices.
+    """
+    refresh: Callable[[Params, Aux, Array, Array], Aux]
+    """``(params, aux, key, step) -> aux``: what changes without a gradient; identity for most."""
+    render: Callable[[Params, Aux, Rays], Rendering]
+    """``(params, aux, rays[R]) -> rendering[R]``: deterministic, over the method's background."""
