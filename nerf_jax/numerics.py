@@ -42,3 +42,18 @@ def safe_divide(
 def fold_in_each(key: Array, numbers: Array) -> Array:
     """A key for each number: what is drawn for one does not depend on which others there are."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
+def interpolate_sorted(
+    x: Float[Array, " q"], xp: Float[Array, " n"], fp: Float[Array, " n"]
+) -> Float[Array, " q"]:
+    """Piecewise linear interpolation: the value at ``x`` of the curve through ``(xp, fp)``.
+
+    ``xp`` ascends and may stand still; values outside it are those of its ends.
+    """
+    # Comparing all pairs beats a binary search under vmap: no loop, no gather within it.
+    upper = jnp.searchsorted(xp, x, side="right", method="compare_all")
+    upper = jnp.clip(upper, 1, xp.shape[0] - 1)
+    lower = upper - 1
+    part = safe_divide(x - xp[lower], xp[upper] - xp[lower])
+    return fp[lower] + jnp.clip(part, 0.0, 1.0) * (fp[upper] - fp[lower])

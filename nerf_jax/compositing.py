@@ -1,0 +1,91 @@
+"""From densities along a ray to what the ray sees.
+
+Notation: ``S`` intervals with densities ``sigma`` (per world unit), lengths ``delta``,
+transmittances ``T``, weights ``w`` and edges ``t[S+1]``.
+"""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nerf_jax.numerics import optical_depth
+from nerf_jax.sampling import midpoints
+from nerf_jax.types import Rendering
+
+Background = Literal["white", "black", "random"]
+"""``random``: a colour of its own for every training ray, so that transparency must be learned."""
+
+
+def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
+    """The part of the light that reaches each interval: ``T_i = exp(-sum_{j<i} sigma_j delta_j)``.
+
+    NeRF, below Eq. 3. Exclusive: nothing is lost before the first interval.
+    """
+    tau = optical_depth(sigma, delta)
+    before = jnp.concatenate([jnp.zeros(1), jnp.cumsum(tau[:-1])])
+    return jnp.exp(-before)
+
+
+def weights(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
+    """What each interval gives to the pixel: ``w_i = T_i (1 - exp(-sigma_i delta_i))``.
+
+    NeRF, Eq. 3. Non-negative, and the sum is at most 1.
+    """
+    return transmittance(sigma, delta) * -jnp.expm1(-optical_depth(sigma, delta))
+
+
+def composite(
+    w: Float[Array, " S"], rgb: Float[Array, "S 3"], edges: Float[Array, " S+1"]
+) -> Rendering:
+    """The line integrals of a ray: colour, opacity, and two distances.
+
+    Args:
+        w: weights.
+        rgb: colours.
+        edges: distances along the ray.
+
+    Returns:
+        The rendering before any background; see :func:`over`.
+    """
+    opacity = jnp.sum(w)
+    # A trace of weight at the far end decides the depth of rays that hit nothing, and no other.
+    trace = 1e-6
+    depth = (jnp.sum(w * midpoints(edges)) + trace * edges[-1]) / (opacity + trace)
+    return Rendering(w @ rgb, opacity, depth, _median(w, edges))
+
+
+def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, ""]:
+    """Where half the weight lies before and half behind: linear within the interval."""
+    reached = jnp.cumsum(w)
+    half = reached[-1] / 2
+    index = jnp.argmax(reached >= half)
+    inside = w[index]
+    part = (half - (reached[index] - inside)) / jnp.where(inside > 0, inside, 1.0)
+    median = edges[index] + jnp.clip(part, 0.0, 1.0) * (edges[index + 1] - edges[index])
+    return jnp.where(half > 0, median, edges[-1])
+
+
+def over(
+    rgb: Float[Array, "*#n 3"],
+    opacity: Float[Array, "*#n"],
+    background: Float[Array, "*#n 3"],
+) -> Float[Array, "*#n 3"]:
+    """A colour that already carries its opacity, laid over a background."""
+    return rgb + (1.0 - opacity[..., None]) * background
+
+
+def pixel_over(
+    pixel: Float[Array, "*#n C"], background: Float[Array, "*#n 3"]
+) -> Float[Array, "*#n 3"]:
+    """What a photo shows over a background: straight alpha where it has one, else the photo."""
+    rgb = pixel[..., :3]
+    if pixel.shape[-1] == 3:
+        return rgb
+    alpha = pixel[..., 3]
+    return over(rgb * alpha[..., None], alpha, background)
+
+
+def solid(background: Background) -> Float[Array, "3"]:
+    """The background of views to look at and to score: white where training draws it at random."""
+    return jnp.zeros(3) if background == "black" else jnp.ones(3)

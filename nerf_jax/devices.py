@@ -1,0 +1,33 @@
+"""The devices a program runs on: rays are shared out over all of them."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+RAYS = "rays"
+"""The mesh axis that rays are split along."""
+
+REPLICATED = PartitionSpec()
+SPLIT = PartitionSpec(RAYS)
+
+
+def ray_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of the given devices, or of all there are, with one axis: rays."""
+    return Mesh(np.asarray(jax.devices() if devices is None else devices), (RAYS,))
+
+
+def split_evenly(count: int, mesh: Mesh, name: str) -> int:
+    """The share of one device.
+
+    Raises:
+        ValueError: ``count`` does not divide by the number of devices; ``name`` says whose it is.
+    """
+    share, rest = divmod(count, mesh.size)
+    if rest:
+        raise ValueError(
+            f"{name} is {count}, which {mesh.size} devices cannot share evenly; "
+            f"{share * mesh.size or mesh.size} would do"
+        )
+    return share

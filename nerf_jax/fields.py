@@ -1,0 +1,117 @@
+"""Every network, and nothing but networks.
+
+Each Flax module reads one point and one direction, already encoded, and has the two halves of
+the :class:`~nerf_jax.types.Field` contract as methods; :func:`as_field` adds the encodings.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from nerf_jax.encodings import frequency
+from nerf_jax.types import Field, Params, Point, View
+
+
+class NerfMLP(nn.Module):
+    """The network of NeRF (Mildenhall et al., 2020, Figure 7).
+
+    ``depth`` hidden layers, the input entering again before layer ``skip``; the density is
+    read from the last of them, and a head half as wide adds the direction and gives the colour.
+    """
+
+    depth: int = 8
+    width: int = 256
+    skip: int = 5
+
+    def setup(self) -> None:
+        # Glorot, as the authors' Keras layers, and not Linen's default.
+        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
+        self.trunk = [dense(self.width) for _ in range(self.depth)]
+        self.to_density = dense(1)
+        self.bottleneck = dense(self.width)
+        self.head = dense(self.width // 2)
+        self.to_rgb = dense(3)
+
+    def density(self, x: Float[Array, " e"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
+        h = x
+        for number, layer in enumerate(self.trunk, start=1):
+            if number == self.skip and number > 1:
+                h = jnp.concatenate([x, h])
+            h = nn.relu(layer(h))
+        return nn.relu(self.to_density(h)[0]), self.bottleneck(h)
+
+    def color(self, features: Float[Array, " F"], d: Float[Array, " e"]) -> Float[Array, "3"]:
+        h = nn.relu(self.head(jnp.concatenate([features, d])))
+        return nn.sigmoid(self.to_rgb(h))
+
+    def __call__(self, x: Float[Array, " e"], d: Float[Array, " e2"]) -> Float[Array, "3"]:
+        return self.color(self.density(x)[1], d)
+
+
+class TutorialMLP(nn.Module):
+    """The network of the 100-line NeRF: four layers, the input again, four more.
+
+    Its last trunk layer gives the features and the density together and is linear; weights and
+    biases start uniform within ``1 / sqrt(fan in)``, as PyTorch's do.
+    """
+
+    width: int = 256
+
+    def setup(self) -> None:
+        self.block1 = [_UniformDense(self.width) for _ in range(4)]
+        self.block2 = [_UniformDense(self.width) for _ in range(3)]
+        self.to_features = _UniformDense(self.width + 1)
+        self.block3 = _UniformDense(self.width // 2)
+        self.block4 = _UniformDense(3)
+
+    def density(self, x: Float[Array, " e"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
+        h = x
+        for layer in self.block1:
+            h = nn.relu(layer(h))
+        h = jnp.concatenate([h, x])
+        for layer in self.block2:
+            h = nn.relu(layer(h))
+        h = self.to_features(h)
+        return nn.relu(h[-1]), h[:-1]
+
+    def color(self, features: Float[Array, " F"], d: Float[Array, " e"]) -> Float[Array, "3"]:
+        h = nn.relu(self.block3(jnp.concatenate([features, d])))
+        return nn.sigmoid(self.block4(h))
+
+    def __call__(self, x: Float[Array, " e"], d: Float[Array, " e2"]) -> Float[Array, "3"]:
+        return self.color(self.density(x)[1], d)
+
+
+class _UniformDense(nn.Module):
+    """A dense layer whose weights and biases both start uniform within ``1 / sqrt(fan in)``."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
+        def uniform(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+            bound = x.shape[-1] ** -0.5
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform)(x)
+
+
+def as_field(module: nn.Module, *, position_bands: int, direction_bands: int) -> Field:
+    """A network behind the field contract, its inputs encoded by frequencies (input kept)."""
+
+    def init(key: Array) -> Params:
+        position, direction = encode_position(jnp.zeros(3)), encode_direction(jnp.zeros(3))
+        return module.init(key, position, direction)
+
+    def density(params: Params, point: Point) -> tuple[Array, Array]:
+        return module.apply(params, encode_position(point.position), method="density")
+
+    def color(params: Params, features: Array, view: View) -> Array:
+        return module.apply(params, features, encode_direction(view.direction), method="color")
+
+    encode_position = functools.partial(frequency, num_bands=position_bands)
+    encode_direction = functools.partial(frequency, num_bands=direction_bands)
+    return Field(init, density, color)

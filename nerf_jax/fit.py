@@ -1,0 +1,299 @@
+"""The host's side of training: compile, call, report, validate, save, and stop when asked to."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+
+from nerf_jax.checkpoint import Checkpoints
+from nerf_jax.compositing import solid
+from nerf_jax.config import Config, to_dict
+from nerf_jax.devices import REPLICATED
+from nerf_jax.metrics import psnr
+from nerf_jax.progress import Progress, duration, say
+from nerf_jax.runs import Run
+from nerf_jax.train import (
+    TrainState,
+    TrainSteps,
+    init_state,
+    make_optimizer,
+    make_train_steps,
+    make_validation,
+)
+from nerf_jax.types import Dataset, Metrics, Model
+
+
+@dataclass
+class Clock:
+    """Where the time went, over all sittings of a run."""
+
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How training ended."""
+
+    state: TrainState
+    clock: Clock
+    interrupted_by: int | None = None
+    """The signal that ended it early."""
+
+
+def fit(
+    run: Run,
+    config: Config,
+    model: Model,
+    dataset: Dataset,
+    held_out: Dataset | None,
+    mesh: Mesh,
+    *,
+    resume: bool = False,
+) -> Fitted:
+    """Train until the steps or the time of the config are used up.
+
+    Args:
+        run: where checkpoints and metrics go.
+        config: resolved.
+        model: the config's method.
+        dataset: to learn from, on the host.
+        held_out: for the validation score along the way.
+        mesh: the devices.
+        resume: go on from the run's newest checkpoint.
+
+    Raises:
+        FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
+            from before.
+        OSError: a checkpoint could not be written.
+    """
+    settings = config.train
+    optimizer = make_optimizer(config.optimizer, _rays(dataset) / settings.rays_per_step)
+    state = init_state(model, optimizer, settings.seed, mesh)
+    clock, checkpoints = Clock(), run.checkpoints
+    if resume:
+        state = checkpoints.restore(state)
+        clock = Clock(**checkpoints.about()["clock"])
+        run.forget_metrics_after(int(state.step))
+    on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
+    loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device)
+    if held_out is not None and settings.validate_every:
+        loop.validate_on(jax.device_put(held_out, NamedSharding(mesh, REPLICATED)))
+    with _stop_signals() as stop:
+        try:
+            loop.run_until(stop)
+            loop.save()
+        finally:
+            checkpoints.close()
+    return Fitted(loop.state, clock, stop.signal)
+
+
+def _rays(dataset: Dataset) -> int:
+    count, height, width, _ = dataset.pixels.shape
+    return count * height * width
+
+
+@dataclass
+class _Stop:
+    signal: int | None = None
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Ctrl-C and SIGTERM ask once, politely; a second time they end the program as ever."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals belong to the main thread: a notebook's helper may train without
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+        say(f"\n{signal.Signals(number).name}: stopping after this call, then saving")
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+@dataclass
+class _Loop:
+    """The calls of one sitting, and what happens between them."""
+
+    run: Run
+    config: Config
+    model: Model
+    optimizer: optax.GradientTransformation
+    mesh: Mesh
+    checkpoints: Checkpoints
+    state: TrainState
+    clock: Clock
+    dataset: Dataset
+
+    def __post_init__(self) -> None:
+        self.step = int(self.state.step)
+        self._compiled: dict[int, TrainSteps] = {}
+        self._validate: Callable[[], float] | None = None
+        self._val_psnr: float | None = None
+        self._reported_at = -np.inf
+        self._since_report: list[Metrics] = []
+        self._seconds_since_report = 0.0
+
+    def validate_on(self, held_out: Dataset) -> None:
+        error = make_validation(
+            self.model,
+            self.mesh,
+            self.config.train.validation_rays,
+            solid(self.config.data.background),
+        )
+        self._validate = lambda: float(psnr(error(self.state.params, self.state.aux, held_out)))
+
+    def run_until(self, stop: _Stop) -> None:
+        settings = self.config.train
+        if self._finished():
+            say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
+            return
+        per_call = settings.steps_per_call or self._a_second_of_steps()
+        with Progress("train", settings.num_steps) as progress:
+            while not self._finished() and stop.signal is None:
+                before = self.step
+                self._call(min(per_call, settings.num_steps - self.step))
+                if self._validate and self._passed(before, settings.validate_every):
+                    self._val_psnr = self._validate()
+                self._report(progress)
+                if self._passed(before, settings.checkpoint_every) and not self._finished():
+                    self.save()
+
+    def _finished(self) -> bool:
+        settings = self.config.train
+        out_of_time = (
+            settings.max_seconds is not None and self.clock.train_seconds >= settings.max_seconds
+        )
+        return self.step >= settings.num_steps or out_of_time
+
+    def _passed(self, before: int, every: int) -> bool:
+        """Whether the steps since ``before`` reached a multiple of ``every``, or the end."""
+        return bool(every) and (before // every != self.step // every or self._finished())
+
+    def _call(self, num_steps: int) -> None:
+        """Some steps at once: the only thing that training time is."""
+        if num_steps not in self._compiled:
+            self._compile(num_steps)
+        start = time.perf_counter()
+        self.state, metrics = self._compiled[num_steps](self.state, self.dataset)
+        metrics = jax.device_get(metrics)  # the one wait for the device
+        seconds = time.perf_counter() - start
+        self.clock.train_seconds += seconds
+        self._seconds_since_report += seconds
+        finite = np.isfinite(metrics["loss"])
+        if not finite.all():
+            self._stop_not_finite("the loss", self.step + int(np.argmin(finite)) + 1)
+        self.step += num_steps
+        self._since_report.append(metrics)
+
+    def _compile(self, num_steps: int) -> None:
+        start = time.perf_counter()
+        steps = self._train_steps(num_steps)
+        compiled = steps.lower(self.state, self.dataset).compile()  # type: ignore[attr-defined]
+        if self._validate and self._val_psnr is None:
+            self._val_psnr = self._validate()
+        seconds = time.perf_counter() - start
+        self.clock.compile_seconds += seconds
+        memory = compiled.memory_analysis()
+        held = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0
+        say(f"compiled in {seconds:.1f} s; training needs about {held / 2**20:,.0f} MiB")
+        self._compiled[num_steps] = compiled
+
+    def _train_steps(self, num_steps: int) -> TrainSteps:
+        rays = self.config.train.rays_per_step
+        return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps)
+
+    def _a_second_of_steps(self) -> int:
+        """How many steps take about a second, guessed from their arithmetic.
+
+        A divisor of the number of steps if one is near: then no shorter last call is compiled.
+        """
+        lowered = self._train_steps(1).lower(self.state, self.dataset)  # type: ignore[attr-defined]
+        flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
+        flops_per_second = {"cpu": 5e10}.get(jax.default_backend(), 2e13)
+        wanted = int(np.clip(flops_per_second / max(flops, 1.0), 1, 100))
+        total = self.config.train.num_steps
+        near = [count for count in range(wanted, wanted // 2, -1) if total % count == 0]
+        return near[0] if near else wanted
+
+    def _report(self, progress: Progress) -> None:
+        settings = self.config.train
+        since = self.clock.train_seconds - self._reported_at
+        if since < settings.report_every_seconds and not self._finished():
+            return
+        mean = {
+            name: float(np.mean(np.concatenate([part[name] for part in self._since_report])))
+            for name in self._since_report[0]
+        }
+        num_steps = sum(len(part["loss"]) for part in self._since_report)
+        rays_per_second = num_steps * settings.rays_per_step / self._seconds_since_report
+        record = {
+            "step": self.step,
+            "train_seconds": round(self.clock.train_seconds, 3),
+            **mean,
+            "psnr": float(psnr(jnp.float32(mean["mse"]))),
+            "val_psnr": self._val_psnr,
+            "rays_per_second": round(rays_per_second, 1),
+        }
+        self.run.add_metrics(record)
+        val = "" if self._val_psnr is None else f"  val {self._val_psnr:.2f} dB"
+        progress.update(
+            self.step,
+            f"loss {record['loss']:.5f}  train {record['psnr']:.2f} dB{val}  "
+            f"{rays_per_second:,.0f} rays/s  ETA {duration(self._rest(rays_per_second))}",
+        )
+        self._reported_at = self.clock.train_seconds
+        self._since_report, self._seconds_since_report = [], 0.0
+
+    def _rest(self, rays_per_second: float) -> float:
+        """Seconds to go, by the steps or the time that are left."""
+        settings = self.config.train
+        by_steps = (settings.num_steps - self.step) * settings.rays_per_step / rays_per_second
+        if settings.max_seconds is None:
+            return by_steps
+        return max(0.0, min(by_steps, settings.max_seconds - self.clock.train_seconds))
+
+    def save(self) -> None:
+        """Begin a checkpoint of the state, if it is worth one."""
+        if not all(jax.tree.leaves(_all_finite(self.state.params))):
+            self._stop_not_finite("a parameter", self.step)
+        about = {"config": to_dict(self.config), "clock": vars(self.clock)}
+        self.checkpoints.save(self.step, self.state, about)
+
+    def _stop_not_finite(self, what: str, step: int) -> None:
+        latest = self.checkpoints.latest()
+        kept = (
+            "no checkpoint was made before" if latest is None else f"that of step {latest} is kept"
+        )
+        raise FloatingPointError(
+            f"{what} is not finite at step {step}; {kept} in {self.checkpoints.folder}. A smaller "
+            f"--optimizer.learning_rate (now {self.config.optimizer.learning_rate:g}) is the usual "
+            "remedy"
+        )
+
+
+@jax.jit
+def _all_finite(params: object) -> object:
+    return jax.tree.map(lambda leaf: jnp.all(jnp.isfinite(leaf)), params)

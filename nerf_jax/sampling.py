@@ -1,0 +1,74 @@
+"""Where along a ray to look.
+
+Notation: a ray is cut into ``S`` intervals by its edges ``t[S+1]``, ascending distances in world
+units. Samplers return edges; the field is read once in each interval. ``key=None`` means
+deterministic.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nerf_jax.numerics import interpolate_sorted, safe_divide
+
+
+def stratified(
+    key: Array | None,
+    near: float | Float[Array, ""],
+    far: float | Float[Array, ""],
+    num_samples: int,
+) -> Float[Array, " S+1"]:
+    """Edges spread evenly from near to far, each jittered in a cell of its own.
+
+    The stratified sampling of NeRF (Eq. 2), as its authors' code and mip-NeRF draw it: the cells
+    end halfway between neighbouring edges, so the edges stay in order, and over many draws every
+    distance is read.
+
+    Args:
+        key: a PRNG key; None leaves the edges even, and :func:`midpoints` are then the bins' own.
+        near, far: distances of the two ends.
+        num_samples: S, the number of intervals.
+
+    Returns:
+        ``S + 1`` edges.
+    """
+    u = jnp.linspace(0.0, 1.0, num_samples + 1)
+    if key is not None:
+        between = midpoints(u)
+        lower = jnp.concatenate([u[:1], between])
+        upper = jnp.concatenate([between, u[-1:]])
+        u = lower + (upper - lower) * jax.random.uniform(key, u.shape)
+    return near + (far - near) * u
+
+
+def midpoints(edges: Float[Array, " S+1"]) -> Float[Array, " S"]:
+    """The middle of each interval."""
+    return (edges[:-1] + edges[1:]) / 2
+
+
+def inverse_cdf(
+    key: Array | None,
+    edges: Float[Array, " S+1"],
+    weights: Float[Array, " S"],
+    num_samples: int,
+) -> Float[Array, " N+1"]:
+    """Edges drawn in proportion to weights: hierarchical sampling (NeRF, Section 5.2).
+
+    The weights make a density that is constant over each interval; its cumulative distribution
+    is inverted at stratified places. All weights zero means a uniform density.
+
+    Args:
+        key: a PRNG key, or None for evenly spaced quantiles.
+        edges: of the intervals that the weights belong to.
+        weights: non-negative, of any sum.
+        num_samples: N, the number of intervals wanted.
+
+    Returns:
+        ``N + 1`` ascending edges within ``[edges[0], edges[-1]]``.
+    """
+    # A floor under every interval, relative to the sum where there is one (as NeRF's 1e-5): no
+    # interval is ever quite closed, so a mistaken coarse field can recover.
+    padded = weights + 1e-5 * jnp.maximum(jnp.sum(weights), 1e-5)
+    cdf = jnp.concatenate([jnp.zeros(1), jnp.cumsum(padded)])
+    cdf = safe_divide(cdf, jnp.broadcast_to(cdf[-1], cdf.shape))
+    return interpolate_sorted(stratified(key, 0.0, 1.0, num_samples), cdf, edges)

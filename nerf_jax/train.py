@@ -1,0 +1,153 @@
+"""Training: a state, one pure step, and the scan over steps that is compiled as a whole."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int, Key
+
+from nerf_jax.cameras import cast_rays
+from nerf_jax.compositing import pixel_over
+from nerf_jax.config import Exponential, Milestones, OptimizerConfig
+from nerf_jax.devices import RAYS, REPLICATED, SPLIT, split_evenly
+from nerf_jax.losses import squared_error
+from nerf_jax.numerics import fold_in_each
+from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
+
+
+class TrainState(NamedTuple):
+    """Everything that training changes, and the key that it never does."""
+
+    step: Int[Array, ""]
+    """Steps done. Step ``i`` draws with ``fold_in(key, i)``, so a resumed run repeats itself."""
+    params: Params
+    aux: Aux
+    opt_state: Any
+    key: Key[Array, ""]
+
+
+TrainSteps = Callable[[TrainState, Dataset], tuple[TrainState, Metrics]]
+
+
+def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> optax.Schedule:
+    """The learning rate as a function of the step.
+
+    Args:
+        config: what to follow.
+        steps_per_epoch: for schedules that count epochs.
+    """
+    match config.schedule:
+        case Exponential(final=final, steps=steps):
+            schedule = optax.exponential_decay(
+                config.learning_rate, steps, final, end_value=config.learning_rate * final
+            )
+        case Milestones(epochs=epochs, factor=factor):
+            boundaries = {round(epoch * steps_per_epoch): factor for epoch in epochs}
+            schedule = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
+    if not config.warmup_steps:
+        return schedule
+    warmup = optax.linear_schedule(0.01, 1.0, config.warmup_steps)
+    return lambda step: schedule(step) * warmup(step)
+
+
+def make_optimizer(
+    config: OptimizerConfig, steps_per_epoch: float = 1.0
+) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba, 2015) with the config's learning rate."""
+    rate = learning_rate(config, steps_per_epoch)
+    return optax.adam(rate, config.beta1, config.beta2, config.epsilon)
+
+
+def init_state(
+    model: Model, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on all devices of the mesh."""
+
+    @jax.jit
+    def init(key: Array) -> TrainState:
+        init_key, train_key = jax.random.split(key)
+        params, aux = model.init(init_key)
+        return TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
+
+    return jax.device_put(init(jax.random.key(seed)), NamedSharding(mesh, REPLICATED))
+
+
+def draw(dataset: Dataset, key: Array) -> Batch:
+    """One random ray of all pixels of all images, with what the photo shows there."""
+    count, height, width, _ = dataset.pixels.shape
+    # Three draws and not one flat index, which could outgrow 32 bits.
+    image, row, column = jax.random.randint(key, (3,), 0, jnp.array([count, height, width]))
+    pixel = dataset.pixels[image, row, column]
+    if jnp.issubdtype(pixel.dtype, jnp.integer):
+        pixel = pixel / jnp.float32(255)
+    return Batch(cast_rays(dataset.cameras, image, jnp.stack([column, row])), pixel)
+
+
+def make_train_steps(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    rays_per_step: int,
+    num_steps: int,
+) -> TrainSteps:
+    """A compiled function that takes ``num_steps`` steps of gradient descent.
+
+    Every ray has a key of its own, from which it draws its pixel and its samples: how many
+    devices share the rays changes nothing but the order of a sum.
+
+    Args:
+        model: the method.
+        optimizer: from :func:`make_optimizer`.
+        mesh: the devices; each takes an equal share of the rays.
+        rays_per_step: of all devices together.
+        num_steps: the length of the scan.
+
+    Returns:
+        ``(state, dataset) -> (state, metrics)``; the state passed in is donated, and the metrics
+        are stacked, one of each a step.
+    """
+    share = split_evenly(rays_per_step, mesh, "train.rays_per_step")
+
+    def share_loss(params: Params, aux: Aux, key: Array, dataset: Dataset) -> tuple[Array, Metrics]:
+        number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
+        keys = jax.vmap(jax.random.split)(fold_in_each(key, number))
+        batch = jax.vmap(draw, (None, 0))(dataset, keys[:, 0])
+        return jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
+
+    loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
+
+    def step(state: TrainState, dataset: Dataset) -> tuple[TrainState, Metrics]:
+        refresh_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        aux = model.refresh(state.params, state.aux, refresh_key, state.step)
+        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, aux, loss_key, dataset)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, aux, opt_state, state.key), metrics
+
+    def steps(state: TrainState, dataset: Dataset) -> tuple[TrainState, Metrics]:
+        return jax.lax.scan(lambda state, _: step(state, dataset), state, length=num_steps)
+
+    return jax.jit(steps, donate_argnums=0)
+
+
+def make_validation(
+    model: Model, mesh: Mesh, num_rays: int, background: Float[Array, "3"]
+) -> Callable[[Params, Aux, Dataset], Array]:
+    """A compiled function that gives the mean squared error on held-out rays.
+
+    The rays are the same at every call: drawn once, over all pixels of all images.
+    """
+    share = split_evenly(num_rays, mesh, "train.validation_rays")
+
+    def share_error(params: Params, aux: Aux, dataset: Dataset) -> Array:
+        number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
+        batch = jax.vmap(draw, (None, 0))(dataset, fold_in_each(jax.random.key(0), number))
+        seen = model.render(params, aux, batch.rays).rgb
+        return jax.lax.pmean(
+            jnp.mean(squared_error(seen, pixel_over(batch.pixel, background))), RAYS
+        )
+
+    return jax.jit(jax.shard_map(share_error, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED))
