@@ -1,0 +1,125 @@
+"""Scenes: one file a format, and :func:`load`, which finds the scene that a config names."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from nerf_jax.config import DataConfig, near_miss
+from nerf_jax.data import blender, download, rays
+from nerf_jax.data.rays import save as save_rays
+from nerf_jax.data.scene import Scene
+
+__all__ = ["load", "recognize", "save_rays"]
+
+Format = Literal["blender", "rays"]
+
+ENVIRONMENT_VARIABLE = "NERF_JAX_DATA"
+DEFAULT_FOLDER = Path("data")
+BLENDER_FOLDER = "nerf_synthetic"
+"""What the folder of all Blender scenes is called, as the NeRF authors ship it."""
+
+
+def load(config: DataConfig) -> Scene:
+    """The scene that ``config`` names: built in, found on disk, or else downloaded.
+
+    Raises:
+        ValueError: the format asked for is not what is there, or files are not as they should be.
+        OSError: there is no such scene, and it could not be downloaded.
+    """
+    builtin = config.scene == "bricks" and config.root is None and config.format == "auto"
+    if builtin or config.format == "bricks":
+        return _load_bricks(config)
+    path, found = _find(config)
+    if config.format not in ("auto", found):
+        raise ValueError(
+            f"{path}: data.format is {config.format!r}, but this is a dataset of format {found!r}; "
+            "set data.format to that or to 'auto', or data.root to another folder"
+        )
+    match found:
+        case "blender":
+            return blender.load(path, config)
+        case "rays":
+            return rays.load(path, config)
+
+
+def recognize(path: Path) -> Format | None:
+    """The format of the dataset at ``path``, a folder or a file; None if there is none."""
+    if any(blender.transforms_path(path, split).is_file() for split in blender.SPLITS):
+        return "blender"
+    return "rays" if rays.find(path) else None
+
+
+def _load_bricks(config: DataConfig) -> Scene:
+    from nerf_jax.data import bricks  # builds its model when imported
+
+    if config.scene != "bricks" or config.root is not None:
+        raise ValueError(
+            "data.format 'bricks' is the built-in scene, which has no folder, but data.scene is "
+            f"{config.scene!r} and data.root is {str(config.root)!r}; leave both as they are by "
+            "default, or set data.format to 'auto'"
+        )
+    return bricks.load(config)
+
+
+def _find(config: DataConfig) -> tuple[Path, Format]:
+    """Where the scene is, and in which format."""
+    places = _places(config)
+    for path in (path for place in places for path in _candidates(place, config)):
+        found = recognize(path)
+        if found:
+            return path, found
+    failure: Exception | None = None
+    if config.root is None and config.scene in download.SCENES and config.format != "rays":
+        try:
+            return download.fetch(config.scene, DEFAULT_FOLDER / BLENDER_FOLDER), "blender"
+        except (OSError, ValueError) as error:
+            failure = error
+    raise FileNotFoundError(_not_found(config, places, failure)) from failure
+
+
+def _places(config: DataConfig) -> list[Path]:
+    """The folders to look in."""
+    if config.root is not None:
+        return [config.root.expanduser()]
+    variable = os.environ.get(ENVIRONMENT_VARIABLE)
+    return [*([Path(variable).expanduser()] if variable else []), DEFAULT_FOLDER]
+
+
+def _candidates(place: Path, config: DataConfig) -> Iterator[Path]:
+    """Where in a place the scene may be."""
+    # Without a root, a place is a collection: it is the scene itself only if it has its name.
+    if config.root is not None or place.resolve().name == config.scene:
+        yield place
+    for folder in (place, place / BLENDER_FOLDER):
+        for suffix in ("", ".npz", ".npy"):
+            yield folder / f"{config.scene}{suffix}"
+
+
+def _not_found(config: DataConfig, places: list[Path], failure: Exception | None) -> str:
+    """What was searched, what is there instead, and the ways out, in one line."""
+    there = sorted(
+        {
+            path.name
+            for place in places
+            for folder in (place, place / BLENDER_FOLDER)
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if recognize(path)
+        }
+    )
+    searched = " and ".join(f"{path}{'' if path.exists() else ' (absent)'}" for path in places)
+    lines = [f"found no scene {config.scene!r} in {searched}, nor in nerf_synthetic there."]
+    if there:
+        lines.append(f"There are {', '.join(there)}.{near_miss(config.scene, there)}")
+    else:
+        lines[0] += near_miss(config.scene, ("bricks", *download.SCENES))
+    if failure:
+        lines.append(f"It could not be downloaded either: {failure}.")
+    lines.append(
+        "Pass --data.root DIR (a folder with transforms_train.json or train.npz, or a .npz file) "
+        f"and --data.scene NAME, or set {ENVIRONMENT_VARIABLE} to a folder of scenes"
+    )
+    if config.scene in download.SCENES:
+        lines[-1] += f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}"
+    return " ".join(lines)
