@@ -98,7 +98,7 @@ class NerfConfig:
     width: int = 256
     """Units of a hidden layer."""
     skip: int = 5
-    """The position enters again before this layer (counted from 1); 0 for never."""
+    """The position enters again beside this layer's output (counted from 1); 0 for never."""
     position_bands: int = 10
     """Frequencies of the encoding of positions."""
     direction_bands: int = 4

@@ -18,8 +18,9 @@ from nerf_jax.types import Field, Params, Point, View
 class NerfMLP(nn.Module):
     """The network of NeRF (Mildenhall et al., 2020, Figure 7).
 
-    ``depth`` hidden layers, the input entering again before layer ``skip``; the density is
-    read from the last of them, and a head half as wide adds the direction and gives the colour.
+    ``depth`` hidden layers, the input entering again beside the output of layer ``skip``, counted
+    from 1 (0 for never); the density is read from the last of them, and a head half as wide adds
+    the direction and gives the colour.
     """
 
     depth: int = 8
@@ -38,9 +39,9 @@ class NerfMLP(nn.Module):
     def density(self, x: Float[Array, " e"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
         h = x
         for number, layer in enumerate(self.trunk, start=1):
-            if number == self.skip and number > 1:
-                h = jnp.concatenate([x, h])
             h = nn.relu(layer(h))
+            if number == self.skip:
+                h = jnp.concatenate([x, h])
         return nn.relu(self.to_density(h)[0]), self.bottleneck(h)
 
     def color(self, features: Float[Array, " F"], d: Float[Array, " e"]) -> Float[Array, "3"]:
