@@ -20,7 +20,7 @@ def frequency(
     Returns:
         ``e = d * (2 L + include_input)`` values.
     """
-    angles = 2.0 ** jnp.arange(num_bands)[:, None] * x  # [L, d]
+    angles = jnp.outer(2.0 ** jnp.arange(num_bands), x)  # [L, d]
     waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=1)  # [L, 2, d]
     encoded = waves.reshape(-1)
     return jnp.concatenate([x, encoded]) if include_input else encoded

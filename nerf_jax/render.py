@@ -51,7 +51,7 @@ def render_ray(
     """
     t = midpoints(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
-    positions = ray.origin + t[:, None] * ray.direction
+    positions = jax.vmap(lambda distance: ray.origin + distance * ray.direction)(t)
     points = Point(positions, jnp.zeros_like(positions))
     view = View(ray.direction, ray.appearance)
     sigma, features = jax.vmap(field.density, (None, 0))(params, points)
