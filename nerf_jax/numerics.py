@@ -55,5 +55,7 @@ def interpolate_sorted(
     upper = jnp.searchsorted(xp, x, side="right", method="compare_all")
     upper = jnp.clip(upper, 1, xp.shape[0] - 1)
     lower = upper - 1
-    part = safe_divide(x - xp[lower], xp[upper] - xp[lower])
+    # Knots that stand still are met only at the ends, where x is on or beyond both of them.
+    beyond = jnp.where(x < xp[lower], 0.0, 1.0)
+    part = safe_divide(x - xp[lower], xp[upper] - xp[lower], beyond)
     return fp[lower] + jnp.clip(part, 0.0, 1.0) * (fp[upper] - fp[lower])
