@@ -33,13 +33,13 @@ def cast_rays(
     """
     if isinstance(cameras, RayTable):
         return Rays(
-            origin=cameras.origin[image, pixel[1], pixel[0]],
-            direction=cameras.direction[image, pixel[1], pixel[0]],
-            near=cameras.near[image],
-            far=cameras.far[image],
+            origin=jnp.asarray(cameras.origin)[image, pixel[1], pixel[0]],
+            direction=jnp.asarray(cameras.direction)[image, pixel[1], pixel[0]],
+            near=jnp.asarray(cameras.near)[image],
+            far=jnp.asarray(cameras.far)[image],
             appearance=jnp.asarray(image, jnp.int32),
         )
-    camera = jax.tree.map(lambda leaf: leaf[image], cameras)
+    camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     place = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
     x, y = (place - camera.principal) / camera.focal
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]

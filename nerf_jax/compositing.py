@@ -16,6 +16,10 @@ from nerf_jax.types import Rendering
 Background = Literal["white", "black", "random"]
 """``random``: a colour of its own for every training ray, so that transparency must be learned."""
 
+TRACE = 1e-6
+"""As much weight as if it stood at the far end: it decides both depths of a ray that hits nothing,
+and no other's."""
+
 
 def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
     """The part of the light that reaches each interval: ``T_i = exp(-sum_{j<i} sigma_j delta_j)``.
@@ -49,9 +53,7 @@ def composite(
         The rendering before any background; see :func:`over`.
     """
     opacity = jnp.sum(w)
-    # A trace of weight at the far end decides the depth of rays that hit nothing, and no other.
-    trace = 1e-6
-    depth = (jnp.sum(w * midpoints(edges)) + trace * edges[-1]) / (opacity + trace)
+    depth = (jnp.sum(w * midpoints(edges)) + TRACE * edges[-1]) / (opacity + TRACE)
     return Rendering(w @ rgb, opacity, depth, _median(w, edges))
 
 
@@ -61,9 +63,10 @@ def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, 
     half = reached[-1] / 2
     index = jnp.argmax(reached >= half)
     inside = w[index]
-    part = (half - (reached[index] - inside)) / jnp.where(inside > 0, inside, 1.0)
+    # Where half is reached, rounding lets no weight be smaller: the bound is for the gradient.
+    part = (half - (reached[index] - inside)) / jnp.maximum(inside, 1e-14)
     median = edges[index] + jnp.clip(part, 0.0, 1.0) * (edges[index + 1] - edges[index])
-    return jnp.where(half > 0, median, edges[-1])
+    return jnp.where(reached[-1] > TRACE, median, edges[-1])
 
 
 def over(
@@ -72,7 +75,7 @@ def over(
     background: Float[Array, "*#n 3"],
 ) -> Float[Array, "*#n 3"]:
     """A colour that already carries its opacity, laid over a background."""
-    return rgb + (1.0 - opacity[..., None]) * background
+    return rgb + (1.0 - opacity[..., None]) * jnp.broadcast_to(background, rgb.shape)
 
 
 def pixel_over(

@@ -38,7 +38,7 @@ class DataConfig:
     """Which scene, and how it is read."""
 
     scene: str = "bricks"
-    """The built-in `bricks`, or the name of a folder to look for (`lego` is downloaded if absent)."""
+    """The built-in `bricks`, or the folder to look for (`lego` is downloaded if absent)."""
     root: Path | None = None
     """The scene's folder, a folder that holds it, or a ray dataset (.npz, .npy).
     Without it, $NERF_JAX_DATA and ./data are searched."""
@@ -53,7 +53,7 @@ class DataConfig:
     far: float = 6.0
     """Where rays end."""
     background: Literal["white", "black", "random"] = "white"
-    """What transparent pixels show. `random`: a new colour for every training ray, white in tests."""
+    """Behind transparent pixels. `random`: a colour for every training ray, white in views."""
 
     def __post_init__(self) -> None:
         _require(self.downscale >= 1, "data.downscale", self.downscale, "at least 1")
@@ -92,7 +92,7 @@ class NerfConfig:
     num_coarse: int = 64
     """Stratified samples, read by the coarse network."""
     num_fine: int = 128
-    """Further samples, drawn where the coarse network saw something. The fine network reads both."""
+    """Further samples, where the coarse network saw something; the fine one reads them all."""
     depth: int = 8
     """Hidden layers before the density."""
     width: int = 256

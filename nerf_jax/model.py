@@ -75,8 +75,7 @@ def _photometric(init: Callable[[Array], Params], see: See, background: Backgrou
     """The model whose loss is L2 on the colour of every rendering of a ray."""
 
     def ray_loss(params: Params, key: Array, sample: Batch) -> tuple[Array, Array]:
-        background_key, see_key = jax.random.split(key)
-        behind = _background(background, background_key)
+        behind, see_key = _behind(background, key)
         target = pixel_over(sample.pixel, behind)
         errors = [
             losses.squared_error(over(seen.rgb, seen.opacity, behind), target)
@@ -103,7 +102,9 @@ def _photometric(init: Callable[[Array], Params], see: See, background: Backgrou
     )
 
 
-def _background(background: Background, key: Array) -> Float[Array, "3"]:
-    if background == "random":
-        return jax.random.uniform(key, (3,))
-    return solid(background)
+def _behind(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:
+    """What a training ray ends on, and the key for the rest of it."""
+    if background != "random":
+        return solid(background), key
+    color_key, key = jax.random.split(key)
+    return jax.random.uniform(color_key, (3,)), key

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over
 from nerf_jax.config import Exponential, Milestones, OptimizerConfig
-from nerf_jax.devices import RAYS, REPLICATED, SPLIT, split_evenly
+from nerf_jax.devices import RAYS, REPLICATED, split_evenly
 from nerf_jax.losses import squared_error
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
@@ -78,9 +78,12 @@ def init_state(
 def draw(dataset: Dataset, key: Array) -> Batch:
     """One random ray of all pixels of all images, with what the photo shows there."""
     count, height, width, _ = dataset.pixels.shape
-    # Three draws and not one flat index, which could outgrow 32 bits.
-    image, row, column = jax.random.randint(key, (3,), 0, jnp.array([count, height, width]))
-    pixel = dataset.pixels[image, row, column]
+    # Three draws and not one flat index, which could outgrow 32 bits; uniforms and not integers,
+    # whose exactness below 2^24 costs three times the hashing.
+    sizes = jnp.array([count, height, width])
+    u = jax.random.uniform(key, (3,))
+    image, row, column = jnp.minimum((u * sizes).astype(jnp.int32), sizes - 1)
+    pixel = jnp.asarray(dataset.pixels)[image, row, column]
     if jnp.issubdtype(pixel.dtype, jnp.integer):
         pixel = pixel / jnp.float32(255)
     return Batch(cast_rays(dataset.cameras, image, jnp.stack([column, row])), pixel)

@@ -6,12 +6,10 @@ python run.py
 from nerf_jax.config import (
     Config,
     DataConfig,
-    EvalConfig,
     Exponential,
     NerfConfig,
     OptimizerConfig,
     TrainConfig,
-    RenderConfig,
 )
 
 config = Config(

@@ -1,0 +1,28 @@
+"""Two virtual devices, checked shapes, strict broadcasting; warnings are errors (pyproject)."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+with install_import_hook("nerf_jax", "beartype.beartype"):
+    import nerf_jax  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scenes; tests that need it are skipped where there is none."""
+    root = os.environ.get("NERF_JAX_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("real scenes are absent: set NERF_JAX_DATA to the folder that holds them")
+    return Path(root)

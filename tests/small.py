@@ -1,0 +1,68 @@
+"""A scene and a method so small that a test can train them."""
+
+import jax
+import numpy as np
+
+from nerf_jax.cameras import cast_rays, look_at
+from nerf_jax.config import (
+    Config,
+    DataConfig,
+    EvalConfig,
+    NerfConfig,
+    OptimizerConfig,
+    RenderConfig,
+    TrainConfig,
+)
+from nerf_jax.types import Cameras, Dataset
+
+SIZE = 16
+
+
+def config(**train: object) -> Config:
+    settings = {
+        "num_steps": 8,
+        "rays_per_step": 32,
+        "steps_per_call": 4,
+        "report_every_seconds": 0.0,
+        "validate_every": 4,
+        "validation_rays": 32,
+        "checkpoint_every": 0,
+    }
+    return Config(
+        name="small",
+        data=DataConfig(near=2.0, far=6.0),
+        model=NerfConfig(
+            num_coarse=8, num_fine=8, depth=2, width=16, skip=0, position_bands=4, direction_bands=1
+        ),
+        optimizer=OptimizerConfig(learning_rate=5e-3),
+        train=TrainConfig(**(settings | train)),
+        eval=EvalConfig(rays_per_chunk=128),
+        render=RenderConfig(num_frames=4, fps=4),
+    )
+
+
+def dataset(num_images: int = 4) -> Dataset:
+    """Photos of a unit ball whose colour is its normal, on transparent ground: exact pixels."""
+    turns = np.arange(num_images) * 2.4
+    places = 4 / 1.09**0.5 * np.stack([np.cos(turns), np.sin(turns), 0.3 + 0 * turns], axis=1)
+    up = np.array([0.0, 0.0, 1.0])
+    cameras = Cameras(
+        world_from_camera=np.stack([look_at(place, np.zeros(3), up) for place in places]),
+        focal=np.full((num_images, 2), 1.4 * SIZE, np.float32),
+        principal=np.full((num_images, 2), SIZE / 2, np.float32),
+        near=np.full(num_images, 2.0, np.float32),
+        far=np.full(num_images, 6.0, np.float32),
+    )
+    column, row = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    pixels = np.stack([column.ravel(), row.ravel()], axis=1)
+    cast = jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, 0, None))
+    rays = jax.tree.map(np.asarray, cast(cameras, np.arange(num_images), pixels))
+    along = -np.sum(rays.origin * rays.direction, axis=-1)
+    gap = np.sum(rays.origin**2, axis=-1) - along**2
+    hit = gap < 1
+    surface = along - np.sqrt(np.where(hit, 1 - gap, 0))
+    normal = rays.origin + surface[..., None] * rays.direction
+    rgba = np.concatenate([0.5 + 0.5 * normal, np.ones_like(normal[..., :1])], axis=-1)
+    image = np.round(255 * np.clip(np.where(hit[..., None], rgba, 0.0), 0, 1)).astype(np.uint8)
+    return Dataset(cameras, image.reshape(num_images, SIZE, SIZE, 4))
+

@@ -1,0 +1,144 @@
+"""Training: exact repetition, devices that do not matter, and learning."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from nerf_jax import model
+from nerf_jax.compositing import solid
+from nerf_jax.config import Exponential, Milestones, OptimizerConfig
+from nerf_jax.devices import ray_mesh
+from nerf_jax.train import (
+    TrainState,
+    draw,
+    init_state,
+    learning_rate,
+    make_optimizer,
+    make_train_steps,
+    make_validation,
+)
+from tests import small
+
+
+@pytest.fixture(scope="module")
+def method():
+    return model.build(small.config())
+
+
+@pytest.fixture(scope="module")
+def optimizer():
+    return make_optimizer(small.config().optimizer)
+
+
+def begin(method, optimizer, mesh) -> TrainState:
+    return init_state(method, optimizer, 0, mesh)
+
+
+def same_bits(a, b) -> bool:
+    def plain(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf)
+
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(plain(x), plain(y)) for x, y in pairs)
+
+
+@pytest.mark.parametrize("lengths", [(3, 3), (1, 5), (2, 1, 3)])
+def test_calls_of_any_length_give_the_same_bits(method, optimizer, lengths):
+    mesh, data = ray_mesh(jax.devices()[:1]), small.dataset()
+    whole, _ = make_train_steps(method, optimizer, mesh, 32, 6)(
+        begin(method, optimizer, mesh), data
+    )
+    parts = begin(method, optimizer, mesh)
+    for length in lengths:
+        parts, _ = make_train_steps(method, optimizer, mesh, 32, length)(parts, data)
+    assert same_bits(whole, parts)
+
+
+def test_two_devices_agree_with_one(method, optimizer):
+    data, ends = small.dataset(), []
+    assert len(jax.devices()) == 2, "conftest asks for two virtual devices"
+    for devices in (jax.devices()[:1], jax.devices()):
+        mesh = ray_mesh(devices)
+        steps = make_train_steps(method, optimizer, mesh, 32, 5)
+        state, metrics = steps(begin(method, optimizer, mesh), data)
+        ends.append((state.params, metrics))
+    np.testing.assert_allclose(ends[0][1]["loss"], ends[1][1]["loss"], rtol=1e-5)
+    for one, two in zip(*(jax.tree.leaves(params) for params, _ in ends), strict=True):
+        np.testing.assert_allclose(one, two, atol=2e-5)
+
+
+def test_rays_that_devices_cannot_share(method, optimizer):
+    with pytest.raises(ValueError, match=r"train.rays_per_step is 33, which 2 devices .* 32"):
+        make_train_steps(method, optimizer, ray_mesh(), 33, 1)
+
+
+def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
+    """The compiled step, retraced by hand from the contracts alone."""
+    data, mesh = small.dataset(), ray_mesh(jax.devices()[:1])
+    state = begin(method, optimizer, mesh)
+    _, loss_key = jax.random.split(jax.random.fold_in(state.key, 0))
+    ray_keys = [jax.random.split(jax.random.fold_in(loss_key, number)) for number in range(32)]
+    batch = jax.vmap(draw, (None, 0))(data, jnp.stack([keys[0] for keys in ray_keys]))
+    sample_keys = jnp.stack([keys[1] for keys in ray_keys])
+    gradient = jax.grad(lambda p: method.loss(p, (), sample_keys, batch)[0])(state.params)
+    updates, _ = optax.adam(5e-3).update(gradient, optax.adam(5e-3).init(state.params))
+    expected = optax.apply_updates(state.params, updates)
+    after, _ = make_train_steps(method, optimizer, mesh, 32, 1)(state, data)
+    # Adam's first step is the gradient's sign: where that is all but zero, rounding decides it.
+    for got, wanted, slope in zip(
+        *map(jax.tree.leaves, (after.params, expected, gradient)), strict=True
+    ):
+        clear = np.abs(slope) > 1e-6
+        np.testing.assert_allclose(np.asarray(got)[clear], np.asarray(wanted)[clear], atol=1e-5)
+
+
+def test_draw_reads_every_pixel_with_its_own_ray():
+    data = small.dataset(num_images=2)
+    keys = jax.random.split(jax.random.key(0), 8192)
+    batch = jax.vmap(draw, (None, 0))(data, keys)
+    # Number the pixels by their colour channels to see which was drawn.
+    numbers = np.arange(2 * 16 * 16)
+    coded = np.stack([numbers // 256, numbers // 16 % 16, numbers % 16], axis=-1)
+    data = data._replace(pixels=coded.reshape(2, 16, 16, 3).astype(np.uint8))
+    code = np.round(np.asarray(jax.vmap(draw, (None, 0))(data, keys).pixel) * 255).astype(int)
+    counts = np.bincount(code[:, 0] * 256 + code[:, 1] * 16 + code[:, 2], minlength=512)
+    assert counts.min() > 0
+    assert counts.max() < 45  # 16 expected; a fair draw passes 45 once in a billion
+    for ray in range(8):
+        image, row, column = code[ray]
+        camera = data.cameras.world_from_camera[image]
+        local = np.array([column + 0.5 - 8, -(row + 0.5 - 8), -1.4 * 16])
+        expected = camera[:, :3] @ local
+        expected /= np.linalg.norm(expected)
+        np.testing.assert_allclose(batch.rays.direction[ray], expected, atol=1e-6)
+
+
+def test_learning_rates():
+    exponential = learning_rate(OptimizerConfig(1e-2, schedule=Exponential(final=0.01, steps=100)))
+    np.testing.assert_allclose(
+        [exponential(step) for step in (0, 50, 100, 900)], [1e-2, 1e-3, 1e-4, 1e-4], rtol=1e-5
+    )
+    halved = OptimizerConfig(8e-4, schedule=Milestones(epochs=(2, 4, 8), factor=0.5))
+    rate = learning_rate(halved, steps_per_epoch=10)
+    np.testing.assert_allclose(
+        [rate(step) for step in (0, 19, 21, 41, 81)], [8e-4, 8e-4, 4e-4, 2e-4, 1e-4], rtol=1e-5
+    )
+    warm = learning_rate(OptimizerConfig(1e-2, warmup_steps=10, schedule=Exponential(final=1.0)))
+    np.testing.assert_allclose([warm(0), warm(10)], [1e-4, 1e-2], rtol=1e-5)
+
+
+def test_it_learns_and_validation_sees_it(method, optimizer):
+    data, mesh = small.dataset(), ray_mesh()
+    validate = make_validation(method, mesh, 512, solid("white"))
+    state = begin(method, optimizer, mesh)
+    before = float(validate(state.params, state.aux, data))
+    steps = make_train_steps(method, optimizer, mesh, 128, 150)
+    state, metrics = steps(state, data)
+    after = float(validate(state.params, state.aux, data))
+    assert metrics["loss"].shape == (150,)
+    assert after < 0.25 * before
+    assert metrics["loss"][-20:].mean() < 0.25 * metrics["loss"][:5].mean()
