@@ -51,14 +51,14 @@ def recognize(path: Path) -> Format | None:
 
 
 def _load_bricks(config: DataConfig) -> Scene:
-    from nerf_jax.data import bricks  # builds its model when imported
-
     if config.scene != "bricks" or config.root is not None:
         raise ValueError(
             "data.format 'bricks' is the built-in scene, which has no folder, but data.scene is "
             f"{config.scene!r} and data.root is {str(config.root)!r}; leave both as they are by "
             "default, or set data.format to 'auto'"
         )
+    from nerf_jax.data import bricks  # builds its model when imported
+
     return bricks.load(config)
 
 
@@ -108,18 +108,19 @@ def _not_found(config: DataConfig, places: list[Path], failure: Exception | None
             if recognize(path)
         }
     )
-    searched = " and ".join(f"{path}{'' if path.exists() else ' (absent)'}" for path in places)
-    lines = [f"found no scene {config.scene!r} in {searched}, nor in nerf_synthetic there."]
-    if there:
-        lines.append(f"There are {', '.join(there)}.{near_miss(config.scene, there)}")
-    else:
-        lines[0] += near_miss(config.scene, ("bricks", *download.SCENES))
-    if failure:
-        lines.append(f"It could not be downloaded either: {failure}.")
-    lines.append(
-        "Pass --data.root DIR (a folder with transforms_train.json or train.npz, or a .npz file) "
-        f"and --data.scene NAME, or set {ENVIRONMENT_VARIABLE} to a folder of scenes"
+    searched = " or ".join(f"{path}{'' if path.exists() else ' (absent)'}" for path in places)
+    choice = f" Found there: {', '.join(there)}." if there else ""
+    names = {"bricks", *download.SCENES, *there} if config.root is None else there
+    choice += near_miss(config.scene, [name for name in names if name != config.scene])
+    if config.root is not None:
+        return (
+            f"data.root {searched} is neither a scene, nor a folder that holds the scene "
+            f"{config.scene!r}.{choice} Pass a folder with transforms_train.json or train.npz, a "
+            "ray file (.npz, .npy), or the folder above and the scene's name as --data.scene"
+        )
+    failed = f" It could not be downloaded either: {failure}." if failure else ""
+    by_hand = f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}" if failure else ""
+    return (
+        f"found no scene {config.scene!r} in {searched}.{choice}{failed} Pass --data.root DIR, the "
+        f"scene's folder, or set {ENVIRONMENT_VARIABLE} to a folder of scenes{by_hand}"
     )
-    if config.scene in download.SCENES:
-        lines[-1] += f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}"
-    return " ".join(lines)

@@ -47,6 +47,9 @@ class _Version(NamedTuple):
     """Its bytes, where the server said."""
 
 
+_UNKNOWN = _Version("", None)
+
+
 class _InterruptedDownload(Exception):
     """The file did not arrive whole, but another attempt may bring more of it."""
 
@@ -83,14 +86,14 @@ def fetch(
     if _holds_scene(target):
         return target
     try:
-        into.mkdir(parents=True, exist_ok=True)
         _download(url(scene, base_url), partial)
         _check_sha256(partial, sha256)
         _unpack(partial, target)
     except (OSError, ValueError) as error:
-        if isinstance(error, ValueError):
-            _discard(partial)  # another attempt would find the same
-        if _holds_scene(target):  # another process was faster
+        done = _holds_scene(target)  # another process was faster
+        if done or isinstance(error, ValueError):  # what is wrong with an archive stays wrong
+            _discard(partial)
+        if done:
             return target
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(f"{into}: the disk is full; make room, and run again") from error
@@ -116,10 +119,10 @@ def _note(partial: Path) -> Path:
 def _progress_so_far(partial: Path) -> tuple[int, _Version]:
     """The bytes that have arrived, 0 if it is unknown of what, and the version they are of."""
     try:
-        validator, total = _note(partial).read_text(encoding="utf-8").splitlines()
+        validator, total = _note(partial).read_text("utf-8").split("\n")
         return partial.stat().st_size, _Version(validator, int(total) if total else None)
     except (FileNotFoundError, ValueError):
-        return 0, _Version("", None)
+        return 0, _UNKNOWN
 
 
 def _download(address: str, partial: Path) -> None:
@@ -134,7 +137,7 @@ def _download(address: str, partial: Path) -> None:
         try:
             with _connect(address, start, version) as response:
                 answered = True
-                _receive(response, partial, start, version)
+                _receive(response, address, partial, start, version)
                 return
         except _InterruptedDownload as error:
             reason: Exception = error
@@ -191,34 +194,48 @@ def _connect(address: str, start: int, version: _Version) -> http.client.HTTPRes
 
 
 def _receive(
-    response: http.client.HTTPResponse, partial: Path, start: int, expected: _Version
+    response: http.client.HTTPResponse, address: str, partial: Path, start: int, expected: _Version
 ) -> None:
-    """Append to ``partial`` what the server sends: the rest of the file, or all of it again."""
-    version = _version(response)
-    if response.status != 206:
-        start = 0
-    elif None not in (version.total, expected.total) and version.total != expected.total:
-        _discard(partial)
-        raise _InterruptedDownload("the file on the server has changed")
-    elif f"bytes {start}-" not in response.headers.get("Content-Range", ""):
-        _discard(partial)
-        raise _InterruptedDownload("the server sent another part than the one asked for")
-    total = version.total if version.total is not None or not start else expected.total
+    """Write into ``partial`` what the server sends: the rest of the file, or all of it again."""
+    start, total = _place(response, partial, start, expected)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     if total is not None and shutil.disk_usage(partial.parent).free < total - start:
         raise OSError(errno.ENOSPC, f"no room for {total - start} bytes")
-    # Not opened for appending: two processes then write the same bytes to the same places.
-    with partial.open("r+b" if start else "wb") as file:
+    if not start:
+        version = _version(response)
+        if _progress_so_far(partial)[1] not in (version, _UNKNOWN):
+            _discard(partial)
+        _note(partial).write_text(f"{version.validator}\n{version.total or ''}", "utf-8")
+    # Neither emptied nor appended to: if two processes download at once, they write the same
+    # bytes to the same places, and whoever is first unpacks them.
+    partial.touch()
+    with partial.open("r+b") as file:
         file.seek(start)
-        if not start:
-            note = f"{version.validator}\n{'' if total is None else total}\n"
-            _note(partial).write_text(note, encoding="utf-8")
-        with _report(response.url, start, total) as advance:
+        with _report(address, start, total) as advance:
             while chunk := _read(response):
                 file.write(chunk)
                 advance(len(chunk))
         size = file.tell()
+        if total in (None, size):
+            file.truncate()  # an earlier version may have been longer
     if total is not None and size != total:
         raise _InterruptedDownload(f"the connection ended after {size} of {total} bytes")
+
+
+def _place(
+    response: http.client.HTTPResponse, partial: Path, start: int, expected: _Version
+) -> tuple[int, int | None]:
+    """Where in the file the answer begins, and the file's bytes, where they are known."""
+    total = _version(response).total
+    if response.status != 206:
+        return 0, total
+    if None not in (total, expected.total) and total != expected.total:
+        _discard(partial)
+        raise _InterruptedDownload("the file on the server has changed")
+    if f"bytes {start}-" not in response.headers.get("Content-Range", ""):
+        _discard(partial)
+        raise _InterruptedDownload("the server sent another part than the one asked for")
+    return start, expected.total if total is None else total
 
 
 def _version(response: http.client.HTTPResponse) -> _Version:

@@ -28,7 +28,7 @@ def write_scene(
         frames = []
         for index, pixels in enumerate(images[split]):
             Image.fromarray(pixels).save(root / split / f"r_{index}.png")
-            origin = random.normal(size=3) + [4.0, 0.0, 1.0]
+            origin = random.normal(size=3) + np.array([4.0, 0.0, 1.0])
             pose = look_at(origin, np.zeros(3), np.array([0.0, 0.0, 1.0])).tolist()
             frames.append(
                 {

@@ -1,8 +1,6 @@
 import copy
 import json
 import math
-import os
-from pathlib import Path
 
 import hypothesis
 import jax
@@ -199,8 +197,10 @@ numbers = (
 )
 values = strategies.recursive(
     strategies.none() | strategies.booleans() | numbers | strategies.text(max_size=4),
-    lambda inner: strategies.lists(inner, max_size=4)
-    | strategies.dictionaries(strategies.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        strategies.lists(inner, max_size=4)
+        | strategies.dictionaries(strategies.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -245,11 +245,13 @@ def tiny_folder(tmp_path_factory):
 def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, contents):
     raw = contents if isinstance(contents, bytes) else contents.encode("utf-8", "surrogatepass")
     (tiny_folder / "transforms_train.json").write_bytes(raw)
+    told = None
     try:
         split = blender.load(tiny_folder, DataConfig()).split("train")
     except (ValueError, OSError) as error:
-        assert type(error) in (ValueError, FileNotFoundError)
-        assert str(tiny_folder) in str(error)
+        told = str(error)
+    if told is not None:
+        assert str(tiny_folder) in told
         return
     cameras, pixels = split.dataset
     assert len(pixels) == len(split.names) >= 1
@@ -262,11 +264,11 @@ def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, conte
 
 
 @pytest.fixture
-def lego(tmp_path):
+def lego(tmp_path, real_data):
     """The first four training views of the real scene, as links."""
-    root = Path(os.environ.get("NERF_JAX_DATA", "")) / "nerf_synthetic" / "lego"
-    if "NERF_JAX_DATA" not in os.environ or not root.is_dir():
-        pytest.skip("needs the real lego scene: set NERF_JAX_DATA to the folder it is in")
+    root = real_data / "nerf_synthetic" / "lego"
+    if not root.is_dir():
+        pytest.skip(f"the real lego scene is absent: {root}")
     transforms = json.loads((root / "transforms_train.json").read_text())
     transforms["frames"] = transforms["frames"][:4]
     (tmp_path / "transforms_train.json").write_text(json.dumps(transforms))

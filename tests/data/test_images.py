@@ -87,7 +87,7 @@ def test_damaged_images_are_named(tmp_path_factory, data):
     noise = np.random.default_rng(0).integers(0, 256, (9, 9, 4), np.uint8)
     Image.fromarray(noise).save(path)
     whole = path.read_bytes()
-    end = data.draw(strategies.integers(0, len(whole) - 20), label="truncated to")
+    end = data.draw(strategies.integers(0, len(whole) - 40), label="truncated to")
     path.write_bytes(whole[:end])
     with pytest.raises(ValueError, match=r"r_0\.png: cannot be read as an image"):
         read_image(path)

@@ -1,0 +1,177 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerf_jax import data
+from nerf_jax.config import DataConfig
+from nerf_jax.data import blender, download
+from nerf_jax.types import RayTable
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """An empty working directory, no variable, and no network."""
+
+    def offline(scene, into, **_):
+        raise OSError(f"http://host/{scene}.zip: no connection (offline)")
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("NERF_JAX_DATA", raising=False)
+    monkeypatch.setattr(download, "fetch", offline)
+
+
+def _write_rays(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ray = [0, 0, 0, 0, 0, 2, 0.1, 0.2, 0.3]
+    np.savez(path, rays=np.array([ray] * 6, np.float32), size_hw=[2, 3])
+
+
+def test_the_built_in_scene_needs_no_files():
+    for config in (DataConfig(), DataConfig(format="bricks")):
+        scene = data.load(config)
+        assert scene.name == "bricks"
+        assert {"train", "val", "test"} <= set(scene.loaders)
+
+
+@pytest.mark.parametrize("folder", ["toy", "parent/toy", "parent/nerf_synthetic/toy"])
+@pytest.mark.parametrize("form", ["auto", "blender"])
+def test_a_root_is_the_scene_or_holds_it(tmp_path, write_scene, folder, form):
+    write_scene(tmp_path / folder)
+    root = tmp_path / folder.split("/")[0]
+    scene = data.load(DataConfig(scene="toy", root=root, format=form))
+    assert scene.name == "toy"
+    assert scene.source == str(tmp_path / folder)
+    assert scene.split("train").dataset.pixels.shape == (3, 4, 6, 4)
+
+
+def test_a_root_goes_before_the_built_in_scene(tmp_path, write_scene):
+    write_scene(tmp_path / "toy")
+    assert data.load(DataConfig(root=tmp_path / "toy")).name == "toy"
+    assert data.load(DataConfig(scene="lego", root=tmp_path / "toy")).name == "toy"
+
+
+def test_a_root_may_start_at_home(tmp_path, write_scene, monkeypatch):
+    write_scene(tmp_path / "toy")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.load(DataConfig(root=Path("~/toy"))).name == "toy"
+
+
+@pytest.mark.parametrize("root", ["rays/train.npz", "rays"])
+def test_a_root_may_be_a_ray_dataset(tmp_path, root):
+    _write_rays(tmp_path / "rays/train.npz")
+    for form in ("auto", "rays"):
+        split = data.load(DataConfig(root=tmp_path / root, format=form)).split("train")
+        assert isinstance(split.dataset.cameras, RayTable)
+        assert split.dataset.pixels.shape == (1, 2, 3, 3)
+
+
+@pytest.mark.parametrize("folder", ["toy", "nerf_synthetic/toy", "toy.npz"])
+@pytest.mark.parametrize("place", ["variable", "default"])
+def test_the_variable_and_the_default_folder_are_searched(
+    tmp_path, write_scene, monkeypatch, place, folder
+):
+    collection = tmp_path / ("elsewhere" if place == "variable" else "here/data")
+    if place == "variable":
+        monkeypatch.setenv("NERF_JAX_DATA", str(collection))
+    if folder == "toy.npz":
+        _write_rays(collection / folder)
+    else:
+        write_scene(collection / folder)
+    assert data.load(DataConfig(scene="toy")).name == "toy"
+
+
+def test_the_variable_may_name_the_scene_itself(tmp_path, write_scene, monkeypatch):
+    write_scene(tmp_path / "toy")
+    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "toy"))
+    assert data.load(DataConfig(scene="toy")).name == "toy"
+    with pytest.raises(FileNotFoundError, match="found no scene 'fox'"):
+        data.load(DataConfig(scene="fox"))
+
+
+def test_the_real_lego_scene_is_found(real_data, monkeypatch):
+    if not (real_data / "nerf_synthetic/lego").is_dir():
+        pytest.skip(f"the real lego scene is absent from {real_data}")
+    monkeypatch.setenv("NERF_JAX_DATA", str(real_data))
+    scene = data.load(DataConfig(scene="lego"))
+    assert scene.source == str(real_data / "nerf_synthetic/lego")
+    assert {"train", "val"} <= set(scene.loaders)
+
+
+def test_the_variable_goes_before_the_default_folder(tmp_path, write_scene, monkeypatch):
+    write_scene(tmp_path / "here/data/toy")
+    write_scene(tmp_path / "elsewhere/toy")
+    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "elsewhere"))
+    assert data.load(DataConfig(scene="toy")).source == str(tmp_path / "elsewhere/toy")
+
+
+def test_a_known_scene_is_downloaded(write_scene, monkeypatch):
+    def fetch(scene, into):
+        write_scene(into / scene)
+        return into / scene
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    scene = data.load(DataConfig(scene="lego"))
+    assert (scene.name, scene.source) == ("lego", "data/nerf_synthetic/lego")
+    monkeypatch.setattr(download, "fetch", None)
+    assert data.load(DataConfig(scene="lego")).source == scene.source
+
+
+def test_a_failed_download_is_told_with_the_ways_out():
+    with pytest.raises(FileNotFoundError) as error:
+        data.load(DataConfig(scene="lego"))
+    for part in (
+        "found no scene 'lego' in data (absent)",
+        "lego.zip: no connection (offline)",
+        "--data.root DIR",
+        "NERF_JAX_DATA",
+        f"unzip {download.url('lego')} into data",
+    ):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_near_misses_are_named(tmp_path, write_scene, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="Did you mean lego"):
+        data.load(DataConfig(scene="leggo"))
+    write_scene(tmp_path / "elsewhere/nerf_synthetic/my_kitchen")
+    write_scene(tmp_path / "elsewhere/garden")
+    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "elsewhere"))
+    message = r"found no scene 'kitchen' .* there: garden, my_kitchen\. Did you mean my_kitchen"
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load(DataConfig(scene="kitchen"))
+
+
+def test_a_root_without_the_scene_is_not_downloaded_into(tmp_path, write_scene):
+    write_scene(tmp_path / "all/chair")
+    for scene in ("lego", "bricks"):
+        message = rf"all is neither a scene, .* the scene '{scene}'\. Found there: chair\."
+        with pytest.raises(FileNotFoundError, match=message):
+            data.load(DataConfig(scene=scene, root=tmp_path / "all"))
+    with pytest.raises(FileNotFoundError, match=r"absent \(absent\) is neither"):
+        data.load(DataConfig(root=tmp_path / "absent"))
+
+
+def test_a_format_that_does_not_fit_is_refused(tmp_path, write_scene):
+    write_scene(tmp_path / "toy")
+    _write_rays(tmp_path / "train.npz")
+    with pytest.raises(ValueError, match=r"toy: data\.format is 'rays', but .* 'blender'"):
+        data.load(DataConfig(root=tmp_path / "toy", format="rays"))
+    with pytest.raises(ValueError, match=r"train\.npz: data\.format is 'blender', but .* 'rays'"):
+        data.load(DataConfig(root=tmp_path / "train.npz", format="blender"))
+    with pytest.raises(ValueError, match=r"data\.format 'bricks' is the built-in scene"):
+        data.load(DataConfig(root=tmp_path / "toy", format="bricks"))
+    with pytest.raises(ValueError, match=r"data\.format 'bricks' is the built-in .* 'lego'"):
+        data.load(DataConfig(scene="lego", format="bricks"))
+
+
+def test_saved_rays_are_found_again(tmp_path, write_scene):
+    write_scene(tmp_path / "toy")
+    for name in ("train", "val"):
+        split = blender.load(tmp_path / "toy", DataConfig()).split(name)
+        data.save_rays(tmp_path / f"rays/{name}.npz", split, "white")
+    scene = data.load(DataConfig(root=tmp_path / "rays"))
+    assert list(scene.loaders) == ["train", "val"]
+    with pytest.raises(ValueError, match="no split 'test'; this scene has train, val"):
+        scene.split("test")
