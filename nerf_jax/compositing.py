@@ -17,8 +17,8 @@ Background = Literal["white", "black", "random"]
 """``random``: a colour of its own for every training ray, so that transparency must be learned."""
 
 TRACE = 1e-6
-"""As much weight as if it stood at the far end: it decides both depths of a ray that hits nothing,
-and no other's."""
+"""A trace of weight, taken to stand at the far end: it decides the depths of rays that hit
+nothing, and no others."""
 
 
 def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
