@@ -1,0 +1,198 @@
+"""The papers' formulas once more: plain loops over Python numbers and float64, slow and obvious."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+Layers = Mapping[str, Mapping]
+"""A Flax dictionary of parameters."""
+
+
+# ------------------------------------------------------------------------------ gradients
+
+
+def gradient(f: Callable[..., float], *arguments, step: float = 1e-6) -> tuple[np.ndarray, ...]:
+    """Central differences of a number with respect to every entry of every argument."""
+    arguments = [np.array(argument, np.float64) for argument in arguments]
+    gradients = [np.zeros_like(argument) for argument in arguments]
+    for argument, out in zip(arguments, gradients, strict=True):
+        for place in np.ndindex(argument.shape):
+            kept, around = argument[place], []
+            for sign in (1, -1):
+                argument[place] = kept + sign * step
+                around.append(f(*arguments))
+            argument[place] = kept
+            out[place] = (around[0] - around[1]) / (2 * step)
+    return tuple(gradients)
+
+
+# ------------------------------------------------------------------------------ encodings
+
+
+def frequency(x: Sequence[float], num_bands: int, include_input: bool = True) -> np.ndarray:
+    """NeRF, Eq. 4, each band's sines before its cosines, all coordinates of one together."""
+    encoded = list(x) if include_input else []
+    for band in range(num_bands):
+        for wave in (math.sin, math.cos):
+            encoded += [wave(2**band * float(coordinate)) for coordinate in x]
+    return np.array(encoded, np.float64)
+
+
+# ------------------------------------------------------------------------------- sampling
+
+
+def invert_cdf(
+    quantiles: Sequence[float], edges: Sequence[float], masses: Sequence[float]
+) -> np.ndarray:
+    """Where a density, constant over each interval, has that much of its mass behind it."""
+    total, places = sum(masses), []
+    for quantile in quantiles:
+        left, place = quantile * total, edges[-1]
+        for start, end, mass in zip(edges[:-1], edges[1:], masses, strict=True):
+            if left < mass:
+                place = start + (end - start) * left / mass
+                break
+            left -= mass
+        places.append(place)
+    return np.array(places)
+
+
+# ---------------------------------------------------------------------------- compositing
+
+
+def weights(sigma: Sequence[float], delta: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Transmittances and weights, by walking along the ray and counting the light that is left."""
+    light, transmittances, stopped = 1.0, [], []
+    for density, length in zip(sigma, delta, strict=True):
+        passed = math.exp(-float(density) * float(length))
+        transmittances.append(light)
+        stopped.append(light * (1.0 - passed))
+        light *= passed
+    return np.array(transmittances), np.array(stopped)
+
+
+def composite(
+    w: Sequence[float], rgb: np.ndarray, edges: Sequence[float]
+) -> tuple[np.ndarray, float, float, float]:
+    """Colour, opacity, expected depth and median depth of a ray that hits something."""
+    color, opacity, moment = np.zeros(3), 0.0, 0.0
+    for i, weight in enumerate(w):
+        color = color + weight * np.asarray(rgb[i], np.float64)
+        opacity += weight
+        moment += weight * (edges[i] + edges[i + 1]) / 2
+    behind, median = 0.0, edges[-1]
+    for i, weight in enumerate(w):
+        if behind + weight >= opacity / 2:
+            part = (opacity / 2 - behind) / weight
+            median = edges[i] + part * (edges[i + 1] - edges[i])
+            break
+        behind += weight
+    return color, opacity, moment / opacity, median
+
+
+# -------------------------------------------------------------------------------- cameras
+
+
+def cast_ray(world_from_camera, focal, principal, column: int, row: int):
+    """Origin and unit direction of the ray through the middle of a pixel."""
+    x = (column + 0.5 - principal[0]) / focal[0]
+    y = (row + 0.5 - principal[1]) / focal[1]
+    in_camera = [x, -y, -1.0]  # rows count downwards, the camera's y points up, it looks along -z
+    direction = [
+        sum(float(world_from_camera[axis][k]) * in_camera[k] for k in range(3)) for axis in range(3)
+    ]
+    length = math.sqrt(sum(component**2 for component in direction))
+    origin = [float(world_from_camera[axis][3]) for axis in range(3)]
+    return np.array(origin), np.array(direction) / length
+
+
+# -------------------------------------------------------------------------------- networks
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def dense(layer: Layers, x: np.ndarray) -> np.ndarray:
+    kernel, bias = np.asarray(layer["kernel"], float), np.asarray(layer["bias"], float)
+    return x @ kernel + bias
+
+
+def nerf_network(layers: Layers, x: np.ndarray, d: np.ndarray, depth: int = 8, skip: int = 5):
+    """NeRF, Figure 7 and the text beside it: density and colour for encoded inputs."""
+    h = x
+    for number in range(1, depth + 1):
+        h = relu(dense(layers[f"trunk_{number - 1}"], h))
+        if number == skip:  # "concatenates this input to the fifth layer's activation"
+            h = np.concatenate([x, h])
+    sigma = relu(dense(layers["to_density"], h))[0]
+    h = dense(layers["bottleneck"], h)  # "this layer uses no activation"
+    h = relu(dense(layers["head"], np.concatenate([h, d])))
+    return sigma, sigmoid(dense(layers["to_rgb"], h))
+
+
+def tutorial_network(layers: Layers, x: np.ndarray, d: np.ndarray):
+    """The network of "NeRF from scratch in 100 lines": four blocks of layers."""
+
+    def linear(name: str, h: np.ndarray) -> np.ndarray:
+        return dense(layers[name]["Dense_0"], h)
+
+    h = x
+    for number in range(4):
+        h = relu(linear(f"block1_{number}", h))
+    h = np.concatenate([h, x])
+    for number in range(3):
+        h = relu(linear(f"block2_{number}", h))
+    h = linear("to_features", h)
+    features, sigma = h[:-1], relu(h[-1])
+    h = relu(linear("block3", np.concatenate([features, d])))
+    return sigma, sigmoid(linear("block4", h))
+
+
+# --------------------------------------------------------------------------------- methods
+
+
+def march(network, layers, config, origin, direction, places, lengths, edges):
+    """One ray through one network, read at the given places."""
+    d = frequency(direction, config.direction_bands)
+    seen = [
+        network(layers, frequency(origin + t * direction, config.position_bands), d) for t in places
+    ]
+    w = weights([sigma for sigma, _ in seen], lengths)[1]
+    return w, composite(w, np.array([rgb for _, rgb in seen]), edges)
+
+
+def middles(edges: np.ndarray) -> np.ndarray:
+    return np.array([(edges[i] + edges[i + 1]) / 2 for i in range(len(edges) - 1)])
+
+
+def render_tutorial(params, config, origin, direction, near, far):
+    """``render_rays`` of the 100-line NeRF without its jitter: bins read at their near end."""
+    t = np.linspace(near, far, config.num_samples)
+    edges = np.append(t, far)
+    lengths = np.append(np.diff(t), 1e10)
+    layers = params["params"]
+    return march(tutorial_network, layers, config, origin, direction, t, lengths, edges)[1]
+
+
+def render_nerf(params, config, origin, direction, near, far):
+    """NeRF, Section 5.2, without its jitter: the fine network reads where the coarse one saw."""
+
+    def network(layers, x, d):
+        return nerf_network(layers, x, d, config.depth, config.skip)
+
+    def see(name, edges):
+        layers = params[name]["params"]
+        places, lengths = middles(edges), np.diff(edges)
+        return march(network, layers, config, origin, direction, places, lengths, edges)
+
+    coarse_edges = np.linspace(near, far, config.num_coarse + 1)
+    w, coarse = see("coarse", coarse_edges)
+    floor = 1e-5 * sum(w)
+    drawn = invert_cdf(np.linspace(0, 1, config.num_fine), coarse_edges, w + floor)
+    return coarse, see("fine", np.sort(np.concatenate([coarse_edges, drawn])))[1]

@@ -1,0 +1,244 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nerf_jax import cameras as cameras_module
+from nerf_jax.cameras import focus_point, look_at, orbit_path, resize
+from nerf_jax.types import Cameras, RayTable
+from tests import oracles
+
+cast_rays = jax.jit(cameras_module.cast_rays)
+UP = np.array([0.0, 0.0, 1.0])
+
+
+def some_cameras(count: int = 3, seed: int = 0) -> Cameras:
+    """Around the origin, each with a lens of its own that is neither square nor centred."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(count, 3)) * 3
+    targets = rng.normal(size=(count, 3)) * 0.3
+    return Cameras(
+        np.stack([look_at(*pair, UP) for pair in zip(places, targets, strict=True)]),
+        focal=rng.uniform(10, 30, (count, 2)).astype(np.float32),
+        principal=rng.uniform(3, 6, (count, 2)).astype(np.float32),
+        near=rng.uniform(0.1, 1, count).astype(np.float32),
+        far=rng.uniform(5, 9, count).astype(np.float32),
+    )
+
+
+# ------------------------------------------------------------------------------- cast_rays
+
+
+def test_cast_rays_equals_the_loop():
+    cameras = some_cameras()
+    columns, rows = np.meshgrid(np.arange(5), np.arange(4))
+    pixels = jnp.asarray(np.stack([columns.ravel(), rows.ravel()], axis=1))
+    for image in range(3):
+        rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(image), pixels)
+        lens = cameras.focal[image], cameras.principal[image]
+        for i, (column, row) in enumerate(np.asarray(pixels)):
+            origin, direction = oracles.cast_ray(
+                cameras.world_from_camera[image], *lens, column, row
+            )
+            np.testing.assert_allclose(rays.origin[i], origin, rtol=1e-6)
+            np.testing.assert_allclose(rays.direction[i], direction, atol=1e-6)
+        np.testing.assert_array_equal(rays.near, np.full(20, cameras.near[image]))
+        np.testing.assert_array_equal(rays.far, np.full(20, cameras.far[image]))
+        np.testing.assert_array_equal(rays.appearance, np.full(20, image))
+
+
+def test_an_integer_pixel_means_its_centre():
+    cameras = some_cameras()
+    by_number = cast_rays(cameras, jnp.int32(1), jnp.array([3, 2]))
+    by_place = cast_rays(cameras, jnp.int32(1), jnp.array([3.5, 2.5]))
+    jax.tree.map(np.testing.assert_array_equal, by_number, by_place)
+
+
+def test_the_middle_of_the_image_looks_along_minus_z():
+    cameras = some_cameras()
+    for image in range(3):
+        ray = cast_rays(cameras, jnp.int32(image), jnp.asarray(cameras.principal[image]))
+        axis = -cameras.world_from_camera[image, :, 2]
+        np.testing.assert_allclose(ray.direction, axis, atol=1e-6)
+
+
+def test_columns_run_to_the_right_and_rows_downwards():
+    cameras = some_cameras(1)
+    right, up = cameras.world_from_camera[0, :, 0], cameras.world_from_camera[0, :, 1]
+    middle = jnp.asarray(cameras.principal[0])
+    beside = cast_rays(cameras, jnp.int32(0), middle + jnp.array([2.0, 0.0])).direction
+    below = cast_rays(cameras, jnp.int32(0), middle + jnp.array([0.0, 2.0])).direction
+    assert beside @ right > 0
+    assert below @ up < 0
+    np.testing.assert_allclose((beside @ up, below @ right), (0, 0), atol=1e-6)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    image=st.integers(0, 2),
+    place=st.tuples(*[st.floats(0, 9, width=32)] * 2),
+    distance=st.floats(0.5, 8, width=32),
+)
+def test_a_point_on_a_ray_is_seen_at_its_pixel(image, place, distance):
+    cameras = some_cameras()
+    ray = cast_rays(cameras, jnp.int32(image), jnp.array(place))
+    np.testing.assert_allclose(np.linalg.norm(ray.direction), 1, rtol=1e-6)
+    point = np.asarray(ray.origin, float) + distance * np.asarray(ray.direction, float)
+    pose = cameras.world_from_camera[image].astype(float)
+    x, y, z = pose[:, :3].T @ (point - pose[:, 3])
+    projected = cameras.focal[image] * [x / -z, y / z] + cameras.principal[image]
+    np.testing.assert_allclose(projected, place, atol=1e-4)
+
+
+def test_the_gradient_reaches_pose_and_lens():
+    cameras = some_cameras(1)
+    along = np.array([0.4, -1.0, 0.7])
+
+    def slow(pose, focal, principal):
+        origin, direction = oracles.cast_ray(pose, focal, principal, 4, 1)
+        return along @ direction + along @ origin
+
+    @jax.jit
+    @jax.grad
+    def mine(cameras):
+        ray = cast_rays(cameras, jnp.int32(0), jnp.array([4, 1]))
+        return jnp.asarray(along, jnp.float32) @ (ray.direction + ray.origin)
+
+    gradient = mine(cameras)
+    expected = oracles.gradient(
+        slow, cameras.world_from_camera[0], cameras.focal[0], cameras.principal[0]
+    )
+    for leaf, differences in zip(gradient[:3], expected, strict=True):
+        np.testing.assert_allclose(leaf[0], differences, rtol=1e-3, atol=1e-5)
+
+
+def test_a_ray_table_is_looked_up_by_image_row_and_column():
+    rng = np.random.default_rng(0)
+    table = RayTable(
+        origin=rng.normal(size=(2, 4, 5, 3)).astype(np.float32),
+        direction=rng.normal(size=(2, 4, 5, 3)).astype(np.float32),
+        near=np.array([1, 2], np.float32),
+        far=np.array([7, 8], np.float32),
+    )
+    table = jax.tree.map(jnp.asarray, table)
+    column, row, image = 4, 2, 1
+    ray = cast_rays(table, jnp.int32(image), jnp.array([column, row]))
+    np.testing.assert_array_equal(ray.origin, table.origin[image, row, column])
+    np.testing.assert_array_equal(ray.direction, table.direction[image, row, column])
+    assert (ray.near, ray.far, ray.appearance) == (2, 8, 1)
+
+
+# --------------------------------------------------------------------------------- look_at
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_look_at_is_a_right_handed_frame_that_sees_its_target_in_the_middle(seed: int):
+    origin, target, up = np.random.default_rng(seed).normal(size=(3, 3))
+    pose = look_at(origin, target, up).astype(float)
+    rotation = pose[:, :3]
+    np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(rotation), 1, rtol=1e-6)
+    np.testing.assert_allclose(pose[:, 3], origin, rtol=1e-6)
+    ahead = (target - origin) / np.linalg.norm(target - origin)
+    np.testing.assert_allclose(-rotation[:, 2], ahead, atol=1e-6)
+    assert rotation[:, 1] @ up > 0  # up in the world is up in the image
+    np.testing.assert_allclose(rotation[:, 0] @ up, 0, atol=1e-6)  # and the horizon is level
+
+
+@pytest.mark.parametrize("target", [(1, 2, 3), (1, 2, 9), (1, 2, -9)])
+def test_look_at_names_what_cannot_be_looked_at(target):
+    with pytest.raises(ValueError, match="cannot look at"):
+        look_at(np.array([1.0, 2, 3]), np.array(target, float), UP)
+
+
+# ------------------------------------------------------------------------------- the orbit
+
+
+def test_the_focus_is_where_the_axes_meet():
+    rng = np.random.default_rng(0)
+    target = np.array([0.5, -2.0, 1.0])
+    places = target + rng.normal(size=(6, 3)) * 3
+    poses = np.stack([look_at(place, target, UP) for place in places])
+    np.testing.assert_allclose(focus_point(poses), target, atol=1e-5)
+
+
+def test_the_focus_of_two_skew_axes_is_halfway_between_them():
+    along_x = look_at(np.array([-3.0, 0, 0]), np.zeros(3), UP)
+    along_y = look_at(np.array([0.0, 5, 1]), np.array([0.0, 0, 1]), UP)
+    np.testing.assert_allclose(focus_point(np.stack([along_x, along_y])), [0, 0, 0.5], atol=1e-6)
+
+
+def test_the_focus_of_parallel_axes_is_the_mean_camera():
+    places = np.array([[0.0, 3, 0], [2, 3, 1], [1, 3, -4]])
+    poses = np.stack([look_at(place, place - [0, 1, 0], UP) for place in places])
+    np.testing.assert_allclose(focus_point(poses), places.mean(axis=0), atol=1e-5)
+
+
+FOCUS = np.array([1.0, -0.5, 0.25])
+
+
+def ring(elevation_degrees: float, distances=(3.0, 4.0, 5.0)) -> Cameras:
+    """Cameras that look at ``FOCUS`` from one elevation and several distances."""
+    elevation, turns = np.radians(elevation_degrees), np.arange(len(distances)) * 2.1
+    directions = np.stack(
+        [
+            np.cos(elevation) * np.cos(turns),
+            np.cos(elevation) * np.sin(turns),
+            np.sin(elevation) + 0 * turns,
+        ],
+        axis=1,
+    )
+    places = FOCUS + np.array(distances)[:, None] * directions
+    poses = np.stack([look_at(place, FOCUS, UP) for place in places])
+    return some_cameras(len(distances))._replace(world_from_camera=poses)
+
+
+def polar(path: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance from the focus, elevation and azimuth in degrees."""
+    offsets = path.world_from_camera[:, :, 3] - FOCUS
+    distance = np.linalg.norm(offsets, axis=1)
+    elevation = np.degrees(np.arcsin(offsets[:, 2] / distance))
+    return distance, elevation, np.degrees(np.arctan2(offsets[:, 1], offsets[:, 0]))
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 20), (-35.0, -35)])
+def test_an_orbit_is_a_closed_turn_around_the_focus(asked, expected):
+    path = orbit_path(ring(20), 8, asked)
+    distance, elevation, azimuth = polar(path)
+    np.testing.assert_allclose(distance, 4, rtol=1e-5)
+    np.testing.assert_allclose(elevation, expected, atol=1e-3)
+    np.testing.assert_allclose(azimuth[0], 0, atol=1e-3)
+    np.testing.assert_allclose(np.diff(azimuth, append=azimuth[0]) % 360, 45, atol=1e-3)
+    for pose in path.world_from_camera:
+        np.testing.assert_allclose(pose, look_at(pose[:, 3], FOCUS, UP), atol=1e-5)
+
+
+@pytest.mark.parametrize(("mean", "expected"), [(85, 60.5), (-85, -60.5)])
+def test_an_orbit_does_not_look_straight_down_because_the_cameras_did(mean, expected):
+    _, elevation, _ = polar(orbit_path(ring(mean), 3))
+    np.testing.assert_allclose(elevation, expected, atol=0.1)
+
+
+def test_an_orbit_has_the_mean_lens():
+    cameras = ring(20)
+    path = orbit_path(cameras, 5)
+    for name in ("focal", "principal", "near", "far"):
+        mean = np.mean(getattr(cameras, name), axis=0)
+        for frame in getattr(path, name):
+            np.testing.assert_allclose(frame, mean, rtol=1e-6)
+        assert len(getattr(path, name)) == 5
+
+
+# ---------------------------------------------------------------------------------- resize
+
+
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+def test_a_resized_image_shows_the_same_rays(factor: float):
+    cameras = some_cameras()
+    place = jnp.array([2.0, 7.0])
+    before = cast_rays(cameras, jnp.int32(1), place)
+    after = cast_rays(resize(cameras, factor), jnp.int32(1), place * factor)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

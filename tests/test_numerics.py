@@ -1,0 +1,132 @@
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nerf_jax import numerics
+
+safe_norm = jax.jit(numerics.safe_norm)
+normalize = jax.jit(numerics.normalize)
+optical_depth = jax.jit(numerics.optical_depth)
+safe_divide = jax.jit(numerics.safe_divide)
+interpolate_sorted = jax.jit(numerics.interpolate_sorted)
+
+EXTREMES = (0.0, 1e-38, 1e-10, 1.0, 1e10, 1e20, 1e30, float("inf"))
+"""As factors; their products overflow, vanish or make ``0 * inf``."""
+
+
+def test_safe_norm_is_the_norm_and_its_gradient_the_unit_vector():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    norm = np.linalg.norm(x, axis=-1)
+    np.testing.assert_allclose(safe_norm(x), norm, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(safe_norm))(x), x / norm[:, None], rtol=1e-5)
+
+
+def test_safe_norm_at_the_origin():
+    value, gradient = jax.value_and_grad(safe_norm)(jnp.zeros(3))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros(3))
+
+
+def test_normalize_makes_unit_vectors_of_any_length():
+    x = np.array([[3e-6, 4e-6, 0], [3, 0, -4], [0, 3e6, 4e6]], np.float32)
+    np.testing.assert_allclose(
+        normalize(x), [[0.6, 0.8, 0], [0.6, 0, -0.8], [0, 0.6, 0.8]], rtol=1e-6
+    )
+
+
+def test_normalize_does_not_feel_a_change_of_length():
+    x = jnp.array([0.3, -1.2, 0.5])
+    along = jax.jvp(normalize, (x,), (x,))[1]
+    np.testing.assert_allclose(along, np.zeros(3), atol=1e-6)
+
+
+def test_normalize_at_the_origin():
+    np.testing.assert_array_equal(normalize(jnp.zeros(3)), np.zeros(3))
+    assert np.isfinite(jax.jacobian(normalize)(jnp.zeros(3))).all()
+
+
+def test_optical_depth_is_the_product_where_its_exponential_is_not_done():
+    sigma, delta = jnp.array([0.0, 0.5, 3.0, 1e-9]), jnp.array([7.0, 2.0, 0.0, 1e10])
+    np.testing.assert_allclose(optical_depth(sigma, delta), [0, 1, 0, 10], rtol=1e-6)
+
+
+def test_optical_depth_has_the_gradient_of_the_product():
+    gradients = jax.grad(optical_depth, (0, 1))(3.0, 0.25)
+    np.testing.assert_allclose(gradients, (0.25, 3.0))
+
+
+def test_optical_depth_of_a_negative_interval_is_nothing():
+    assert optical_depth(jnp.float32(5.0), jnp.float32(-1.0)) == 0
+
+
+def test_optical_depth_survives_extremes():
+    pairs = np.array(list(itertools.product(EXTREMES, EXTREMES)), np.float32)
+    tau, gradients = jax.vmap(jax.value_and_grad(optical_depth, (0, 1)))(*pairs.T)
+    with np.errstate(over="ignore"):  # the bounds keep 0 * inf out; what is far beyond may overflow
+        product = np.minimum(pairs[:, 0], 1e20) * np.minimum(pairs[:, 1], 1e10)
+    np.testing.assert_allclose(np.exp(-tau), np.exp(-product), rtol=1e-5, atol=1e-40)
+    assert np.isfinite(gradients).all()
+
+
+def test_safe_divide():
+    numerator, denominator = jnp.array([1.0, 1.0, 0.0]), jnp.array([4.0, 0.0, 0.0])
+    np.testing.assert_array_equal(safe_divide(numerator, denominator), [0.25, 0, 0])
+    np.testing.assert_array_equal(
+        safe_divide(numerator, denominator, jnp.array([7.0, 8.0, 9.0])), [0.25, 8, 9]
+    )
+
+
+def test_safe_divide_has_gradients_of_the_quotient_and_none_at_zero():
+    np.testing.assert_allclose(jax.grad(safe_divide, (0, 1))(3.0, 2.0), (0.5, -0.75))
+    np.testing.assert_array_equal(jax.grad(safe_divide, (0, 1))(3.0, 0.0), (0, 0))
+
+
+def test_fold_in_each_gives_a_number_its_key_whatever_stands_beside_it():
+    key = jax.random.key(3)
+    keys = numerics.fold_in_each(key, jnp.array([5, 0, 17]))
+    for number, folded in zip((5, 0, 17), keys, strict=True):
+        assert folded == jax.random.fold_in(key, number)
+
+
+eighths = st.integers(-16, 16).map(lambda number: number / 8)  # so coarse that knots often coincide
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    x=st.lists(eighths, min_size=7, max_size=7),
+    xp=st.lists(eighths, min_size=5, max_size=5).map(sorted),
+    fp=st.lists(st.floats(-10, 10, width=32), min_size=5, max_size=5),
+)
+def test_interpolate_sorted_is_numpys(x, xp, fp):
+    mine = interpolate_sorted(jnp.array(x), jnp.array(xp), jnp.array(fp))
+    np.testing.assert_allclose(mine, np.interp(x, xp, fp), atol=1e-5)
+
+
+@jax.jit
+@functools.partial(jax.grad, argnums=(0, 1, 2))
+def gradients_of_the_sum(x, xp, fp):
+    return jnp.sum(interpolate_sorted(x, xp, fp))
+
+
+@pytest.mark.parametrize("xp", [[0, 0, 0, 0], [0, 1, 1, 2], [0, 0, 1, 1]])
+def test_interpolate_sorted_has_finite_gradients_where_knots_coincide(xp):
+    knots, values = jnp.array(xp, jnp.float32), jnp.array([1.0, 3.0, 2.0, 5.0])
+    x = jnp.array([-1.0, 0.0, 0.5, 1.0, 3.0])
+    for gradient in gradients_of_the_sum(x, knots, values):
+        assert np.isfinite(gradient).all()
+
+
+def test_interpolate_sorted_has_the_slope_of_its_segment():
+    knots, values = jnp.array([0.0, 1.0, 3.0]), jnp.array([0.0, 2.0, 3.0])
+
+    def at(x):
+        return interpolate_sorted(x[None], knots, values)[0]
+
+    slopes = jax.vmap(jax.grad(at))(jnp.array([0.5, 2.0, 4.0]))
+    np.testing.assert_allclose(slopes, [2.0, 0.5, 0.0])
