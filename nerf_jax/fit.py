@@ -218,7 +218,7 @@ class _Loop:
         self.clock.compile_seconds += seconds
         memory = compiled.memory_analysis()
         held = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0
-        say(f"compiled in {seconds:.1f} s; training needs about {held / 2**20:,.0f} MiB")
+        say(f"compiled in {seconds:.1f} s; training needs about {max(1, held >> 20):,} MiB")
         self._compiled[num_steps] = compiled
 
     def _train_steps(self, num_steps: int) -> TrainSteps:
@@ -283,6 +283,7 @@ class _Loop:
         self.checkpoints.save(self.step, self.state, about)
 
     def _stop_not_finite(self, what: str, step: int) -> None:
+        self.checkpoints.close()  # one may be on its way still
         latest = self.checkpoints.latest()
         kept = (
             "no checkpoint was made before" if latest is None else f"that of step {latest} is kept"

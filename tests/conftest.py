@@ -1,12 +1,14 @@
 """Two virtual devices, checked shapes, strict broadcasting; warnings are errors (pyproject)."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import tempfile
 from pathlib import Path
 
 import jax
@@ -14,6 +16,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Many tests compile the same small programs: once is enough.
+_cache = tempfile.TemporaryDirectory(prefix="nerf_jax-tests-")
+jax.config.update("jax_compilation_cache_dir", _cache.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 with install_import_hook("nerf_jax", "beartype.beartype"):
     import nerf_jax  # noqa: F401

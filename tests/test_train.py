@@ -46,14 +46,13 @@ def same_bits(a, b) -> bool:
     return all(np.array_equal(plain(x), plain(y)) for x, y in pairs)
 
 
-@pytest.mark.parametrize("lengths", [(3, 3), (1, 5), (2, 1, 3)])
-def test_calls_of_any_length_give_the_same_bits(method, optimizer, lengths):
+def test_calls_of_any_length_give_the_same_bits(method, optimizer):
     mesh, data = ray_mesh(jax.devices()[:1]), small.dataset()
     whole, _ = make_train_steps(method, optimizer, mesh, 32, 6)(
         begin(method, optimizer, mesh), data
     )
     parts = begin(method, optimizer, mesh)
-    for length in lengths:
+    for length in (1, 2, 3):
         parts, _ = make_train_steps(method, optimizer, mesh, 32, length)(parts, data)
     assert same_bits(whole, parts)
 
