@@ -190,7 +190,13 @@ class TrainConfig:
         _require_positive(self, "train", "num_steps", "rays_per_step", "validation_rays")
         if self.max_seconds is not None:
             _require_positive(self, "train", "max_seconds")
-        for name in ("steps_per_call", "seed", "validate_every", "checkpoint_every"):
+        for name in (
+            "steps_per_call",
+            "seed",
+            "report_every_seconds",
+            "validate_every",
+            "checkpoint_every",
+        ):
             value = getattr(self, name)
             _require(value >= 0, f"train.{name}", value, "at least 0")
         _require(self.num_steps < 2**31, "train.num_steps", self.num_steps, "below 2^31")
@@ -226,6 +232,9 @@ class RenderConfig:
     def __post_init__(self) -> None:
         _require(self.num_frames >= 0, "render.num_frames", self.num_frames, "at least 0")
         _require_positive(self, "render", "fps", "downscale")
+        elevation = self.elevation_degrees
+        between = elevation is None or -90 < elevation < 90  # at the poles, no way is up
+        _require(between, "render.elevation_degrees", elevation, "between -90 and 90")
 
 
 @dataclass(frozen=True)
@@ -270,10 +279,10 @@ def load(name: str, platform: str) -> Config:
         )
     try:
         config = runpy.run_path(str(path)).get("config")
+        if callable(config):
+            config = config(platform)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
-    if callable(config):
-        config = config(platform)
     if not isinstance(config, Config):
         raise ValueError(
             f"{path}: must define `config`, a nerf_jax.config.Config or a function of the "
@@ -345,6 +354,6 @@ def _choose(choices: list[Any], value: Any, where: str) -> Any:
     tag = dataclasses.fields(choices[0])[0].name
     by_tag = {dataclasses.fields(choice)[0].default: choice for choice in choices}
     found = value.get(tag) if isinstance(value, dict) else value
-    if found not in by_tag:
+    if not isinstance(found, str) or found not in by_tag:
         raise ValueError(f"{where}.{tag}: expected one of {', '.join(by_tag)}, found {found!r}")
     return by_tag[found]
