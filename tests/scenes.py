@@ -85,3 +85,17 @@ def ray(origin, direction, near: float = NEAR, far: float = FAR, appearance: int
         far=jnp.float32(far),
         appearance=jnp.int32(appearance),
     )
+
+
+def random_params(like: Params, seed: int = 0) -> Params:
+    """A network's, unlike the initial ones: biases matter, and densities take both signs."""
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: np.ndarray) -> np.ndarray:
+        if leaf.ndim == 1:
+            return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+        kernel = rng.normal(0, 1.5 * leaf.shape[0] ** -0.5, leaf.shape)
+        # What comes in is positive behind a ReLU: without a mean, its sum takes both signs.
+        return (kernel - kernel.mean(axis=0)).astype(np.float32)
+
+    return jax.tree.map(draw, like)

@@ -8,7 +8,7 @@ import pytest
 from nerf_jax import fields
 from nerf_jax.config import NerfConfig, TutorialConfig
 from nerf_jax.types import Field, Params, Point, View
-from tests import oracles
+from tests import oracles, scenes
 
 NERF, TUTORIAL = NerfConfig(), TutorialConfig()
 BANDS = {"position_bands": 10, "direction_bands": 4}
@@ -38,18 +38,13 @@ def initial(method: str, seed: int = 0) -> Params:
 
 
 @functools.cache
+def shapes(method: str) -> Params:
+    return jax.eval_shape(field(method).init, jax.random.key(0))
+
+
+@functools.cache
 def random_params(method: str) -> Params:
-    """Unlike the initial ones, with biases that matter and densities on both sides of zero."""
-    rng = np.random.default_rng(0)
-
-    def draw(leaf: np.ndarray) -> np.ndarray:
-        if leaf.ndim == 1:
-            return rng.normal(0, 0.1, leaf.shape).astype(np.float32)
-        kernel = rng.normal(0, 1.5 * leaf.shape[0] ** -0.5, leaf.shape)
-        # What comes in is positive behind a ReLU: without a mean, its sum takes both signs.
-        return (kernel - kernel.mean(axis=0)).astype(np.float32)
-
-    return jax.tree.map(draw, initial(method))
+    return scenes.random_params(shapes(method))
 
 
 @functools.cache
@@ -89,11 +84,9 @@ def test_a_network_equals_its_plain_forward_pass(method: str, network):
 def test_the_position_enters_again_beside_the_layer_that_is_named(skip: int):
     network = fields.NerfMLP(depth=3, width=8, skip=skip)
     x, d = np.float32([0.3, -0.2]), np.float32([0.5])
-    params = jax.jit(network.init)(jax.random.key(0), x, d)
-    sigma = network.apply(params, x, method="density")[0]
-    expected_sigma, expected_rgb = oracles.nerf_network(params["params"], x, d, 3, skip)
-    np.testing.assert_allclose(sigma, expected_sigma, atol=1e-6)
-    np.testing.assert_allclose(network.apply(params, x, d), expected_rgb, atol=1e-6)
+    params = scenes.random_params(jax.eval_shape(network.init, jax.random.key(0), x, d))
+    expected = oracles.nerf_network(params["params"], x, d, 3, skip)[1]
+    np.testing.assert_allclose(jax.jit(network.apply)(params, x, d), expected, atol=1e-6)
 
 
 def dense_size(*shapes: tuple[int, int]) -> int:
@@ -107,7 +100,7 @@ def test_the_tutorials_network_has_the_size_of_its_layers():
         *[(256 + x, 256), (256, 256), (256, 256), (256, 256 + 1)],
         *[(256 + d, 128), (128, 3)],
     )
-    assert sum(leaf.size for leaf in jax.tree.leaves(initial("tutorial"))) == expected
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes("tutorial"))) == expected
 
 
 def test_the_papers_network_has_the_size_of_its_layers():
@@ -118,8 +111,8 @@ def test_the_papers_network_has_the_size_of_its_layers():
         *[(256, 1), (256, 256), (256 + d, 128), (128, 3)],
     )
     assert expected == 595_844  # as the authors' program counts
-    assert sum(leaf.size for leaf in jax.tree.leaves(initial("nerf"))) == expected
-    assert initial("nerf")["params"]["trunk_5"]["kernel"].shape == (256 + x, 256)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes("nerf"))) == expected
+    assert shapes("nerf")["params"]["trunk_5"]["kernel"].shape == (256 + x, 256)
 
 
 def kernels_and_biases(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:

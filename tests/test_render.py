@@ -1,0 +1,245 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nerf_jax import render as render_module
+from nerf_jax.cameras import cast_rays, look_at
+from nerf_jax.compositing import over
+from nerf_jax.devices import ray_mesh
+from nerf_jax.render import image_renderer
+from nerf_jax.sampling import stratified
+from nerf_jax.types import Cameras, Field, Rays, RayTable, Rendering
+from tests import oracles, scenes
+from tests.scenes import FAR, NEAR
+
+render_ray = jax.jit(render_module.render_ray, static_argnums=0)
+RGB = np.array([0.9, 0.2, 0.5], np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def march(field: Field, ray: Rays, num_samples: int) -> Rendering:
+    return render_ray(field, (), ray, stratified(None, ray.near, ray.far, num_samples))[0]
+
+
+# -------------------------------------------------------------------------------- one ray
+
+
+def test_slabs_that_end_on_edges_are_rendered_exactly():
+    """Two layers, read along x: the second is seen through the first."""
+    field = scenes.layers((-1.0, 0.0, 1.0), (0.8, 2.5), np.float32([[1, 0, 0], [0, 1, 0.5]]))
+    seen = march(field, scenes.ray((-4, 0, 0), (1, 0, 0)), 8)
+    first, second = -math.expm1(-0.8), math.exp(-0.8) * -math.expm1(-2.5)
+    np.testing.assert_allclose(seen.opacity, first + second, rtol=1e-5)
+    np.testing.assert_allclose(seen.rgb, [first, second, 0.5 * second], rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0), (1, 0.5, 0), (1, -0.3, 0.8)])
+def test_a_slab_is_deeper_for_rays_that_cross_it_aslant(direction):
+    """The midpoints find a slab's two faces to within half an interval each."""
+    sigma, num_samples = 0.9, 512
+    field = scenes.layers((-1.0, 1.0), (sigma,), RGB[None])
+    ray = scenes.ray((-3, 0, 0), direction, near=1.0, far=9.0)
+    slant = float(ray.direction[0])
+    exact = scenes.uniform(2 / slant, 2 / slant, sigma, RGB)
+    seen, interval = march(field, ray, num_samples), 8 / num_samples
+    np.testing.assert_allclose(seen.opacity, exact.opacity, atol=sigma * interval)
+    np.testing.assert_allclose(seen.rgb, exact.rgb, atol=sigma * interval)
+    np.testing.assert_allclose(seen.depth, exact.depth, atol=interval)
+    np.testing.assert_allclose(seen.median_depth, exact.median_depth, atol=interval)
+
+
+def test_a_ball_converges_with_the_length_of_the_intervals():
+    """The chord is off by an interval at most, so the opacity by as much times the density.
+
+    The errors are of first order, as wherever a surface falls within an interval.
+    """
+    sigma, field = 2.0, scenes.ball(2.0, RGB)
+    heights = np.linspace(0, 0.98, 21)
+    rays = [scenes.ray((-4, 0.1, height), (1, 0, 0)) for height in heights]
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
+    exact = [scenes.through_ball(ray.origin, ray.direction, sigma, RGB) for ray in rays]
+    rgb, opacity, depth, median = (np.array(part) for part in zip(*exact, strict=True))
+    mean_errors = []
+    for num_samples in (32, 128, 512):
+        interval = (FAR - NEAR) / num_samples
+        seen = jax.vmap(march, (None, 0, None))(field, batch, num_samples)
+        errors = np.abs(seen.opacity - opacity)
+        assert errors.max() <= sigma * interval
+        assert np.abs(seen.rgb - rgb).max() <= sigma * interval
+        assert np.abs(seen.depth - depth).max() <= interval
+        assert np.abs(seen.median_depth - median).max() <= interval
+        mean_errors.append(errors.mean())
+    assert mean_errors[0] > 2.5 * mean_errors[1] > 2.5**2 * mean_errors[2]
+
+
+def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
+    seen = march(scenes.ball(2.0, RGB), scenes.ray((-4, 0, 1.1), (1, 0, 0)), 64)
+    assert seen.opacity == 0
+    np.testing.assert_array_equal(seen.rgb, np.zeros(3))
+    np.testing.assert_allclose(seen.depth, FAR, rtol=1e-6)
+    assert seen.median_depth == FAR
+
+
+def test_the_weights_that_come_back_are_the_opacity_in_its_places():
+    ray = scenes.ray((-4, 0, 0), (1, 0, 0))
+    edges = stratified(None, ray.near, ray.far, 8)
+    seen, w = render_ray(scenes.ball(2.0, RGB), (), ray, edges)
+    assert w.shape == (8,)
+    np.testing.assert_allclose(w.sum(), seen.opacity, rtol=1e-6)
+    np.testing.assert_array_equal(w > 0, (edges[:-1] >= 3) & (edges[1:] <= 5))
+
+
+def test_the_colour_is_asked_for_the_view_with_the_params():
+    field, ray = scenes.painted_by_view(), scenes.ray((0, 0, 0), (2, -1, 2), appearance=3)
+    edges = stratified(None, ray.near, ray.far, 4)
+    for sign in (1.0, -1.0):
+        seen, _ = render_ray(field, {"sign": jnp.float32(sign)}, ray, edges)
+        expected = 0.5 + sign / 2 * np.array([2, -1, 2]) / 3 + 3
+        np.testing.assert_allclose(seen.rgb, expected, rtol=1e-5)
+
+
+def test_a_method_may_choose_where_intervals_are_read_and_how_long_they_are():
+    field = scenes.layers((-1.0, 1.0), (0.5,), RGB[None])
+    ray, edges = scenes.ray((-4, 0, 0), (1, 0, 0)), jnp.array([2.0, 4.0, 6.0])
+    at_near_ends = render_ray(field, (), ray, edges, t=edges[:-1])[1]
+    np.testing.assert_allclose(at_near_ends, [0, -math.expm1(-0.5 * 2)], rtol=1e-5)
+    longer = render_ray(field, (), ray, edges, t=edges[:-1], delta=jnp.array([1.0, 1e10]))[1]
+    np.testing.assert_allclose(longer, [0, 1], rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_exact_answer():
+    """A slab whose density is learned: ``d opacity / d sigma = L exp(-sigma L)``."""
+
+    def density(sigma, point):
+        return jnp.where(jnp.abs(point.position[0]) < 1, sigma, 0.0), jnp.asarray(RGB)
+
+    field = Field(lambda key: (), density, lambda params, features, view: features)
+    ray = scenes.ray((-4, 0, 0), (1, 0, 0))
+
+    @jax.jit
+    @jax.jacobian
+    def slope(sigma):
+        return render_ray(field, sigma, ray, stratified(None, NEAR, FAR, 8))[0].rgb
+
+    for sigma in (0.0, 0.7):
+        expected = 2 * math.exp(-2 * sigma) * RGB
+        np.testing.assert_allclose(slope(jnp.float32(sigma)), expected, rtol=1e-5)
+
+
+# --------------------------------------------------------------------------------- images
+
+HEIGHT, WIDTH = 7, 5
+
+
+def some_cameras() -> Cameras:
+    places = np.array([[4.0, 0, 0.5], [-1, 3.9, 0.2]])
+    up = np.array([0.0, 0, 1])
+    return Cameras(
+        world_from_camera=np.stack([look_at(place, np.zeros(3), up) for place in places]),
+        focal=np.float32([[9, 8], [8, 8]]),
+        principal=np.float32([[2.5, 3.5], [2.0, 4.0]]),
+        near=np.float32([NEAR, NEAR]),
+        far=np.float32([FAR, FAR + 1]),
+    )
+
+
+def exact_ray(cameras: Cameras, image: int, row: int, column: int):
+    lens = cameras.focal[image], cameras.principal[image]
+    return oracles.cast_ray(cameras.world_from_camera[image], *lens, column, row)
+
+
+def show_ray(params, aux, rays: Rays) -> Rendering:
+    """A picture of the rays themselves, that tells every pixel from every other."""
+    return Rendering(
+        params * rays.direction, rays.origin[:, 0], rays.far + aux, rays.appearance.astype(float)
+    )
+
+
+def show(renderer, cameras=None, image: int = 1, size_hw=(HEIGHT, WIDTH)) -> Rendering:
+    cameras = some_cameras() if cameras is None else cameras
+    return renderer(jnp.float32(2.0), jnp.float32(0.25), cameras, image, size_hw)
+
+
+@pytest.mark.parametrize("rays_per_chunk", [2, 16, 36, 64])
+def test_every_pixel_of_an_image_is_its_own_ray(rays_per_chunk: int):
+    """Chunks that do not fit the image, and one larger than it, leave no trace."""
+    cameras = some_cameras()
+    seen = show(image_renderer(show_ray, rays_per_chunk), cameras)
+    assert all(isinstance(part, np.ndarray) for part in seen)
+    assert seen.rgb.shape == (HEIGHT, WIDTH, 3)
+    for row, column in np.ndindex(HEIGHT, WIDTH):
+        origin, direction = exact_ray(cameras, 1, row, column)
+        np.testing.assert_allclose(seen.rgb[row, column], 2 * direction, atol=1e-6)
+        np.testing.assert_allclose(seen.opacity[row, column], origin[0], rtol=1e-6)
+    np.testing.assert_array_equal(seen.depth, np.full((HEIGHT, WIDTH), FAR + 1.25))
+    np.testing.assert_array_equal(seen.median_depth, np.ones((HEIGHT, WIDTH)))
+
+
+def test_one_compilation_serves_every_image_and_every_size():
+    traced = []
+
+    def render(params, aux, rays):
+        traced.append(rays.near.shape)
+        return show_ray(params, aux, rays)
+
+    renderer = image_renderer(render, 16)
+    show(renderer)
+    once = len(traced)
+    assert set(traced) == {(8,)}  # each of the two devices, its share
+    for image, size_hw in [(0, (7, 5)), (1, (5, 7)), (0, (1, 1)), (1, (9, 11))]:
+        assert show(renderer, image=image, size_hw=size_hw).opacity.shape == size_hw
+    assert len(traced) == once
+
+
+def test_two_devices_render_what_one_does():
+    assert len(jax.devices()) == 2
+    one = show(image_renderer(show_ray, 16, ray_mesh(jax.devices()[:1])))
+    two = show(image_renderer(show_ray, 16))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_a_chunk_that_devices_cannot_share_is_named():
+    with pytest.raises(ValueError, match=r"eval.rays_per_chunk is 15, .* 2 devices .* 14 would do"):
+        image_renderer(show_ray, 15)
+    image_renderer(show_ray, 15, ray_mesh(jax.devices()[:1]))
+
+
+def test_a_table_of_rays_is_rendered_like_the_cameras_it_came_from():
+    cameras = some_cameras()
+    columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    cast = jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, 0, None))
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    rays = cast(cameras, np.arange(2), pixels)
+    shape = 2, HEIGHT, WIDTH, 3
+    table = RayTable(
+        rays.origin.reshape(shape), rays.direction.reshape(shape), cameras.near, cameras.far
+    )
+    renderer = image_renderer(show_ray, 16)
+    for looked_up, cast_anew in zip(show(renderer, table), show(renderer, cameras), strict=True):
+        np.testing.assert_allclose(looked_up, cast_anew, atol=1e-6)
+
+
+def test_an_image_of_a_ball_is_exact_to_the_length_of_an_interval():
+    sigma, num_samples, cameras = 3.0, 256, some_cameras()
+    interval = (FAR - NEAR) / num_samples
+    field = scenes.ball(sigma, RGB)
+
+    def render(params, aux, rays):
+        seen = jax.vmap(march, (None, 0, None))(field, rays, num_samples)
+        return seen._replace(rgb=over(seen.rgb, seen.opacity, jnp.ones(3)))
+
+    seen = image_renderer(render, 16)((), (), cameras, 0, (HEIGHT, WIDTH))
+    hits = 0
+    for place in np.ndindex(HEIGHT, WIDTH):
+        exact = scenes.through_ball(*exact_ray(cameras, 0, *place), sigma, RGB)
+        white = exact.rgb + 1 - exact.opacity
+        hits += exact.opacity > 0
+        np.testing.assert_allclose(seen.opacity[place], exact.opacity, atol=sigma * interval)
+        np.testing.assert_allclose(seen.rgb[place], white, atol=sigma * interval)
+        np.testing.assert_allclose(seen.depth[place], exact.depth, atol=interval)
+        np.testing.assert_allclose(seen.median_depth[place], exact.median_depth, atol=interval)
+    assert 5 < hits < HEIGHT * WIDTH - 5
