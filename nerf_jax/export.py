@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -80,14 +81,14 @@ def write_video(path: Path, frames: Sequence[Float[np.ndarray, "H W 3"]], fps: f
     Raises:
         OSError: the encoder failed or cannot be found.
     """
-    imageio = require("imageio.v2", "imageio[ffmpeg]")
+    ffmpeg = require("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
     height, width = (size - size % 2 for size in frames[0].shape[:2])
+    raw = b"".join(to_uint8(frame[:height, :width]).tobytes() for frame in frames)
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
+    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
     with written_aside(path) as aside:
-        try:
-            with imageio.get_writer(
-                aside, fps=fps, codec="libx264", quality=8, macro_block_size=2
-            ) as video:
-                for frame in frames:
-                    video.append_data(to_uint8(frame[:height, :width]))
-        except (OSError, RuntimeError) as error:
-            raise OSError(f"{path}: the video could not be written: {error}") from error
+        command = [ffmpeg, "-y", "-loglevel", "error", *source, "-i", "-", *codec, str(aside)]
+        done = subprocess.run(command, input=raw, capture_output=True, check=False)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise OSError(f"{path}: the video could not be written: {said[-1:]}")

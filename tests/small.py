@@ -1,7 +1,15 @@
 """A scene and a method so small that a test can train them."""
 
+import io
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
 import jax
 import numpy as np
+from PIL import Image
 
 from nerf_jax.cameras import cast_rays, look_at
 from nerf_jax.config import (
@@ -66,3 +74,33 @@ def dataset(num_images: int = 4) -> Dataset:
     image = np.round(255 * np.clip(np.where(hit[..., None], rgba, 0.0), 0, 1)).astype(np.uint8)
     return Dataset(cameras, image.reshape(num_images, SIZE, SIZE, 4))
 
+
+def write_blender(root: Path) -> None:
+    """The ball as a Blender scene: what a user's folder looks like."""
+    data = dataset(num_images=6)
+    for split, numbers in (("train", range(4)), ("val", range(4, 6))):
+        (root / split).mkdir(parents=True)
+        frames = []
+        for number in numbers:
+            Image.fromarray(data.pixels[number]).save(root / split / f"r_{number}.png")
+            pose = [*data.cameras.world_from_camera[number].tolist(), [0.0, 0.0, 0.0, 1.0]]
+            frames.append({"file_path": f"./{split}/r_{number}", "transform_matrix": pose})
+        transforms = {"camera_angle_x": 2 * math.atan(0.5 / 1.4), "frames": frames}
+        (root / f"transforms_{split}.json").write_text(json.dumps(transforms))
+
+
+def read_video(path: Path) -> np.ndarray:
+    """Every frame, [N, H, W, 3] uint8, decoded by ffmpeg."""
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    decode = ["-f", "image2pipe", "-c:v", "ppm", "-"]
+    command = [ffmpeg, "-loglevel", "error", "-i", str(path), *decode]
+    stream = io.BytesIO(subprocess.run(command, capture_output=True, check=True).stdout)
+    frames = []
+    while stream.read(1):
+        stream.seek(-1, io.SEEK_CUR)
+        assert stream.readline() == b"P6\n"
+        width, height = map(int, stream.readline().split())
+        assert stream.readline() == b"255\n"
+        frames.append(np.frombuffer(stream.read(3 * width * height), np.uint8))
+        frames[-1] = frames[-1].reshape(height, width, 3)
+    return np.stack(frames)

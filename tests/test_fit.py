@@ -104,13 +104,17 @@ def poisoned(at_step: int):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"the loss is not finite at step 7; that of step 4"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is not finite at step 7; that of step 4"
+    ):
         run_fit(tmp_path, method=poisoned(7), num_steps=12, checkpoint_every=4)
     checkpoints = Run(tmp_path).checkpoints
     assert checkpoints.latest() == 4
     method = poisoned(7)
     like = init_state(method, make_optimizer(small.config().optimizer), 0, ray_mesh())
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore(like).params))
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore(like).params)
+    )
 
 
 def test_without_a_checkpoint_it_says_so(tmp_path):

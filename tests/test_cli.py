@@ -1,0 +1,195 @@
+"""The command line, as a user types it: a whole run, and every mistake in one clear line."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerf_jax import cli
+from nerf_jax.runs import Run
+from tests import small
+
+SMALL = """
+from tests import small
+config = small.config()
+"""
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a scene, a config, and a run of that config."""
+    folder = tmp_path_factory.mktemp("place")
+    small.write_blender(folder / "ball")
+    (folder / "ball.py").write_text(SMALL)
+    assert run("--config", folder / "ball.py", *options(folder), "--output", folder / "run") == 0
+    return folder
+
+
+def options(folder) -> list[object]:
+    return ["--data.root", folder / "ball", "--data.scene", "ball"]
+
+
+def test_a_run_leaves_everything(place):
+    files = {str(path.relative_to(place / "run")) for path in (place / "run").rglob("*")}
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "curves.png",
+        "results.json",
+        "images/val/r_4.png",
+        "images/val/r_5.png",
+        "orbit.mp4",
+        "orbit_depth.mp4",
+        "stills/000_color.png",
+        "stills/000_depth.png",
+        "checkpoints/8",
+    } <= files
+    assert not [name for name in files if "/." in name or name.startswith(".")], "leftovers"
+
+
+def test_results_say_what_they_mean(place):
+    results = json.loads((place / "run" / "results.json").read_text())
+    assert results["protocol"]["split"] == "val"
+    assert results["protocol"]["background"] == "white"
+    assert results["protocol"]["image_size_hw"] == [16, 16]
+    assert "quantisation" in results["protocol"]
+    assert results["steps"] == 8
+    assert results["train_seconds"] > 0
+    assert results["compile_seconds"] > 0
+    assert {"device", "versions"} <= set(results)
+    each = results["per_image"]
+    assert [score["name"] for score in each] == ["r_4", "r_5"]
+    assert np.isclose(results["psnr"], np.mean([score["psnr"] for score in each]))
+    assert np.isclose(results["ssim"], np.mean([score["ssim"] for score in each]))
+
+
+def test_scores_are_those_of_the_pictures(place):
+    """The PSNR in results.json, from the PNG that was written, by plain NumPy."""
+    results = json.loads((place / "run" / "results.json").read_text())
+    strip = np.asarray(Image.open(place / "run" / "images" / "val" / "r_4.png")) / 255
+    assert strip.shape == (16, 4 * 16, 3)
+    truth, image = strip[:, :16], strip[:, 16:32]
+    rgba = np.asarray(Image.open(place / "ball" / "val" / "r_4.png")) / 255
+    np.testing.assert_allclose(truth, rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], atol=3e-3)
+    psnr = -10 * np.log10(np.mean((truth - image) ** 2))
+    assert abs(psnr - results["per_image"][0]["psnr"]) < 0.05
+
+
+def test_the_video_plays(place):
+    frames = small.read_video(place / "run" / "orbit.mp4")
+    assert len(frames) == 4
+    assert frames[0].shape == (16, 16, 3)
+
+
+def test_a_second_run_in_the_same_folder_says_how(place, capsys):
+    assert run("--config", place / "ball.py", *options(place), "--output", place / "run") == 1
+    assert re.search(
+        r"error: .*already holds a run, at step 8: add --resume", capsys.readouterr().err
+    )
+
+
+def test_resume_goes_on(place, capsys):
+    arguments = ["--output", place / "run", "--resume", "--train.num_steps", "12"]
+    assert run(*arguments, "--render.num_frames", "0") == 0
+    out = capsys.readouterr().out
+    assert "resumed at step 8" in out
+    assert "trained 12 steps" in out
+    assert Run(place / "run").config().train.num_steps == 12
+    assert Run(place / "run").checkpoints.latest() == 12
+
+
+def test_resume_with_another_network_is_refused(place, capsys):
+    arguments = ["--output", place / "run", "--resume", "--model.width", "32"]
+    assert run(*arguments) == 1
+    assert "model.width is 32, but the run in" in capsys.readouterr().err
+
+
+def test_eval_another_split_and_size(place, capsys):
+    arguments = ["eval", place / "run", "--split", "train", "--every", "2"]
+    assert run(*arguments, "--data.downscale", "2") == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"train: PSNR \d+\.\d\d dB, SSIM -?\d\.\d{4} \(mean of 2 views\)|SSIM nan", out
+    )
+    results = json.loads((place / "run" / "results.json").read_text())
+    assert results["protocol"]["image_size_hw"] == [8, 8]
+    assert results["protocol"]["every"] == 2
+    assert (place / "run" / "images" / "train" / "r_2.png").is_file()
+
+
+def test_render_again(place):
+    assert run("render", place / "run", "--num-frames", "3", "--downscale", "2") == 0
+    frames = small.read_video(place / "run" / "orbit.mp4")
+    assert len(frames) == 3
+    assert frames[0].shape == (8, 8, 3)
+
+
+def test_rays_are_written_and_trained_on(place, capsys):
+    for split in ("train", "val"):
+        out = place / "rays" / f"{split}.npz"
+        arguments = ["rays", out, "--config", place / "ball.py", *options(place)]
+        assert run(*arguments, "--split", split) == 0
+    assert "1,024 rays of 4 images" in capsys.readouterr().out
+    arguments = ["--config", place / "ball.py", "--data.root", place / "rays"]
+    assert run(*arguments, "--output", place / "of_rays") == 0
+    # The same pixels and rays, drawn by the same keys: the same training, colours aside, which
+    # were composited before they were written and not after.
+    ours, theirs = (Run(place / name).metrics() for name in ("of_rays", "run"))
+    assert np.isclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-4)
+    assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tran"], r"no command 'tran'.*Did you mean train"),
+        (["--config", "leg.py"], r"no config 'leg.py'.*Did you mean lego.py"),
+        (["eval", "nowhere"], r"nowhere: no run there"),
+        (["render", "nowhere"], r"nowhere: no run there"),
+        (["--data.scene", "x", "--data.root", "no/where"], r"no/where"),
+        (["--resume", "--output", "nowhere"], r"nowhere: no run there"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) != 0
+    error = capsys.readouterr().err
+    assert re.match(f"error: .*{expected}", error)
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_an_unknown_field_names_the_near_misses(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("--optimizer.learning_rat", "1e-3")
+    assert ended.value.code != 0
+    assert "--optimizer.learning-rate" in capsys.readouterr().err
+
+
+def test_a_value_out_of_range(capsys):
+    with pytest.raises(SystemExit):
+        run("--train.num_steps", "0")
+    assert "train.num_steps must be positive, but is 0" in capsys.readouterr().err
+
+
+def test_damaged_runs(place, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"model": ')
+    assert run("eval", tmp_path) == 1
+    assert "config.json: not JSON" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text((place / "run" / "config.json").read_text())
+    assert run("eval", tmp_path) == 1
+    assert "no checkpoint there yet" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text('{"trian": {}}')
+    assert run("eval", tmp_path) == 1
+    assert "config.json.trian: no such field. Did you mean train?" in capsys.readouterr().err
+
+
+def test_an_empty_choice_of_a_split(place, capsys):
+    assert run("eval", place / "run", "--split", "test") == 1
+    assert "no split 'test'" in capsys.readouterr().err
