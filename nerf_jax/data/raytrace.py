@@ -10,7 +10,7 @@ function is traced. Colours are lit in linear light and come out as sRGB.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +32,10 @@ Vector = tuple[Array, Array, Array]
 """A vector of the inner loops: its coordinates are kept apart, so that under ``vmap`` each is one
 row in memory, which a CPU reads eight at a time. With rows of [3] it takes six times as long."""
 Intersect = Callable[[Vector, Vector], tuple[Array, Array]]
+Boxes = tuple[Float[Array | np.ndarray, "m 3"], Float[Array | np.ndarray, "m 3"]]
+"""Their low and their high corners."""
+Some = Bool[Array | np.ndarray, " n"]
+"""Which of the parts."""
 
 
 class Solids(NamedTuple):
@@ -82,12 +86,12 @@ def intersect_box(origin: Vector, direction: Vector) -> Intersect:
     inverse = [1 / d for d in direction]
 
     def intersect(low: Vector, high: Vector) -> tuple[Array, Array]:
-        slabs = [
-            ((a - o) * i, (b - o) * i)
-            for o, i, a, b in zip(origin, inverse, low, high, strict=True)
-        ]
-        (x0, x1), (y0, y1), (z0, z1) = [(jnp.minimum(*s), jnp.maximum(*s)) for s in slabs]
-        return jnp.maximum(jnp.maximum(x0, y0), z0), jnp.minimum(jnp.minimum(x1, y1), z1)
+        to_low, to_high = (
+            [(c - o) * i for c, o, i in zip(corner, origin, inverse, strict=True)]
+            for corner in (low, high)
+        )
+        near, far = map(jnp.minimum, to_low, to_high), map(jnp.maximum, to_low, to_high)
+        return reduce(jnp.maximum, near), reduce(jnp.minimum, far)
 
     return intersect
 
@@ -144,9 +148,7 @@ def first_hit(
         inf and -1 where nothing is hit.
     """
 
-    def nearer(
-        best: tuple[Array, Array], enter: Array, leave: Array, part: Array
-    ) -> tuple[Array, Array]:
+    def nearer(best: Any, enter: Array, leave: Array, part: Array) -> tuple[Array, Array]:
         enter = jnp.maximum(enter, 0.0)
         closer = (enter < leave) & (enter < best[0])
         return jnp.where(closer, enter, best[0]), jnp.where(closer, part, best[1])
@@ -156,10 +158,7 @@ def first_hit(
 
 
 def _blocked(
-    solids: Solids,
-    among: Bool[Array | np.ndarray, " n"],
-    origin: Float[Array, "3"],
-    direction: Float[Array, "3"],
+    solids: Solids, among: Some, origin: Float[Array, "3"], direction: Float[Array, "3"]
 ) -> Bool[Array, ""]:
     """Whether any of some parts is between a place and the light from a direction."""
 
@@ -170,11 +169,7 @@ def _blocked(
 
 
 def _sweep(
-    step: Callable,
-    carry: Any,
-    solids: Solids,
-    among: Bool[Array | np.ndarray, " n"],
-    line: tuple[Vector, Vector],
+    step: Callable, carry: Any, solids: Solids, among: Some, line: tuple[Vector, Vector]
 ) -> Any:
     """``carry = step(carry, enter, leave, part)`` over some of the parts."""
     for shape, intersect in INTERSECT.items():
@@ -223,11 +218,7 @@ def trace(
 
 
 def _shade(
-    solids: Solids,
-    lights: Lights,
-    point: Float[Array, "3"],
-    direction: Float[Array, "3"],
-    part: Solids,
+    solids: Solids, lights: Lights, point: Array, direction: Array, part: Solids
 ) -> Float[Array, "3"]:
     """Linear light that leaves a point of the surface towards the eye.
 
@@ -328,18 +319,16 @@ def depth_pixel(solids: Solids, camera: Cameras, pixel: Float[Array, "2"]) -> Fl
 def pictures(
     pixel_value: Callable,
     empty: Float[np.ndarray, "*c"],
-    bounds: tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]],
+    bounds: Boxes,
     cameras: Cameras,
     size: int,
 ) -> Float[np.ndarray, "N size size *c"]:
     """``pixel_value(camera, pixel)`` for every pixel of every camera.
 
     Args:
-        pixel_value: of one camera and one pixel's upper left corner; compiled once for a size if
-            it is always the same object.
+        pixel_value: of one camera and one pixel's upper left corner; compiled once a size.
         empty: its value off the model.
-        bounds: low and high corners of boxes; all pixels that see anything at all have a centre
-            that looks into one of them.
+        bounds: into one of which the centre looks of every pixel that sees anything.
         cameras: N of them.
         size: of the square images.
     """
@@ -372,7 +361,7 @@ def _workbench() -> tuple[jax.Device, int]:
 def _picture(
     pixel_value: Callable,
     empty: Float[Array, "*c"],
-    bounds: tuple[Float[Array, "m 3"], Float[Array, "m 3"]],
+    bounds: Boxes,
     camera: Cameras,
     size: int,
     tile: int,
@@ -394,16 +383,12 @@ def _picture(
     return tiles.reshape(across * tile, across * tile, *empty.shape)[:size, :size]
 
 
-def _looks_into(
-    bounds: tuple[Float[Array, "m 3"], Float[Array, "m 3"]],
-    camera: Cameras,
-    pixel: Float[Array, "2"],
-) -> Bool[Array, ""]:
+def _looks_into(bounds: Boxes, camera: Cameras, pixel: Float[Array, "2"]) -> Bool[Array, ""]:
     """Whether the line through a pixel's centre meets any of the boxes."""
     ray = _ray(camera, pixel + 0.5)
     meet = intersect_box(*_line(ray.origin, ray.direction))
 
-    def body(found: Array, each: tuple[Array, Array]) -> tuple[Array, None]:
+    def body(found: Array, each: Any) -> tuple[Array, None]:
         enter, leave = meet(_coordinates(each[0]), _coordinates(each[1]))
         return found | (enter < leave), None
 
