@@ -1,5 +1,6 @@
 """The methods, each a function of a page: where config, field, sampler and renderer meet."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -9,12 +10,13 @@ from jaxtyping import Array, Float
 from nerf_jax import fields, losses
 from nerf_jax.compositing import Background, over, pixel_over, solid
 from nerf_jax.config import Config, NerfConfig, TutorialConfig
-from nerf_jax.render import render_ray
+from nerf_jax.render import render_rays
 from nerf_jax.sampling import inverse_cdf, stratified
 from nerf_jax.types import Aux, Batch, Metrics, Model, Params, Rays, Rendering
 
 See = Callable[[Params, Array | None, Rays], tuple[Rendering, ...]]
-"""``(params, key, ray)``: one ray's renderings, all of them trained, the last one the result."""
+"""``(params, keys[R] | None, rays[R])``: the rays' renderings, all of them trained, the last one
+the result."""
 
 
 def build(config: Config) -> Model:
@@ -38,10 +40,13 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
         direction_bands=config.direction_bands,
     )
 
-    def see(params: Params, key: Array | None, ray: Rays) -> tuple[Rendering, ...]:
-        t = stratified(key, ray.near, ray.far, config.num_samples - 1)
-        delta = jnp.append(jnp.diff(t), 1e10)
-        rendering, _ = render_ray(field, params, ray, jnp.append(t, ray.far), t=t, delta=delta)
+    def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
+        def bins(key: Array | None, ray: Rays) -> tuple[Array, Array, Array]:
+            t = stratified(key, ray.near, ray.far, config.num_samples - 1)
+            return jnp.append(t, ray.far), t, jnp.append(jnp.diff(t), 1e10)
+
+        edges, t, delta = jax.vmap(bins)(keys, rays)
+        rendering, _ = render_rays(field, params, rays, edges, t=t, delta=delta)
         return (rendering,)
 
     return _photometric(field.init, see, background)
@@ -59,13 +64,19 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         coarse, fine = jax.random.split(key)
         return {"coarse": field.init(coarse), "fine": field.init(fine)}
 
-    def see(params: Params, key: Array | None, ray: Rays) -> tuple[Rendering, ...]:
-        spread_key, focus_key = (None, None) if key is None else jax.random.split(key)
-        spread = stratified(spread_key, ray.near, ray.far, config.num_coarse)
-        coarse, w = render_ray(field, params["coarse"], ray, spread)
-        focus = inverse_cdf(focus_key, spread, jax.lax.stop_gradient(w), config.num_fine - 1)
-        edges = jnp.sort(jnp.concatenate([spread, focus]))
-        fine, _ = render_ray(field, params["fine"], ray, edges)
+    def spread(key: Array | None, ray: Rays) -> Array:
+        return stratified(key, ray.near, ray.far, config.num_coarse)
+
+    def focus(key: Array | None, edges: Array, w: Array) -> Array:
+        return jnp.sort(jnp.append(edges, inverse_cdf(key, edges, w, config.num_fine - 1)))
+
+    def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
+        pair = None if keys is None else jax.vmap(jax.random.split, out_axes=1)(keys)
+        spread_keys, focus_keys = (None, None) if pair is None else pair
+        edges = jax.vmap(spread)(spread_keys, rays)
+        coarse, w = render_rays(field, params["coarse"], rays, edges)
+        edges = jax.vmap(focus)(focus_keys, edges, jax.lax.stop_gradient(w))
+        fine, _ = render_rays(field, params["fine"], rays, edges)
         return coarse, fine
 
     return _photometric(init, see, background)
@@ -74,25 +85,19 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
 def _photometric(init: Callable[[Array], Params], see: See, background: Background) -> Model:
     """The model whose loss is L2 on the colour of every rendering of a ray."""
 
-    def ray_loss(params: Params, key: Array, sample: Batch) -> tuple[Array, Array]:
-        behind, see_key = _behind(background, key)
-        target = pixel_over(sample.pixel, behind)
-        errors = [
-            losses.squared_error(over(seen.rgb, seen.opacity, behind), target)
-            for seen in see(params, see_key, sample.rays)
-        ]
-        return sum(errors[1:], start=errors[0]), errors[-1]
-
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        total, final = jax.vmap(ray_loss, (None, 0, 0))(params, keys, batch)
-        return jnp.mean(total), {"loss": jnp.mean(total), "mse": jnp.mean(final)}
+        behind, keys = jax.vmap(functools.partial(_behind, background))(keys)
+        target = pixel_over(batch.pixel, behind)
+        errors = [
+            jnp.mean(losses.squared_error(over(seen.rgb, seen.opacity, behind), target))
+            for seen in see(params, keys, batch.rays)
+        ]
+        total = sum(errors[1:], start=errors[0])
+        return total, {"loss": total, "mse": errors[-1]}
 
     def render(params: Params, aux: Aux, rays: Rays) -> Rendering:
-        def one(ray: Rays) -> Rendering:
-            seen = see(params, None, ray)[-1]
-            return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
-
-        return jax.vmap(one)(rays)
+        seen = see(params, None, rays)[-1]
+        return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
     return Model(
         init=lambda key: (init(key), ()),

@@ -4,6 +4,7 @@ Takes a field as functions and never imports a network.
 """
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,37 +28,51 @@ from nerf_jax.types import (
     View,
 )
 
+T = TypeVar("T")
 
-def render_ray(
+
+def render_rays(
     field: Field,
     params: Params,
-    ray: Rays,
-    edges: Float[Array, " S+1"],
+    rays: Rays,
+    edges: Float[Array, "R S+1"],
     *,
-    t: Float[Array, " S"] | None = None,
-    delta: Float[Array, " S"] | None = None,
-) -> tuple[Rendering, Float[Array, " S"]]:
-    """Monte Carlo estimate of what one ray sees (NeRF, Eq. 3).
+    t: Float[Array, "R S"] | None = None,
+    delta: Float[Array, "R S"] | None = None,
+) -> tuple[Rendering, Float[Array, "R S"]]:
+    """Monte Carlo estimate of what rays see (NeRF, Eq. 3).
+
+    The one place where points of many rays meet: the field is mapped over all ``R * S`` of them
+    along a single axis. Mapped over rays and then samples, every layer's gradient would first
+    transpose its activations: four times slower on a CPU.
 
     Args:
         field, params: the scene.
-        ray: one ray.
-        edges: of the S intervals, from a sampler.
+        rays: R of them.
+        edges: of the S intervals of each ray, from a sampler.
         t: where in each interval the field is read; the midpoints unless given.
         delta: the intervals' lengths, where a method has its own idea of them.
 
     Returns:
-        The rendering, before any background, and the weights of the intervals.
+        R renderings, before any background, and the weights of their intervals.
     """
-    t = midpoints(edges) if t is None else t
+    t = jax.vmap(midpoints)(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
-    positions = jax.vmap(lambda distance: ray.origin + distance * ray.direction)(t)
+    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
     points = Point(positions, jnp.zeros_like(positions))
-    view = View(ray.direction, ray.appearance)
-    sigma, features = jax.vmap(field.density, (None, 0))(params, points)
-    rgb = jax.vmap(field.color, (None, 0, None))(params, features, view)
-    w = compositing.weights(sigma, delta)
-    return compositing.composite(w, rgb, edges), w
+    view = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf[:, None], (*t.shape, *leaf.shape[1:])),
+        View(rays.direction, rays.appearance),
+    )
+    sigma, features = jax.vmap(field.density, (None, 0))(params, _flatten(points))
+    rgb = jax.vmap(field.color, (None, 0, 0))(params, features, _flatten(view))
+    w = jax.vmap(compositing.weights)(sigma.reshape(t.shape), delta)
+    return jax.vmap(compositing.composite)(w, rgb.reshape(*t.shape, 3), edges), w
+
+
+def _flatten(tree: T) -> T:
+    """The first two axes of every leaf as one."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 
 
 ImageRenderer = Callable[[Params, Aux, Cameras | RayTable, int, tuple[int, int]], Rendering]

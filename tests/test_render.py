@@ -6,23 +6,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import render as render_module
 from nerf_jax.cameras import cast_rays, look_at
 from nerf_jax.compositing import over
 from nerf_jax.devices import ray_mesh
-from nerf_jax.render import image_renderer
+from nerf_jax.render import image_renderer, render_rays
 from nerf_jax.sampling import stratified
 from nerf_jax.types import Cameras, Field, Rays, RayTable, Rendering
 from tests import oracles, scenes
 from tests.scenes import FAR, NEAR
 
-render_ray = jax.jit(render_module.render_ray, static_argnums=0)
 RGB = np.array([0.9, 0.2, 0.5], np.float32)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def render_ray(field: Field, params, *ray_and_edges, **given):
+    """One ray of :func:`render_rays`."""
+    rays_and_edges, given = jax.tree.map(lambda leaf: leaf[None], (ray_and_edges, given))
+    return jax.tree.map(lambda leaf: leaf[0], render_rays(field, params, *rays_and_edges, **given))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def march(field: Field, ray: Rays, num_samples: int) -> Rendering:
-    return render_ray(field, (), ray, stratified(None, ray.near, ray.far, num_samples))[0]
+def march(field: Field, rays: Rays, num_samples: int) -> Rendering:
+    edges = jax.vmap(lambda ray: stratified(None, ray.near, ray.far, num_samples))(rays)
+    return render_rays(field, (), rays, edges)[0]
+
+
+def march_one(field: Field, ray: Rays, num_samples: int) -> Rendering:
+    seen = march(field, jax.tree.map(lambda leaf: leaf[None], ray), num_samples)
+    return jax.tree.map(lambda leaf: leaf[0], seen)
 
 
 # -------------------------------------------------------------------------------- one ray
@@ -31,7 +42,7 @@ def march(field: Field, ray: Rays, num_samples: int) -> Rendering:
 def test_slabs_that_end_on_edges_are_rendered_exactly():
     """Two layers, read along x: the second is seen through the first."""
     field = scenes.layers((-1.0, 0.0, 1.0), (0.8, 2.5), np.float32([[1, 0, 0], [0, 1, 0.5]]))
-    seen = march(field, scenes.ray((-4, 0, 0), (1, 0, 0)), 8)
+    seen = march_one(field, scenes.ray((-4, 0, 0), (1, 0, 0)), 8)
     first, second = -math.expm1(-0.8), math.exp(-0.8) * -math.expm1(-2.5)
     np.testing.assert_allclose(seen.opacity, first + second, rtol=1e-5)
     np.testing.assert_allclose(seen.rgb, [first, second, 0.5 * second], rtol=1e-5)
@@ -45,7 +56,7 @@ def test_a_slab_is_deeper_for_rays_that_cross_it_aslant(direction):
     ray = scenes.ray((-3, 0, 0), direction, near=1.0, far=9.0)
     slant = float(ray.direction[0])
     exact = scenes.uniform(2 / slant, 2 / slant, sigma, RGB)
-    seen, interval = march(field, ray, num_samples), 8 / num_samples
+    seen, interval = march_one(field, ray, num_samples), 8 / num_samples
     np.testing.assert_allclose(seen.opacity, exact.opacity, atol=sigma * interval)
     np.testing.assert_allclose(seen.rgb, exact.rgb, atol=sigma * interval)
     np.testing.assert_allclose(seen.depth, exact.depth, atol=interval)
@@ -66,7 +77,7 @@ def test_a_ball_converges_with_the_length_of_the_intervals():
     mean_errors = []
     for num_samples in (32, 128, 512):
         interval = (FAR - NEAR) / num_samples
-        seen = jax.vmap(march, (None, 0, None))(field, batch, num_samples)
+        seen = march(field, batch, num_samples)
         errors = np.abs(seen.opacity - opacity)
         assert errors.max() <= sigma * interval
         assert np.abs(seen.rgb - rgb).max() <= sigma * interval
@@ -77,7 +88,7 @@ def test_a_ball_converges_with_the_length_of_the_intervals():
 
 
 def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
-    seen = march(scenes.ball(2.0, RGB), scenes.ray((-4, 0, 1.1), (1, 0, 0)), 64)
+    seen = march_one(scenes.ball(2.0, RGB), scenes.ray((-4, 0, 1.1), (1, 0, 0)), 64)
     assert seen.opacity == 0
     np.testing.assert_array_equal(seen.rgb, np.zeros(3))
     np.testing.assert_allclose(seen.depth, FAR, rtol=1e-6)
@@ -128,6 +139,29 @@ def test_the_gradient_is_that_of_the_exact_answer():
     for sigma in (0.0, 0.7):
         expected = 2 * math.exp(-2 * sigma) * RGB
         np.testing.assert_allclose(slope(jnp.float32(sigma)), expected, rtol=1e-5)
+
+
+def test_rays_of_a_batch_do_not_mix():
+    """Each is read at its own places over its own lengths, and seen from its own side."""
+    field, params = scenes.painted_by_view(), {"sign": jnp.float32(1.0)}
+    directions = [(1, 0, 0), (0, -1, 0), (1, 2, 2)]
+    rays = [scenes.ray((0, 0, i), way, appearance=i) for i, way in enumerate(directions)]
+    rng = np.random.default_rng(0)
+    edges = jnp.asarray(np.sort(rng.uniform(2, 6, (3, 5))), jnp.float32)
+    given = {
+        "t": jnp.asarray(rng.uniform(2, 6, (3, 4)), jnp.float32),
+        "delta": jnp.asarray(rng.exponential(2e-5, (3, 4)), jnp.float32),
+    }
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
+    together = jax.jit(render_rays, static_argnums=0)(field, params, batch, edges, **given)
+    for i, ray in enumerate(rays):
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], given)
+        alone = render_ray(field, params, ray, edges[i], **own)
+        jax.tree.map(
+            lambda whole, part, i=i: np.testing.assert_allclose(whole[i], part, rtol=1e-5),
+            together,
+            alone,
+        )
 
 
 # --------------------------------------------------------------------------------- images
@@ -229,7 +263,7 @@ def test_an_image_of_a_ball_is_exact_to_the_length_of_an_interval():
     field = scenes.ball(sigma, RGB)
 
     def render(params, aux, rays):
-        seen = jax.vmap(march, (None, 0, None))(field, rays, num_samples)
+        seen = march(field, rays, num_samples)
         return seen._replace(rgb=over(seen.rgb, seen.opacity, jnp.ones(3)))
 
     seen = image_renderer(render, 16)((), (), cameras, 0, (HEIGHT, WIDTH))
