@@ -68,7 +68,7 @@ def painted_by_view() -> Field:
     """Dense everywhere; the colour says from where it is seen, and in which photo."""
 
     def density(params: Params, point: Point):
-        return jnp.float32(1e3), point.position
+        return 1e3 * (1 + jnp.sum(point.position**2)), point.position
 
     def color(params: Params, features: jax.Array, view: View):
         return 0.5 + 0.5 * view.direction * params["sign"] + view.appearance

@@ -34,7 +34,7 @@ NEIGHBOURS = {
 
 CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
-OPTIONAL = ["PIL", "imageio", "matplotlib", "skimage", "trimesh", "tyro", "viser"]
+OPTIONAL = ["PIL", "imageio", "imageio_ffmpeg", "matplotlib", "skimage", "trimesh", "tyro", "viser"]
 
 
 def module_name(path: Path) -> str:

@@ -97,6 +97,7 @@ def test_whole_numbers_will_do_where_fractions_may_stand():
         ({"model": {"method": "nerv"}}, r"config\.model\.method: .*nerf, tutorial, found 'nerv'"),
         ({"model": {"width": 3}}, r"config\.model\.method: .*nerf, tutorial, found None"),
         ({"model": {"method": ["nerf"]}}, r"config\.model\.method: .*, found \['nerf'\]"),
+        ({"model": None}, r"config\.model\.method: .*nerf, tutorial, found None"),
         ({"model": "nerf"}, r"config\.model: expected a table of fields, found 'nerf'"),
         ({"name": 3}, r"config\.name: expected str, found 3"),
         ([], r"config: expected a table of fields, found \[\]"),
