@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from nerf_jax.numerics import normalize
-from nerf_jax.types import Cameras, Rays, RayTable
+from nerf_jax.types import Cameras, HostArray, Rays, RayTable
 
 
 def cast_rays(
@@ -62,7 +62,7 @@ def look_at(
     """
     back = np.asarray(origin, float) - np.asarray(target, float)
     right = np.cross(np.asarray(up, float), back)
-    if np.linalg.norm(right) < 1e-9 * max(np.linalg.norm(back), 1e-9):
+    if np.linalg.norm(right) <= 1e-9 * np.linalg.norm(back):
         raise ValueError(f"a camera at {origin} cannot look at {target} with {up} up")
     right, back = right / np.linalg.norm(right), back / np.linalg.norm(back)
     return np.stack([right, np.cross(back, right), back, origin], axis=1).astype(np.float32)
@@ -115,7 +115,7 @@ def orbit_path(
     up = np.array([0.0, 0.0, 1.0])
     path = [look_at(focus + distance * direction, focus, up) for direction in directions]
 
-    def constant(leaf: Float[Array, "N *m"]) -> np.ndarray:
+    def constant(leaf: HostArray) -> np.ndarray:
         mean = np.asarray(leaf, np.float32).mean(axis=0)
         return np.broadcast_to(mean, (num_frames, *mean.shape))
 

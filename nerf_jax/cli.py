@@ -139,7 +139,7 @@ def _quiet_libraries() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="orbax")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
@@ -150,7 +150,7 @@ def _parse(kind: type[T], arguments: list[str], default: T) -> T:
         prog="run.py",
         args=arguments,
         default=default,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)[:1],
+        config=(tyro.conf.AvoidSubcommands,),
     )
 
 

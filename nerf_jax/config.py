@@ -279,7 +279,7 @@ def load(name: str, platform: str) -> Config:
         )
     try:
         config = runpy.run_path(str(path)).get("config")
-        if callable(config):
+        if callable(config) and not isinstance(config, type):
             config = config(platform)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
@@ -352,7 +352,7 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
 
 def _choose(choices: list[Any], value: Any, where: str) -> Any:
     tag = dataclasses.fields(choices[0])[0].name
-    by_tag = {dataclasses.fields(choice)[0].default: choice for choice in choices}
+    by_tag = {str(dataclasses.fields(choice)[0].default): choice for choice in choices}
     found = value.get(tag) if isinstance(value, dict) else value
     if not isinstance(found, str) or found not in by_tag:
         raise ValueError(f"{where}.{tag}: expected one of {', '.join(by_tag)}, found {found!r}")

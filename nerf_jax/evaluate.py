@@ -52,10 +52,11 @@ def score_views(
     scores = []
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
         seen = renderer(state.params, state.aux, dataset.cameras, index, size_hw)
-        truth = _photo(dataset.pixels[index], config)
-        image = np.clip(seen.rgb, 0.0, 1.0)
-        mse = np.mean((image - truth) ** 2)
-        similarity = float(ssim(image, truth)) if min(size_hw) >= 11 else float("nan")
+        truth = _photo(np.asarray(dataset.pixels[index]), config)
+        image = np.clip(np.asarray(seen.rgb), 0.0, 1.0)
+        mse = jnp.mean((image - truth) ** 2)
+        windows = min(size_hw) >= 11
+        similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if windows else np.nan
         scores.append(Score(split.names[index], float(psnr(mse)), similarity))
         error = np.clip(3 * np.abs(image - truth), 0.0, 1.0)
         strip = [truth, image, error, _depth_picture(seen)]
@@ -69,8 +70,8 @@ def _photo(pixels: np.ndarray, config: Config) -> Float[np.ndarray, "H W 3"]:
 
 
 def _depth_picture(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
-    near, far = depth_range(seen.median_depth, seen.opacity)
-    return color_depth(seen.median_depth, seen.opacity, near, far)
+    depth, opacity = np.asarray(seen.median_depth), np.asarray(seen.opacity)
+    return color_depth(depth, opacity, *depth_range(depth, opacity))
 
 
 def results(
@@ -145,17 +146,15 @@ def render_orbit(
             yield renderer(state.params, state.aux, path, frame, size_hw)
 
     frames = list(seen())
+    colors = [np.asarray(frame.rgb) for frame in frames]
+    depth = np.stack([np.asarray(frame.median_depth) for frame in frames])
+    opacity = np.stack([np.asarray(frame.opacity) for frame in frames])
     # One scale for the whole turn: a depth that flickers says nothing.
-    near, far = depth_range(
-        np.stack([frame.median_depth for frame in frames]),
-        np.stack([frame.opacity for frame in frames]),
-    )
-    colors = [frame.rgb for frame in frames]
-    depths = [color_depth(frame.median_depth, frame.opacity, near, far) for frame in frames]
-    written = [run.folder / "orbit.mp4", run.folder / "orbit_depth.mp4"]
-    for video, pictures in zip(written, (colors, depths), strict=True):
-        write_video(video, pictures, wanted.fps)
+    depths = list(color_depth(depth, opacity, *depth_range(depth, opacity)))
+    videos = {"orbit.mp4": colors, "orbit_depth.mp4": depths}
+    for name, pictures in videos.items():
+        write_video(run.folder / name, pictures, wanted.fps)
     for still in range(0, wanted.num_frames, max(1, wanted.num_frames // 4)):
-        for name, picture in (("color", colors[still]), ("depth", depths[still])):
-            write_png(run.folder / "stills" / f"{still:03d}_{name}.png", picture)
-    return [*written, run.folder / "stills"]
+        write_png(run.folder / "stills" / f"{still:03d}_color.png", colors[still])
+        write_png(run.folder / "stills" / f"{still:03d}_depth.png", depths[still])
+    return [*(run.folder / name for name in videos), run.folder / "stills"]

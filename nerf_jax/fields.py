@@ -5,6 +5,7 @@ the :class:`~nerf_jax.types.Field` contract as methods; :func:`as_field` adds th
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,10 +109,14 @@ def as_field(module: nn.Module, *, position_bands: int, direction_bands: int) ->
         return module.init(key, position, direction)
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
-        return module.apply(params, encode_position(point.position), method="density")
+        found: Any = module.apply(params, encode_position(point.position), method="density")
+        return found
 
     def color(params: Params, features: Array, view: View) -> Array:
-        return module.apply(params, features, encode_direction(view.direction), method="color")
+        found: Any = module.apply(
+            params, features, encode_direction(view.direction), method="color"
+        )
+        return found
 
     encode_position = functools.partial(frequency, num_bands=position_bands)
     encode_direction = functools.partial(frequency, num_bands=direction_bands)

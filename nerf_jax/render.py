@@ -125,7 +125,12 @@ def image_renderer(
         def chunks() -> Iterator[Rendering]:
             for start in range(0, size_hw[0] * size_hw[1], rays_per_chunk):
                 yield render_chunk(
-                    params, aux, cameras, np.int32(image), np.int32(start), np.int32(size_hw)
+                    params,
+                    aux,
+                    cameras,
+                    np.int32(image),
+                    np.int32(start),
+                    np.asarray(size_hw, np.int32),
                 )
 
         def assemble(*parts: Array) -> np.ndarray:

@@ -21,8 +21,8 @@ def stratified(
     """Edges spread evenly from near to far, each jittered in a cell of its own.
 
     The stratified sampling of NeRF (Eq. 2), as its authors' code and mip-NeRF draw it: the cells
-    end halfway between neighbouring edges, so the edges stay in order, and over many draws every
-    distance is read.
+    end halfway between neighbouring edges, so the edges stay in order; the first and the last
+    jitter too, inwards.
 
     Args:
         key: a PRNG key; None leaves the edges even, and :func:`midpoints` are then the bins' own.
@@ -55,7 +55,7 @@ def inverse_cdf(
     """Edges drawn in proportion to weights: hierarchical sampling (NeRF, Section 5.2).
 
     The weights make a density that is constant over each interval; its cumulative distribution
-    is inverted at stratified places. All weights zero means a uniform density.
+    is inverted at stratified places. Weights that are all zero count as all alike.
 
     Args:
         key: a PRNG key, or None for evenly spaced quantiles.

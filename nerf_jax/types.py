@@ -14,7 +14,11 @@ Notation: ``S`` samples of a ray, ``F`` features, ``N`` images, ``H`` rows, ``W`
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
+
+HostArray = Array | np.ndarray
+"""For what is made or read on the host, and is NumPy's there."""
 
 Params = Any
 """A pytree of arrays: what the optimiser updates."""
@@ -73,31 +77,31 @@ class Rendering(NamedTuple):
 class Cameras(NamedTuple):
     """Pinhole cameras. Pixel (column ``i``, row ``j``) has its centre at ``(i + 0.5, j + 0.5)``."""
 
-    world_from_camera: Float[Array, "*#n 3 4"]
-    focal: Float[Array, "*#n 2"]
+    world_from_camera: Float[HostArray, "*#n 3 4"]
+    focal: Float[HostArray, "*#n 2"]
     """Pixels, along x and y."""
-    principal: Float[Array, "*#n 2"]
+    principal: Float[HostArray, "*#n 2"]
     """Pixels from the upper left corner of the image, x and y."""
-    near: Float[Array, "*#n"]
+    near: Float[HostArray, "*#n"]
     """World units along the ray."""
-    far: Float[Array, "*#n"]
+    far: Float[HostArray, "*#n"]
 
 
 class RayTable(NamedTuple):
     """Cameras given by their rays, one for each pixel, as ray datasets store them."""
 
-    origin: Float[Array, "N H W 3"]
-    direction: Float[Array, "N H W 3"]
+    origin: Float[HostArray, "N H W 3"]
+    direction: Float[HostArray, "N H W 3"]
     """Unit vectors."""
-    near: Float[Array, " N"]
-    far: Float[Array, " N"]
+    near: Float[HostArray, " N"]
+    far: Float[HostArray, " N"]
 
 
 class Dataset(NamedTuple):
     """Posed images, as they live on the device."""
 
     cameras: Cameras | RayTable
-    pixels: Shaped[Array, "N H W C"]
+    pixels: Shaped[HostArray, "N H W C"]
     """uint8 in [0, 255] or float32 in [0, 1]; C = 3 (colour) or 4 (colour and straight alpha)."""
 
 

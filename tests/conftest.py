@@ -7,8 +7,11 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Many tests compile the same small programs: once is enough.
+_cache = tempfile.TemporaryDirectory(prefix="nerf_jax-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
-import tempfile
 from pathlib import Path
 
 import jax
@@ -16,11 +19,6 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Many tests compile the same small programs: once is enough.
-_cache = tempfile.TemporaryDirectory(prefix="nerf_jax-tests-")
-jax.config.update("jax_compilation_cache_dir", _cache.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
 with install_import_hook("nerf_jax", "beartype.beartype"):
     import nerf_jax  # noqa: F401
 

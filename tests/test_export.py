@@ -18,9 +18,14 @@ def test_png_round_trip(tmp_path):
 def test_nothing_is_left_half_written(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("whole")
-    with pytest.raises(RuntimeError), export.written_aside(path) as aside:
-        aside.write_text("hal")
-        raise RuntimeError
+
+    def fail_midway() -> None:
+        with export.written_aside(path) as aside:
+            aside.write_text("hal")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_midway()
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 

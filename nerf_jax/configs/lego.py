@@ -23,9 +23,7 @@ GPU = Config(
     note="the paper's networks at half size (--data.downscale 1 for the full 800x800)",
     data=DataConfig(scene="lego", downscale=2, near=2.0, far=6.0),
     model=NerfConfig(),
-    optimizer=OptimizerConfig(
-        learning_rate=5e-4, schedule=Exponential(final=0.1, steps=200_000)
-    ),
+    optimizer=OptimizerConfig(learning_rate=5e-4, schedule=Exponential(final=0.1, steps=200_000)),
     train=TrainConfig(num_steps=50_000, rays_per_step=4096),
     eval=EvalConfig(every=10, rays_per_chunk=8192),
 )
@@ -39,9 +37,7 @@ CPU = dataclasses.replace(
         num_coarse=32, num_fine=32, depth=4, width=64, skip=0, position_bands=8, direction_bands=2
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, schedule=Exponential(final=0.1, steps=4000)),
-    train=TrainConfig(
-        num_steps=4000, rays_per_step=1024, validate_every=250, checkpoint_every=500
-    ),
+    train=TrainConfig(num_steps=4000, rays_per_step=1024, validate_every=250, checkpoint_every=500),
     render=RenderConfig(num_frames=40),
 )
 

@@ -20,9 +20,7 @@ config = Config(
     name="lego_nerf",
     data=DataConfig(scene="lego", near=2.0, far=6.0),
     model=NerfConfig(),
-    optimizer=OptimizerConfig(
-        learning_rate=5e-4, schedule=Exponential(final=0.1, steps=500_000)
-    ),
+    optimizer=OptimizerConfig(learning_rate=5e-4, schedule=Exponential(final=0.1, steps=500_000)),
     train=TrainConfig(num_steps=200_000, rays_per_step=4096),
     eval=EvalConfig(every=10, rays_per_chunk=8192),
 )

@@ -1,0 +1,36 @@
+"""A figure is worth what is known about it: the machine, the versions and the command."""
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nerf_jax.evaluate import device_name
+from nerf_jax.export import written_aside
+
+
+def processor() -> str:
+    """The processor's name, and how many of its cores there are to use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def write_record(script: Path, figures: dict[str, Any], versions: dict[str, str]) -> None:
+    """Write ``results/<script>.json`` beside the script."""
+    ours = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
+    record = {
+        "command": " ".join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
+        "machine": processor(),
+        "device": device_name(),
+        "versions": {"python": platform.python_version(), **ours, **versions},
+        **figures,
+    }
+    path = script.parent / "results" / f"{script.stem}.json"
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(record, indent=2) + "\n")
+    print(path)
