@@ -99,6 +99,8 @@ class NerfConfig:
     """Units of a hidden layer."""
     skip: int = 5
     """The position enters again beside this layer's output (counted from 1); 0 for never."""
+    density_activation: Literal["relu", "softplus"] = "relu"
+    """The paper's ReLU, or mip-NeRF's softplus, which large learning rates cannot kill."""
     position_bands: int = 10
     """Frequencies of the encoding of positions."""
     direction_bands: int = 4

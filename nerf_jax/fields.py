@@ -5,7 +5,7 @@ the :class:`~nerf_jax.types.Field` contract as methods; :func:`as_field` adds th
 """
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ class NerfMLP(nn.Module):
     depth: int = 8
     width: int = 256
     skip: int = 5
+    density_activation: Literal["relu", "softplus"] = "relu"
 
     def setup(self) -> None:
         # Glorot, as the authors' Keras layers, and not Linen's default.
@@ -43,7 +44,11 @@ class NerfMLP(nn.Module):
             h = nn.relu(layer(h))
             if number == self.skip:
                 h = jnp.concatenate([x, h])
-        return nn.relu(self.to_density(h)[0]), self.bottleneck(h)
+        raw = self.to_density(h)[0]
+        # A ReLU that is negative everywhere has no gradient and stays empty for good; the paper's
+        # learning rate is small enough not to push it there. The softplus is mip-NeRF's.
+        softplus = self.density_activation == "softplus"
+        return nn.softplus(raw - 1.0) if softplus else nn.relu(raw), self.bottleneck(h)
 
     def color(self, features: Float[Array, " F"], d: Float[Array, " e"]) -> Float[Array, "3"]:
         h = nn.relu(self.head(jnp.concatenate([features, d])))

@@ -55,7 +55,7 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
 def nerf(config: NerfConfig, background: Background = "white") -> Model:
     """NeRF: a coarse network finds where to look, a fine one looks there (Section 5.2)."""
     field = fields.as_field(
-        fields.NerfMLP(config.depth, config.width, config.skip),
+        fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
         position_bands=config.position_bands,
         direction_bands=config.direction_bands,
     )

@@ -34,7 +34,14 @@ CPU = dataclasses.replace(
     "paper's, and configs/lego_nerf.py asks for them anywhere",
     data=dataclasses.replace(GPU.data, downscale=8),
     model=NerfConfig(
-        num_coarse=32, num_fine=32, depth=4, width=64, skip=0, position_bands=8, direction_bands=2
+        num_coarse=32,
+        num_fine=32,
+        depth=4,
+        width=64,
+        skip=0,
+        density_activation="softplus",
+        position_bands=8,
+        direction_bands=2,
     ),
     optimizer=OptimizerConfig(learning_rate=3e-3, schedule=Exponential(final=0.1, steps=4000)),
     train=TrainConfig(num_steps=4000, rays_per_step=1024, validate_every=250, checkpoint_every=500),
