@@ -152,6 +152,7 @@ class _Loop:
         self._compiled: dict[int, TrainSteps] = {}
         self._validate: Callable[[], float] | None = None
         self._val_psnr: float | None = None
+        self._val_is_new = False
         self._reported_at = -np.inf
         self._since_report: list[Metrics] = []
         self._seconds_since_report = 0.0
@@ -176,7 +177,7 @@ class _Loop:
                 before = self.step
                 self._call(min(per_call, settings.num_steps - self.step))
                 if self._validate and self._passed(before, settings.validate_every):
-                    self._val_psnr = self._validate()
+                    self._val_psnr, self._val_is_new = self._validate(), True
                 self._report(progress)
                 if self._passed(before, settings.checkpoint_every) and not self._finished():
                     self.save()
@@ -254,7 +255,7 @@ class _Loop:
             "train_seconds": round(self.clock.train_seconds, 3),
             **mean,
             "psnr": float(psnr(jnp.float32(mean["mse"]))),
-            "val_psnr": self._val_psnr,
+            "val_psnr": self._val_psnr if self._val_is_new else None,
             "rays_per_second": round(rays_per_second, 1),
         }
         self.run.add_metrics(record)
@@ -265,7 +266,7 @@ class _Loop:
             f"{rays_per_second:,.0f} rays/s  ETA {duration(self._rest(rays_per_second))}",
         )
         self._reported_at = self.clock.train_seconds
-        self._since_report, self._seconds_since_report = [], 0.0
+        self._since_report, self._seconds_since_report, self._val_is_new = [], 0.0, False
 
     def _rest(self, rays_per_second: float) -> float:
         """Seconds to go, by the steps or the time that are left."""

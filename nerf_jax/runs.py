@@ -121,7 +121,7 @@ class Run:
             axis.grid(alpha=0.3)
         axes[0].set_ylabel("PSNR (dB)")
         axes[0].legend(loc="lower right")
-        figure.suptitle(str(self.folder))
+        figure.suptitle(self.folder.name)
         with written_aside(self.folder / "curves.png") as aside:
             figure.savefig(aside, dpi=120)
 

@@ -1,0 +1,35 @@
+"""Make the README's pictures from a run of the built-in scene.
+
+    python run.py --output outputs/readme
+    python docs/make_pictures.py outputs/readme
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+from PIL import Image
+
+DOCS = Path(__file__).parent
+
+
+def strip(run: Path, view: str, scale: int = 2) -> None:
+    """One held-out view: truth, rendering, error, depth."""
+    image = Image.open(run / "images" / "val" / f"{view}.png")
+    size = (image.width * scale, image.height * scale)
+    image.resize(size, Image.Resampling.LANCZOS).save(DOCS / "held_out.png", optimize=True)
+
+
+def turn(run: Path) -> None:
+    """The orbit, colour beside depth, as a GIF that repeats."""
+    palette = "split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse=dither=bayer"
+    beside = f"[0][1]hstack,scale=512:-1:flags=lanczos,{palette}"
+    videos = ["-i", str(run / "orbit.mp4"), "-i", str(run / "orbit_depth.mp4")]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *videos]
+    subprocess.run([*command, "-filter_complex", beside, str(DOCS / "orbit.gif")], check=True)
+
+
+if __name__ == "__main__":
+    strip(Path(sys.argv[1]), view="val_03")
+    turn(Path(sys.argv[1]))
