@@ -5,6 +5,7 @@ and renamed when it is whole.
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ class Checkpoints:
                 return
             # A true copy: on a CPU the arrays' memory may be handed on to the next step.
             copy = jax.tree.map(lambda leaf: np.array(leaf, copy=True), _without_keys(tree))
+            self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(copy)))
             args = ocp.args.Composite(
                 tree=ocp.args.StandardSave(copy), about=ocp.args.JsonSave(about)
             )
@@ -69,6 +71,12 @@ class Checkpoints:
                 self._open.wait_until_finished()
             self._open.close()
             self._open = None
+
+    def _check_room(self, size: int) -> None:
+        """Better said before than found out by a dozen threads, each with a traceback."""
+        wanted, free = 2 * size + 2**20, shutil.disk_usage(self.folder).free
+        if free < wanted:
+            raise OSError(f"no space left: {free >> 20} MiB free of {wanted >> 20} MiB wanted")
 
     @contextlib.contextmanager
     def _naming_the_folder(self) -> Iterator[None]:

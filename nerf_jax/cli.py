@@ -136,7 +136,7 @@ def say_error(message: str) -> None:
 
 def _quiet_libraries() -> None:
     """Errors are told in one line of our own, and compilations are kept for the next run."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="orbax")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -96,6 +96,15 @@ def test_an_unwritable_place_is_named(tmp_path):
         checkpoints.save(1, tree(), {})
 
 
+def test_a_full_disk_is_named_and_the_last_checkpoint_kept(tmp_path, monkeypatch):
+    saved(tmp_path, 4)
+    full = shutil._ntuple_diskusage(10**6, 10**6, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(OSError, match=r"no space left: 0 MiB free .* newest whole one is of step 4"):
+        Checkpoints(tmp_path).save(5, tree(), {})
+    assert Checkpoints(tmp_path).latest() == 4
+
+
 def test_a_half_written_checkpoint_is_no_checkpoint(tmp_path):
     saved(tmp_path, 4)
     shutil.copytree(tmp_path / "4", tmp_path / "5.orbax-checkpoint-tmp")
