@@ -43,8 +43,10 @@ CPU = dataclasses.replace(
         position_bands=8,
         direction_bands=2,
     ),
-    optimizer=OptimizerConfig(learning_rate=3e-3, schedule=Exponential(final=0.1, steps=4000)),
-    train=TrainConfig(num_steps=4000, rays_per_step=1024, validate_every=250, checkpoint_every=500),
+    optimizer=OptimizerConfig(learning_rate=3e-3, schedule=Exponential(final=0.1, steps=12_000)),
+    train=TrainConfig(
+        num_steps=12_000, rays_per_step=256, validate_every=500, checkpoint_every=2000
+    ),
     render=RenderConfig(num_frames=40),
 )
 
