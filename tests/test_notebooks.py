@@ -1,0 +1,91 @@
+"""The notebooks run from their first cell to their last, quietly, and keep to the house's rules."""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+MAX_CELLS = 15
+MAX_KILOBYTES = 600
+SECONDS_PER_CELL = 600
+"""A cell that hangs, not one that is slow: machines that run tests are often busy."""
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in out.get("data", {}) for out in outputs(notebook))
+
+
+def complaints(notebook: nbformat.NotebookNode) -> list[str]:
+    """What cells raised, and what they wrote to stderr: warnings end up there."""
+    found = outputs(notebook)
+    raised = [f"{out.ename}: {out.evalue}" for out in found if out.output_type == "error"]
+    return raised + [out.text for out in found if out.get("name") == "stderr"]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@every_notebook
+def test_notebook_is_as_it_should_be_read(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert len(notebook.cells) <= MAX_CELLS
+    assert path.stat().st_size <= MAX_KILOBYTES * 1000
+    assert "from nerf_jax" in source
+    assert notebook.cells[0].source.startswith("# ")
+
+
+@every_notebook
+def test_notebook_shows_its_results(path):
+    notebook = read(path)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert pictures(notebook) >= 1
+    assert complaints(notebook) == []
+    assert str(ROOT) not in path.read_text(encoding="utf-8")
+
+
+@every_notebook
+def test_notebook_runs(path, tmp_path):
+    stored, notebook = read(path), read(path)
+    client = NotebookClient(
+        notebook,
+        timeout=SECONDS_PER_CELL,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute(env=clean_environment(tmp_path))
+    assert complaints(notebook) == []
+    assert pictures(notebook) == pictures(stored)
+
+
+def clean_environment(folder: Path) -> dict[str, str]:
+    """A reader's: this repository, one device, inline pictures, and no settings besides."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OURS}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+_OURS = {"XLA_FLAGS", "MPLBACKEND", "PYTHONWARNINGS"}
