@@ -100,7 +100,8 @@ class NerfConfig:
     skip: int = 5
     """The position enters again beside this layer's output (counted from 1); 0 for never."""
     density_activation: Literal["relu", "softplus"] = "relu"
-    """The paper's ReLU, or mip-NeRF's softplus, which large learning rates cannot kill."""
+    """The paper's ReLU, or mip-NeRF's softplus: a small network at a large learning rate needs it,
+    for a ReLU that is pushed below zero everywhere stays there, and the scene empty."""
     position_bands: int = 10
     """Frequencies of the encoding of positions."""
     direction_bands: int = 4

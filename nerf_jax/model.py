@@ -12,7 +12,7 @@ from nerf_jax.compositing import Background, over, pixel_over, solid
 from nerf_jax.config import Config, NerfConfig, TutorialConfig
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import inverse_cdf, stratified
-from nerf_jax.types import Aux, Batch, Metrics, Model, Params, Rays, Rendering
+from nerf_jax.types import Aux, Batch, Field, Metrics, Model, Params, Rays, Rendering
 
 See = Callable[[Params, Array | None, Rays], tuple[Rendering, ...]]
 """``(params, keys[R] | None, rays[R])``: the rays' renderings, all of them trained, the last one
@@ -34,11 +34,7 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
     The last bin is 1e10 long, so that what is still to come at ``far`` is opaque if it has any
     density at all.
     """
-    field = fields.as_field(
-        fields.TutorialMLP(config.width),
-        position_bands=config.position_bands,
-        direction_bands=config.direction_bands,
-    )
+    field = tutorial_field(config)
 
     def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
         def bins(key: Array | None, ray: Rays) -> tuple[Array, Array, Array]:
@@ -54,11 +50,7 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
 
 def nerf(config: NerfConfig, background: Background = "white") -> Model:
     """NeRF: a coarse network finds where to look, a fine one looks there (Section 5.2)."""
-    field = fields.as_field(
-        fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
-        position_bands=config.position_bands,
-        direction_bands=config.direction_bands,
-    )
+    field = nerf_field(config)
 
     def init(key: Array) -> Params:
         coarse, fine = jax.random.split(key)
@@ -80,6 +72,24 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         return coarse, fine
 
     return _photometric(init, see, background)
+
+
+def tutorial_field(config: TutorialConfig) -> Field:
+    """The network that :func:`tutorial` trains."""
+    return fields.as_field(
+        fields.TutorialMLP(config.width),
+        position_bands=config.position_bands,
+        direction_bands=config.direction_bands,
+    )
+
+
+def nerf_field(config: NerfConfig) -> Field:
+    """The network of which :func:`nerf` trains two: ``params["coarse"]``, ``params["fine"]``."""
+    return fields.as_field(
+        fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
+        position_bands=config.position_bands,
+        direction_bands=config.direction_bands,
+    )
 
 
 def _photometric(init: Callable[[Array], Params], see: See, background: Background) -> Model:
