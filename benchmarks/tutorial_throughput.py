@@ -52,7 +52,8 @@ def in_jax(rays: int) -> Callable[[], None]:
     optimizer, mesh = make_optimizer(OptimizerConfig()), ray_mesh()
     data = jax.device_put(scene())
     state = init_state(method, optimizer, 0, mesh)
-    steps = make_train_steps(method, optimizer, mesh, rays, 1).lower(state, data).compile()
+    passes = max(1, rays // 128)  # as `run.py` does on a CPU
+    steps = make_train_steps(method, optimizer, mesh, rays, 1, passes).lower(state, data).compile()
 
     def step() -> None:
         nonlocal state

@@ -2,6 +2,8 @@
 
     python run.py --output outputs/readme
     python docs/make_pictures.py outputs/readme
+
+They are written beside this script.
 """
 
 import subprocess

@@ -177,6 +177,9 @@ class TrainConfig:
     """Training ends after this time too, not counting compilation, validation and checkpoints."""
     rays_per_step: int = 4096
     """Shared out over all devices."""
+    rays_per_pass: int = 0
+    """Rays whose gradient is taken at once: bounds the memory, changes nothing else.
+    0: all of a step's, but 128 on a CPU, whose caches that suits."""
     steps_per_call: int = 0
     """Steps of one compiled `lax.scan`, between looks from the host; 0: about a second's worth."""
     seed: int = 0

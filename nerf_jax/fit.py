@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config, to_dict
-from nerf_jax.devices import REPLICATED
+from nerf_jax.devices import REPLICATED, split_evenly
 from nerf_jax.metrics import psnr
 from nerf_jax.progress import Progress, duration, say
 from nerf_jax.runs import Run
@@ -224,16 +224,22 @@ class _Loop:
 
     def _train_steps(self, num_steps: int) -> TrainSteps:
         rays = self.config.train.rays_per_step
-        return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps)
+        share = split_evenly(rays, self.mesh, "train.rays_per_step")
+        at_once = self.config.train.rays_per_pass or (128 if _on_cpu() else share)
+        passes = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= at_once)
+        return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps, passes)
 
     def _a_second_of_steps(self) -> int:
         """How many steps take about a second, guessed from their arithmetic.
 
         A divisor of the number of steps if one is near: then no shorter last call is compiled.
         """
-        lowered = self._train_steps(1).lower(self.state, self.dataset)  # type: ignore[attr-defined]
+        # In a single pass, as the arithmetic of a loop's body is counted once.
+        rays = self.config.train.rays_per_step
+        one = make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps=1)
+        lowered = one.lower(self.state, self.dataset)  # type: ignore[attr-defined]
         flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
-        flops_per_second = {"cpu": 5e10}.get(jax.default_backend(), 2e13)
+        flops_per_second = 5e10 if _on_cpu() else 2e13
         wanted = int(np.clip(flops_per_second / max(flops, 1.0), 1, 100))
         total = self.config.train.num_steps
         near = [count for count in range(wanted, wanted // 2, -1) if total % count == 0]
@@ -294,6 +300,10 @@ class _Loop:
             f"--optimizer.learning_rate (now {self.config.optimizer.learning_rate:g}) is the usual "
             "remedy"
         )
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 @jax.jit

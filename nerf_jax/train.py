@@ -1,5 +1,6 @@
 """Training: a state, one pure step, and the scan over steps that is compiled as a whole."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -95,6 +96,7 @@ def make_train_steps(
     mesh: Mesh,
     rays_per_step: int,
     num_steps: int,
+    num_passes: int = 1,
 ) -> TrainSteps:
     """A compiled function that takes ``num_steps`` steps of gradient descent.
 
@@ -107,25 +109,43 @@ def make_train_steps(
         mesh: the devices; each takes an equal share of the rays.
         rays_per_step: of all devices together.
         num_steps: the length of the scan.
+        num_passes: the rays of a step are taken in so many parts, whose gradients are averaged:
+            the same step, to rounding, in so much less memory.
 
     Returns:
         ``(state, dataset) -> (state, metrics)``; the state passed in is donated, and the metrics
         are stacked, one of each a step.
     """
     share = split_evenly(rays_per_step, mesh, "train.rays_per_step")
+    if share % num_passes:
+        raise ValueError(f"{num_passes} passes cannot share {share} rays of a device evenly")
+    size = share // num_passes
 
-    def share_loss(params: Params, aux: Aux, key: Array, dataset: Dataset) -> tuple[Array, Metrics]:
-        number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
+    def share_loss(
+        params: Params, aux: Aux, key: Array, dataset: Dataset, turn: Array
+    ) -> tuple[Array, Metrics]:
+        number = (jax.lax.axis_index(RAYS) * num_passes + turn) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, number))
         batch = jax.vmap(draw, (None, 0))(dataset, keys[:, 0])
         return jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
 
     loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
 
+    def mean_gradient(*arguments: Any) -> tuple[Params, Metrics]:
+        one = functools.partial(jax.grad(loss, has_aux=True), *arguments)
+
+        def add(total: Any, turn: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, one(turn)), None
+
+        total = one(jnp.int32(0))
+        if num_passes > 1:
+            total, _ = jax.lax.scan(add, total, jnp.arange(1, num_passes))
+        return jax.tree.map(lambda leaf: leaf / num_passes, total)
+
     def step(state: TrainState, dataset: Dataset) -> tuple[TrainState, Metrics]:
         refresh_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         aux = model.refresh(state.params, state.aux, refresh_key, state.step)
-        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, aux, loss_key, dataset)
+        gradient, metrics = mean_gradient(state.params, aux, loss_key, dataset)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, aux, opt_state, state.key), metrics

@@ -70,6 +70,18 @@ def test_two_devices_agree_with_one(method, optimizer):
         np.testing.assert_allclose(one, two, atol=2e-5)
 
 
+def test_passes_change_nothing_but_the_memory(method, optimizer):
+    data, mesh, ends = small.dataset(), ray_mesh(), []
+    for passes in (1, 4):
+        steps = make_train_steps(method, optimizer, mesh, 32, 3, passes)
+        ends.append(steps(begin(method, optimizer, mesh), data))
+    np.testing.assert_allclose(ends[0][1]["loss"], ends[1][1]["loss"], rtol=1e-5)
+    for one, four in zip(*(jax.tree.leaves(state.params) for state, _ in ends), strict=True):
+        np.testing.assert_allclose(one, four, atol=2e-5)
+    with pytest.raises(ValueError, match="3 passes cannot share 16 rays"):
+        make_train_steps(method, optimizer, mesh, 32, 1, num_passes=3)
+
+
 def test_rays_that_devices_cannot_share(method, optimizer):
     with pytest.raises(ValueError, match=r"train.rays_per_step is 33, which 2 devices .* 32"):
         make_train_steps(method, optimizer, ray_mesh(), 33, 1)
