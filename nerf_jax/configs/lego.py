@@ -3,7 +3,7 @@
     python run.py --config lego.py
 
 On a GPU, 400x400 and the paper's networks. On a CPU, 100x100 and smaller ones:
-24.0 dB after two minutes of training on two cores (10 val views, white, ``--train.max_seconds 120``).
+24.0 dB on 10 val views, white, after two minutes on two cores (``--train.max_seconds 120``).
 """
 
 import dataclasses
