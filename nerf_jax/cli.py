@@ -219,14 +219,13 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
             f"{run.folder} already holds a run, at step {step}: add --resume to go on with it, "
             "or name another folder by --output"
         )
-    for part in ("model", "optimizer"):
-        saved, asked = (configs.to_dict(getattr(c, part)) for c in (run.config(), config))
-        for name in saved.keys() | asked.keys():
-            if part == "model" and saved.get(name) != asked.get(name):
-                raise ValueError(
-                    f"model.{name} is {asked.get(name)!r}, but the run in {run.folder} was begun "
-                    f"with {saved.get(name)!r}: leave it as it was, or begin a new run"
-                )
+    saved, asked = configs.to_dict(run.config().model), configs.to_dict(config.model)
+    for name in saved.keys() | asked.keys():
+        if saved.get(name) != asked.get(name):
+            raise ValueError(
+                f"model.{name} is {asked.get(name)!r}, but the run in {run.folder} was begun "
+                f"with {saved.get(name)!r}: leave it as it was, or begin a new run"
+            )
     return True
 
 
