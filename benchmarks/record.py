@@ -20,8 +20,10 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def write_record(script: Path, figures: dict[str, Any], versions: dict[str, str]) -> None:
-    """Write ``results/<script>.json`` beside the script."""
+def write_record(
+    script: Path, figures: dict[str, Any], versions: dict[str, str], name: str | None = None
+) -> None:
+    """Write ``results/<name>.json`` beside the script, the name being its own unless given."""
     ours = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
     record = {
         "command": " ".join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
@@ -30,7 +32,7 @@ def write_record(script: Path, figures: dict[str, Any], versions: dict[str, str]
         "versions": {"python": platform.python_version(), **ours, **versions},
         **figures,
     }
-    path = script.parent / "results" / f"{script.stem}.json"
+    path = script.parent / "results" / f"{name or script.stem}.json"
     with written_aside(path) as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     print(path)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nerf_jax.numerics import optical_depth
+from nerf_jax.packing import Packed, cumsum_by_ray, last_of_each_ray
 from nerf_jax.sampling import midpoints
 from nerf_jax.types import Rendering
 
@@ -67,6 +68,52 @@ def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, 
     part = (half - (reached[index] - inside)) / jnp.maximum(inside, 1e-14)
     median = edges[index] + jnp.clip(part, 0.0, 1.0) * (edges[index + 1] - edges[index])
     return jnp.where(reached[-1] > TRACE, median, edges[-1])
+
+
+def transmittance_packed(
+    sigma: Float[Array, " M"], delta: Float[Array, ""], packed: Packed, longest: int
+) -> Float[Array, " M"]:
+    """:func:`transmittance` of packed intervals, no ray having more than ``longest``."""
+    reached = cumsum_by_ray(optical_depth(sigma, delta), packed, longest)
+    before = jnp.pad(reached, (1, 0))[:-1]
+    return jnp.exp(-jnp.where(packed.rank > 0, before, 0.0))
+
+
+def composite_packed(
+    sigma: Float[Array, " M"],
+    rgb: Float[Array, "M 3"],
+    t: Float[Array, " M"],
+    delta: Float[Array, ""],
+    far: Float[Array, " R"],
+    packed: Packed,
+    longest: int,
+) -> Rendering:
+    """The line integrals of R rays from what is packed of them: :func:`composite`, to rounding.
+
+    Args:
+        sigma, rgb: densities and colours.
+        t: the intervals' middles.
+        delta: their length, of all the same.
+        far: where the rays end.
+        packed: whose the intervals are.
+        longest: no ray has more of them than that.
+    """
+    alpha = -jnp.expm1(-optical_depth(sigma, delta))
+    w = transmittance_packed(sigma, delta, packed, longest) * alpha
+    sums = cumsum_by_ray(jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1), packed, longest)
+    total = last_of_each_ray(sums, packed)
+    opacity = total[:, 0]
+    depth = (total[:, 1] + TRACE * far) / (opacity + TRACE)
+    half = opacity[packed.ray] / 2
+    before = sums[:, 0] - w
+    crossed = (sums[:, 0] >= half) & ((before < half) | (packed.rank == 0))
+    inside = t + delta * (jnp.clip((half - before) / jnp.maximum(w, 1e-14), 0.0, 1.0) - 0.5)
+    # The first that crosses: rounding may let two.
+    first = cumsum_by_ray(crossed.astype(jnp.float32), packed, longest) == 1
+    median = last_of_each_ray(
+        cumsum_by_ray(jnp.where(crossed & first, inside, 0.0), packed, longest), packed
+    )
+    return Rendering(total[:, 2:], opacity, depth, jnp.where(opacity > TRACE, median, far))
 
 
 def over(

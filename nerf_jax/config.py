@@ -116,6 +116,80 @@ class NerfConfig:
 
 
 @dataclass(frozen=True)
+class HashConfig:
+    """The flagship: a hash grid, an occupancy grid, and evaluation only where it matters."""
+
+    method: Literal["hash"] = "hash"
+    box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of the cube that the scene is within, in world units."""
+    box_radius: float = 1.5
+    """Half the side of that cube; nothing outside is seen."""
+    num_levels: int = 16
+    """Levels of the hash grid."""
+    num_features: int = 2
+    """Features of a level."""
+    max_entries: int = 2**19
+    """Entries of a level's table; a level with fewer vertices has a table of its own size."""
+    min_resolution: int = 16
+    """Vertices along the side of the box, of the coarsest level."""
+    max_resolution: int = 2048
+    """And of the finest. What one pixel covers in the middle of the scene is a good size."""
+    width: int = 64
+    """Units of a hidden layer."""
+    grid_resolution: int = 128
+    """Cells along the side of the occupancy grid."""
+    grid_every: int = 16
+    """Steps between looks at the grid; four times as often while it is new."""
+    grid_cells: int = 2**20
+    """Cells of a look."""
+    grid_alpha: float = 0.01
+    """A cell is occupied if a step through it stops more of the light than this."""
+    num_candidates: int = 1024
+    """Steps across the box."""
+    max_samples: int = 2**18
+    """Samples of a training step, and of rendering at once: what bounds time and memory."""
+    min_transmittance: float = 1e-4
+    """What less light reaches than this is not looked at."""
+    min_alpha: float = 1e-4
+    """Samples that stop less of the light than this are left out."""
+    huber: float = 0.1
+    """Errors of a colour beyond this count linearly; 0 for L2."""
+
+    def __post_init__(self) -> None:
+        positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
+        _require_positive(self, "model", *positive, "grid_every", "grid_cells", "max_samples")
+        _require(
+            len(self.box_center) == 3 and all(map(math.isfinite, self.box_center)),
+            "model.box_center",
+            self.box_center,
+            "three finite numbers",
+        )
+        least, most = self.min_resolution, self.max_resolution
+        _require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
+        cells = self.grid_resolution
+        _require(cells > 0 and cells % 4 == 0, "model.grid_resolution", cells, "a multiple of 4")
+        # A step no longer than a cell: the diagonal is sqrt(3) sides.
+        count, needed = self.num_candidates, math.ceil(3**0.5 * cells / 8) * 8
+        right = count >= needed and count % 8 == 0
+        _require(
+            right,
+            "model.num_candidates",
+            count,
+            f"a multiple of 8 and at least {needed}, for a grid of {cells} cells",
+        )
+        _require(
+            self.max_samples >= count,
+            "model.max_samples",
+            self.max_samples,
+            f"at least model.num_candidates, {count}, so that there is room for one ray",
+        )
+        for name in ("grid_alpha", "min_transmittance", "min_alpha"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"model.{name}", value, "in [0, 1)")
+        _require(self.huber >= 0, "model.huber", self.huber, "at least 0")
+
+
+@dataclass(frozen=True)
 class Exponential:
     """The learning rate falls along an exponential, and stays at its end."""
 
@@ -252,7 +326,7 @@ class Config:
     note: str = ""
     """Why the sizes are what they are; said at the start."""
     data: DataConfig = field(default_factory=DataConfig)
-    model: NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
+    model: HashConfig | NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

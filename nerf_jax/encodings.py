@@ -24,3 +24,54 @@ def frequency(
     waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=1)  # [L, 2, d]
     encoded = waves.reshape(-1)
     return jnp.concatenate([x, encoded]) if include_input else encoded
+
+
+def spherical_harmonics(direction: Float[Array, "3"], degree: int) -> Float[Array, " {degree**2}"]:
+    """Real spherical harmonics of a direction, band by band: ``l < degree``, ``-l <= m <= l``.
+
+    Orthonormal over the sphere, with the Condon-Shortley phase, as Instant-NGP's code has them
+    (Müller et al., 2022, Section 5.4). Polynomials, so that a direction of length zero is harmless.
+
+    Args:
+        direction: unit vector.
+        degree: number of bands, 1 to 5.
+
+    Raises:
+        ValueError: another number of bands.
+    """
+    if not 1 <= degree <= 5:
+        raise ValueError(f"spherical harmonics come in 1 to 5 bands, not {degree}")
+    x, y, z = direction
+    xx, yy, zz, xy, yz, xz = x * x, y * y, z * z, x * y, y * z, x * z
+    bands = [
+        [jnp.full_like(x, 0.28209479177387814)],
+        [-0.48860251190291992 * y, 0.48860251190291992 * z, -0.48860251190291992 * x],
+        [
+            1.0925484305920792 * xy,
+            -1.0925484305920792 * yz,
+            0.94617469575756008 * zz - 0.31539156525252005,
+            -1.0925484305920792 * xz,
+            0.54627421529603959 * (xx - yy),
+        ],
+        [
+            0.59004358992664352 * y * (yy - 3 * xx),
+            2.8906114426405538 * xy * z,
+            0.45704579946446572 * y * (1 - 5 * zz),
+            0.3731763325901154 * z * (5 * zz - 3),
+            0.45704579946446572 * x * (1 - 5 * zz),
+            1.4453057213202769 * z * (xx - yy),
+            0.59004358992664352 * x * (3 * yy - xx),
+        ],
+        [
+            2.5033429417967046 * xy * (xx - yy),
+            1.7701307697799304 * yz * (yy - 3 * xx),
+            0.94617469575756008 * xy * (7 * zz - 1),
+            0.66904654355728921 * yz * (3 - 7 * zz),
+            (3.7024941420321507 * zz - 3.1735664074561294) * zz + 0.31735664074561293,
+            0.66904654355728921 * xz * (3 - 7 * zz),
+            0.47308734787878004 * (xx - yy) * (7 * zz - 1),
+            1.7701307697799304 * xz * (3 * yy - xx),
+            0.62583573544917614 * (xx * xx + yy * yy) - 3.7550144126950569 * xx * yy,
+        ],
+    ]
+    return jnp.stack([value for band in bands[:degree] for value in band])

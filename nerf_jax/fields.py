@@ -5,6 +5,7 @@ the :class:`~nerf_jax.types.Field` contract as methods; :func:`as_field` adds th
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -12,7 +13,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from nerf_jax.encodings import frequency
+from nerf_jax.encodings import spherical_harmonics
+from nerf_jax.hashgrid import Level, encode, init_tables
+from nerf_jax.numerics import bounded_exp
 from nerf_jax.types import Field, Params, Point, View
 
 
@@ -106,8 +109,48 @@ class _UniformDense(nn.Module):
         return nn.Dense(self.features, kernel_init=uniform, bias_init=uniform)(x)
 
 
-def as_field(module: nn.Module, *, position_bands: int, direction_bands: int) -> Field:
-    """A network behind the field contract, its inputs encoded by frequencies (input kept)."""
+class HashField(nn.Module):
+    """A hash grid and two small networks (Instant-NGP, Section 5.4).
+
+    One hidden layer from the grid's features to the density's logarithm and further features;
+    two from those and the direction's spherical harmonics to the colour. No layer has a bias.
+    """
+
+    levels: tuple[Level, ...]
+    num_features: int = 2
+    width: int = 64
+    degree: int = 4
+    """Bands of the direction's harmonics."""
+
+    def setup(self) -> None:
+        dense = functools.partial(nn.Dense, use_bias=False)
+        self.tables = self.param(
+            "tables", lambda key: init_tables(key, self.levels, self.num_features)
+        )
+        self.trunk = [dense(self.width), dense(16)]
+        self.head = [dense(self.width), dense(self.width), dense(3)]
+
+    def density(self, x: Float[Array, "3"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
+        h = self.trunk[1](nn.relu(self.trunk[0](encode(self.tables, self.levels, x))))
+        return bounded_exp(h[0] - 1.0), h[1:]
+
+    def color(self, features: Float[Array, " F"], d: Float[Array, "3"]) -> Float[Array, "3"]:
+        h = jnp.concatenate([spherical_harmonics(d, self.degree), features])
+        for layer in self.head[:-1]:
+            h = nn.relu(layer(h))
+        return nn.sigmoid(self.head[-1](h))
+
+    def __call__(self, x: Float[Array, "3"], d: Float[Array, "3"]) -> Float[Array, "3"]:
+        return self.color(self.density(x)[1], d)
+
+
+Encode = Callable[[Float[Array, "3"]], Float[Array, " e"]]
+
+
+def as_field(module: nn.Module, encode_position: Encode, encode_direction: Encode) -> Field:
+    """A network behind the field contract; the encodings make its inputs of positions in the
+    world and of directions.
+    """
 
     def init(key: Array) -> Params:
         position, direction = encode_position(jnp.zeros(3)), encode_direction(jnp.zeros(3))
@@ -123,6 +166,4 @@ def as_field(module: nn.Module, *, position_bands: int, direction_bands: int) ->
         )
         return found
 
-    encode_position = functools.partial(frequency, num_bands=position_bands)
-    encode_direction = functools.partial(frequency, num_bands=direction_bands)
     return Field(init, density, color)

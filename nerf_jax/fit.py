@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.compositing import solid
-from nerf_jax.config import Config, to_dict
+from nerf_jax.config import Config, HashConfig, to_dict
 from nerf_jax.devices import REPLICATED, split_evenly
 from nerf_jax.metrics import psnr
 from nerf_jax.progress import Progress, duration, say
@@ -156,6 +156,7 @@ class _Loop:
         self._reported_at = -np.inf
         self._since_report: list[Metrics] = []
         self._seconds_since_report = 0.0
+        self._advised: set[str] = set()
 
     def validate_on(self, held_out: Dataset) -> None:
         error = make_validation(
@@ -225,7 +226,9 @@ class _Loop:
     def _train_steps(self, num_steps: int) -> TrainSteps:
         rays = self.config.train.rays_per_step
         share = split_evenly(rays, self.mesh, "train.rays_per_step")
-        at_once = self.config.train.rays_per_pass or (128 if _on_cpu() else share)
+        # Where every sample is read, 128 rays suit a CPU's caches; a packed step is of one size.
+        small = _on_cpu() and not isinstance(self.config.model, HashConfig)
+        at_once = self.config.train.rays_per_pass or (128 if small else share)
         passes = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= at_once)
         return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps, passes)
 
@@ -255,7 +258,8 @@ class _Loop:
             for name in self._since_report[0]
         }
         num_steps = sum(len(part["loss"]) for part in self._since_report)
-        rays_per_second = num_steps * settings.rays_per_step / self._seconds_since_report
+        rays = num_steps * settings.rays_per_step * mean.get("kept", 1.0)
+        rays_per_second = rays / self._seconds_since_report
         record = {
             "step": self.step,
             "train_seconds": round(self.clock.train_seconds, 3),
@@ -269,15 +273,20 @@ class _Loop:
         progress.update(
             self.step,
             f"loss {record['loss']:.5f}  train {record['psnr']:.2f} dB{val}  "
-            f"{rays_per_second:,.0f} rays/s  ETA {duration(self._rest(rays_per_second))}",
+            f"{rays_per_second:,.0f} rays/s  "
+            f"ETA {duration(self._rest(num_steps / self._seconds_since_report))}",
         )
+        for metric, message in self.model.advise({**mean, "step": self.step}).items():
+            if metric not in self._advised:
+                say(message)
+                self._advised.add(metric)
         self._reported_at = self.clock.train_seconds
         self._since_report, self._seconds_since_report, self._val_is_new = [], 0.0, False
 
-    def _rest(self, rays_per_second: float) -> float:
+    def _rest(self, steps_per_second: float) -> float:
         """Seconds to go, by the steps or the time that are left."""
         settings = self.config.train
-        by_steps = (settings.num_steps - self.step) * settings.rays_per_step / rays_per_second
+        by_steps = (settings.num_steps - self.step) / steps_per_second
         if settings.max_seconds is None:
             return by_steps
         return max(0.0, min(by_steps, settings.max_seconds - self.clock.train_seconds))

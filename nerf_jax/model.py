@@ -1,18 +1,33 @@
 """The methods, each a function of a page: where config, field, sampler and renderer meet."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nerf_jax import fields, losses
+from nerf_jax import fields, losses, occupancy
 from nerf_jax.compositing import Background, over, pixel_over, solid
-from nerf_jax.config import Config, NerfConfig, TutorialConfig
+from nerf_jax.config import Config, HashConfig, NerfConfig, TutorialConfig
+from nerf_jax.encodings import frequency
+from nerf_jax.hashgrid import make_levels
+from nerf_jax.occupancy import Box, march, near_blocks
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import inverse_cdf, stratified
-from nerf_jax.types import Aux, Batch, Field, Metrics, Model, Params, Rays, Rendering
+from nerf_jax.sparse import Budget, Seen, render_all, render_sparse
+from nerf_jax.types import (
+    Aux,
+    Batch,
+    Field,
+    Metrics,
+    Model,
+    Params,
+    Point,
+    Rays,
+    Rendering,
+)
 
 See = Callable[[Params, Array | None, Rays], tuple[Rendering, ...]]
 """``(params, keys[R] | None, rays[R])``: the rays' renderings, all of them trained, the last one
@@ -26,6 +41,8 @@ def build(config: Config) -> Model:
             return tutorial(config.model, config.data.background)
         case NerfConfig():
             return nerf(config.model, config.data.background)
+        case HashConfig():
+            return hash_grid(config.model, config.data.background)
 
 
 def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
@@ -74,12 +91,105 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
     return _photometric(init, see, background)
 
 
+def hash_grid(config: HashConfig, background: Background = "random") -> Model:
+    """The flagship: a hash grid read in occupied cells, and there only where light reaches."""
+    field, box = hash_field(config), hash_box(config)
+    budget = Budget(
+        config.num_candidates, config.max_samples, config.min_transmittance, config.min_alpha
+    )
+    threshold = -math.log1p(-config.grid_alpha) / box.step(config.num_candidates)
+
+    def init(key: Array) -> tuple[Params, Aux]:
+        return field.init(key), occupancy.unknown(config.grid_resolution)
+
+    def see(params: Params, aux: Aux, keys: Array | None, rays: Rays) -> Seen:
+        return render_sparse(field, params, aux, box, budget, keys, rays)
+
+    def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
+        behind, keys = jax.vmap(functools.partial(_behind, background))(keys)
+        target = pixel_over(batch.pixel, behind)
+        rendering, kept, work = see(params, aux, keys, batch.rays)
+        rgb = over(rendering.rgb, rendering.opacity, behind)
+        share = kept / jnp.maximum(jnp.sum(kept), 1)
+        mse = jnp.sum(share * losses.squared_error(rgb, target))
+        total = jnp.sum(share * losses.huber(rgb, target, config.huber)) if config.huber else mse
+        start, stop = jax.vmap(occupancy.intersect, (0, None))(batch.rays, box)
+        outside = (start >= stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
+        counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
+        return total, {"loss": total, "mse": mse, **counts, **{k: v * 1.0 for k, v in work.items()}}
+
+    def refresh(params: Params, aux: Aux, key: Array, step: Array) -> Aux:
+        cell_key, place_key = jax.random.split(key)
+        new = step < _NEW
+        every = jnp.where(new, max(1, config.grid_every // 4), config.grid_every)
+
+        def density(position: Array) -> Array:
+            points = Point(position, jnp.zeros_like(position))
+            return jax.vmap(field.density, (None, 0))(params, points)[0]
+
+        def look() -> Aux:
+            swept = jnp.where(new, config.grid_cells, -(-config.grid_cells // 2))
+            cells = occupancy.choose_cells(cell_key, aux, step // every, config.grid_cells, swept)
+            return occupancy.update(aux, box, density, place_key, cells, threshold)
+
+        return jax.lax.cond(step % every == every - 1, look, lambda: aux)
+
+    def render(params: Params, aux: Aux, rays: Rays) -> Rendering:
+        marches = jax.vmap(march, (None, 0, None, None))(None, rays, box, config.num_candidates)
+        near = jax.vmap(near_blocks, (None, None, 0, 0, None))(
+            aux, box, rays, marches, config.num_candidates
+        )
+        window = min(rays.far.size, max(1, config.max_samples // 4))
+        seen = render_all(functools.partial(see, params, aux, None), rays, near.any(axis=1), window)
+        return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
+
+    def advise(means: Mapping[str, float]) -> dict[str, str]:
+        found = {}
+        if means["outside"] > 0.01:
+            found["outside"] = (
+                f"{means['outside']:.0%} of the rays show something, but pass by the cube of half "
+                f"side {config.box_radius:g} around {config.box_center} that the scene should be "
+                "in: raise --model.box_radius, or move --model.box_center to the scene"
+            )
+        if means["kept"] < 0.1 and means["step"] > 4 * _NEW:
+            found["kept"] = (
+                f"{1 - means['kept']:.0%} of the rays drawn find no room and are dropped: raise "
+                f"--model.max_samples (now {config.max_samples}), or lower --train.rays_per_step"
+            )
+        return found
+
+    return Model(init, loss, refresh, render, advise)
+
+
+_NEW = 256
+"""Steps while which the occupancy grid is looked at more often, and all of it."""
+
+
+def hash_box(config: HashConfig) -> Box:
+    """The cube that the scene is within."""
+    center = jnp.asarray(config.box_center, jnp.float32)
+    return Box(center - config.box_radius, center + config.box_radius)
+
+
+def hash_field(config: HashConfig) -> Field:
+    """The tables and networks that :func:`hash_grid` trains."""
+    levels = make_levels(
+        config.num_levels, config.max_entries, config.min_resolution, config.max_resolution
+    )
+    box = hash_box(config)
+    return fields.as_field(
+        fields.HashField(levels, config.num_features, config.width),
+        lambda position: (position - box.low) / (box.high - box.low),
+        lambda direction: direction,
+    )
+
+
 def tutorial_field(config: TutorialConfig) -> Field:
     """The network that :func:`tutorial` trains."""
     return fields.as_field(
         fields.TutorialMLP(config.width),
-        position_bands=config.position_bands,
-        direction_bands=config.direction_bands,
+        functools.partial(frequency, num_bands=config.position_bands),
+        functools.partial(frequency, num_bands=config.direction_bands),
     )
 
 
@@ -87,8 +197,8 @@ def nerf_field(config: NerfConfig) -> Field:
     """The network of which :func:`nerf` trains two: ``params["coarse"]``, ``params["fine"]``."""
     return fields.as_field(
         fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
-        position_bands=config.position_bands,
-        direction_bands=config.direction_bands,
+        functools.partial(frequency, num_bands=config.position_bands),
+        functools.partial(frequency, num_bands=config.direction_bands),
     )
 
 

@@ -59,3 +59,17 @@ def interpolate_sorted(
     beyond = jnp.where(x < xp[lower], 0.0, 1.0)
     part = safe_divide(x - xp[lower], xp[upper] - xp[lower], beyond)
     return fp[lower] + jnp.clip(part, 0.0, 1.0) * (fp[upper] - fp[lower])
+
+
+@jax.custom_jvp
+def bounded_exp(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """``exp(x)``, its gradient's exponent at most 15: a density that may be very large and still
+    be trained. The value itself is bounded where float32 ends.
+    """
+    return jnp.exp(jnp.minimum(x, 80.0))
+
+
+@bounded_exp.defjvp
+def _bounded_exp_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    return bounded_exp(x), jnp.exp(jnp.minimum(x, 15.0)) * dx

@@ -11,7 +11,7 @@ Conventions, stated once for the whole package:
 Notation: ``S`` samples of a ray, ``F`` features, ``N`` images, ``H`` rows, ``W`` columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,9 @@ Aux = Any
 """A pytree of arrays that changes without a gradient (an occupancy grid), or ``()``."""
 
 Metrics = dict[str, Array]
-"""Named scalars of one training step; ``loss`` and ``mse`` are always among them."""
+"""Named scalars of one training step; ``loss`` and ``mse`` are always among them.
+
+``kept``, where it is there, is the part of the rays drawn that the step learned from."""
 
 
 class Point(NamedTuple):
@@ -142,3 +144,6 @@ class Model(NamedTuple):
     """``(params, aux, key, step) -> aux``: what changes without a gradient; identity for most."""
     render: Callable[[Params, Aux, Rays], Rendering]
     """``(params, aux, rays[R]) -> rendering[R]``: deterministic, over the method's background."""
+    advise: Callable[[Mapping[str, float]], Mapping[str, str]] = lambda means: {}
+    """``means -> {metric: message}``: what the user should know, and do, about the metrics' means
+    over some steps (and the number of the last one, ``step``)."""

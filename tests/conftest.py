@@ -19,8 +19,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-with install_import_hook("nerf_jax", "beartype.beartype"):
-    import nerf_jax  # noqa: F401
+install_import_hook("nerf_jax", "beartype.beartype")  # for as long as the tests run
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 
 FLOORS: list[set[str]] = [
-    {"types", "numerics", "config", "devices"},
+    {"types", "numerics", "packing", "config", "devices"},
     {
         *{"cameras", "encodings", "hashgrid", "sampling", "occupancy", "compositing"},
         *{"losses", "metrics"},
     },
-    {"fields", "render"},
+    {"fields", "render", "sparse"},
     {"model", "train", "checkpoint"},
     {"data", "export", "viewer", "report", "progress", "runs"},
     {"evaluate", "fit"},
@@ -100,8 +100,9 @@ def test_no_two_files_need_each_other():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
 
 
-def test_the_renderer_knows_no_network():
-    assert not {full for full in imports("render") if "fields" in full or "flax" in full}
+@pytest.mark.parametrize("renderer", ["render", "sparse"])
+def test_the_renderers_know_no_network(renderer: str):
+    assert not {full for full in imports(renderer) if "fields" in full or "flax" in full}
 
 
 def packages(name: str) -> set[str]:

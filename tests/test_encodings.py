@@ -2,11 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from nerf_jax import encodings
 from tests import oracles
 
 frequency = jax.jit(encodings.frequency, static_argnums=1, static_argnames="include_input")
+spherical_harmonics = jax.jit(encodings.spherical_harmonics, static_argnums=1)
 X = np.array([0.3, -1.7, 2.9], np.float32)
 
 
@@ -49,3 +51,58 @@ def test_a_batch_equals_a_loop():
     encoded = jax.vmap(lambda x: frequency(x, 6))(batch)
     for x, row in zip(batch, encoded, strict=True):
         np.testing.assert_allclose(row, frequency(x, 6), atol=1e-6)
+
+
+# -------------------------------------------------------------------------- spherical harmonics
+
+
+def quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Directions and weights that integrate polynomials up to degree 9 over the sphere."""
+    z, heights = np.polynomial.legendre.leggauss(5)
+    azimuth = np.arange(10) * 2 * np.pi / 10
+    z, azimuth = (grid.reshape(-1) for grid in np.meshgrid(z, azimuth, indexing="ij"))
+    radius = np.sqrt(1 - z**2)
+    directions = np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), z], axis=-1)
+    return directions.astype(np.float32), np.repeat(heights, 10) * 2 * np.pi / 10
+
+
+def slow_harmonics(direction: np.ndarray, degree: int) -> list[float]:
+    """From the complex ones, which have the Condon-Shortley phase in them."""
+    x, y, z = np.float64(direction)
+    polar, azimuth, values = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x), []
+    for band in range(degree):
+        for order in range(-band, band + 1):
+            if hasattr(scipy.special, "sph_harm_y"):
+                value = scipy.special.sph_harm_y(band, abs(order), polar, azimuth)
+            else:  # before SciPy 1.15
+                value = scipy.special.sph_harm(abs(order), band, azimuth, polar)
+            part = value.imag if order < 0 else value.real
+            values.append(part if order == 0 else np.sqrt(2) * part)
+    return values
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 5])
+def test_spherical_harmonics_are_scipys(degree: int):
+    poles = np.array([[0, 0, 1], [0, 0, -1]], np.float32)
+    for direction in np.concatenate([quadrature()[0][::3], poles]):
+        mine = spherical_harmonics(direction, degree)
+        assert mine.shape == (degree**2,)
+        np.testing.assert_allclose(mine, slow_harmonics(direction, degree), rtol=0, atol=2e-6)
+
+
+def test_spherical_harmonics_are_orthonormal():
+    directions, areas = quadrature()
+    values = np.float64(jax.vmap(lambda direction: spherical_harmonics(direction, 5))(directions))
+    np.testing.assert_allclose(values.T * areas @ values, np.eye(25), atol=2e-6)
+
+
+def test_spherical_harmonics_of_no_direction_are_finite_and_their_gradients_too():
+    zero = jnp.zeros(3)
+    assert np.isfinite(spherical_harmonics(zero, 5)).all()
+    assert np.isfinite(jax.jacobian(lambda x: spherical_harmonics(x, 5))(zero)).all()
+
+
+@pytest.mark.parametrize("degree", [-1, 0, 6])
+def test_spherical_harmonics_of_other_degrees_are_refused(degree: int):
+    with pytest.raises(ValueError, match=f"1 to 5 bands, not {degree}"):
+        encodings.spherical_harmonics(jnp.ones(3), degree)

@@ -7,6 +7,7 @@ import pytest
 
 from nerf_jax import fields
 from nerf_jax.config import NerfConfig, TutorialConfig
+from nerf_jax.encodings import frequency
 from nerf_jax.types import Field, Params, Point, View
 from tests import oracles, scenes
 
@@ -24,7 +25,11 @@ def field(method: str) -> Field:
         network = fields.TutorialMLP(TUTORIAL.width)
         bands = TUTORIAL.position_bands, TUTORIAL.direction_bands
     position_bands, direction_bands = bands
-    return fields.as_field(network, position_bands=position_bands, direction_bands=direction_bands)
+    return fields.as_field(
+        network,
+        functools.partial(frequency, num_bands=position_bands),
+        functools.partial(frequency, num_bands=direction_bands),
+    )
 
 
 @functools.cache

@@ -15,6 +15,7 @@ normalize = jax.jit(numerics.normalize)
 optical_depth = jax.jit(numerics.optical_depth)
 safe_divide = jax.jit(numerics.safe_divide)
 interpolate_sorted = jax.jit(numerics.interpolate_sorted)
+bounded_exp = jax.jit(numerics.bounded_exp)
 
 EXTREMES = (0.0, 1e-38, 1e-10, 1.0, 1e10, 1e20, 1e30, float("inf"))
 """As factors; their products overflow, vanish or make ``0 * inf``."""
@@ -130,3 +131,28 @@ def test_interpolate_sorted_has_the_slope_of_its_segment():
 
     slopes = jax.vmap(jax.grad(at))(jnp.array([0.5, 2.0, 4.0]))
     np.testing.assert_allclose(slopes, [2.0, 0.5, 0.0])
+
+
+def test_bounded_exp_is_the_exponential_up_to_where_single_precision_ends():
+    x = np.array([-1000, -90, -3, 0, 0.5, 15, 40, 79, 80, 81, 1000], np.float32)
+    values = np.asarray(bounded_exp(x))
+    np.testing.assert_allclose(values, np.exp(np.minimum(np.float64(x), 80)), rtol=1e-5, atol=1e-37)
+    assert np.isfinite(values).all()
+
+
+def test_bounded_exp_has_the_gradient_of_the_exponential_up_to_15():
+    x = np.array([-1000, -3, 0, 0.5, 14.9, 15, 15.1, 40, 80, 81, 1000], np.float32)
+    expected = np.exp(np.minimum(np.float64(x), 15))
+    for grad in (
+        jax.vmap(jax.grad(numerics.bounded_exp)),
+        jax.jit(jax.vmap(jax.grad(bounded_exp))),
+    ):
+        np.testing.assert_allclose(grad(x), expected, rtol=1e-5)
+    both = jax.jvp(bounded_exp, (x,), (np.full_like(x, 2),))
+    np.testing.assert_allclose(both, [bounded_exp(x), 2 * expected], rtol=1e-5)
+
+
+def test_bounded_exp_of_a_batch_equals_the_loop():
+    x = np.linspace(-100, 100, 12, dtype=np.float32).reshape(4, 3)
+    for row, values in zip(x, jax.vmap(bounded_exp)(x), strict=True):
+        np.testing.assert_allclose(values, bounded_exp(row), rtol=1e-6)

@@ -1,0 +1,74 @@
+"""A training run to measure: a config, its state, and scores on held-out views."""
+
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from nerf_jax import config as configs
+from nerf_jax import data, model
+from nerf_jax.compositing import pixel_over, solid
+from nerf_jax.config import Config
+from nerf_jax.devices import ray_mesh
+from nerf_jax.render import image_renderer
+from nerf_jax.train import init_state, make_optimizer, make_train_steps
+
+
+class Trial:
+    """A scene in training, stopped whenever something is to be measured."""
+
+    def __init__(self, config: Config, steps_per_call: int = 20) -> None:
+        self.config, self.mesh = config, ray_mesh()
+        self.model = model.build(config)
+        scene = data.load(config.data)
+        self.dataset = jax.device_put(scene.split("train").dataset)
+        self.held_out = jax.device_put(scene.split(config.eval.split).dataset)
+        optimizer = make_optimizer(config.optimizer)
+        self.state = init_state(self.model, optimizer, config.train.seed, self.mesh)
+        start = time.perf_counter()
+        steps = make_train_steps(
+            self.model, optimizer, self.mesh, config.train.rays_per_step, steps_per_call
+        )
+        self.steps = steps.lower(self.state, self.dataset).compile()
+        self.compile_seconds = time.perf_counter() - start
+        memory = self.steps.memory_analysis()
+        self.planned_mib = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) >> 20
+        self.size_hw = self.dataset.pixels.shape[1:3]
+        self.render = image_renderer(self.model.render, config.eval.rays_per_chunk, self.mesh)
+        self.seconds = 0.0
+
+    def train(self, until_seconds: float, max_steps: int | None = None) -> dict[str, float]:
+        """Train up to a time of training; the mean metrics of the last call."""
+        metrics: dict[str, np.ndarray] = {}
+        while self.seconds < until_seconds and (max_steps is None or self.step < max_steps):
+            start = time.perf_counter()
+            self.state, metrics = self.steps(self.state, self.dataset)
+            metrics = jax.device_get(metrics)
+            self.seconds += time.perf_counter() - start
+        return {name: float(values.mean()) for name, values in metrics.items()}
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    def view(self, index: int) -> np.ndarray:
+        """A held-out view as it is rendered now."""
+        cameras = self.held_out.cameras
+        seen = self.render(self.state.params, self.state.aux, cameras, index, self.size_hw)
+        return np.clip(seen.rgb, 0.0, 1.0)
+
+    def psnrs(self, views: range) -> list[float]:
+        """PSNR of held-out views, in float32 over the config's background."""
+        background = solid(self.config.data.background)
+        found = []
+        for index in views:
+            truth = pixel_over(self.held_out.pixels[index] / np.float32(255), background)
+            found.append(float(-10 * np.log10(np.mean((self.view(index) - truth) ** 2))))
+        return found
+
+
+def lego(preset: str, **model_fields: object) -> Config:
+    """The packaged lego config for "cpu" or "gpu", with fields of its model replaced."""
+    config = configs.load("lego.py", preset)
+    return replace(config, model=replace(config.model, **model_fields))
