@@ -1,4 +1,4 @@
-"""Training throughput of the flagship on lego, where a step's time goes, and a plain NeRF beside it.
+"""Training throughput of the flagship on lego, where a step's time goes, and a plain NeRF's.
 
     pip install torch          # the CPU build will do; without it there is no comparison
     python benchmarks/throughput.py
@@ -46,7 +46,7 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
         near = jax.vmap(occupancy.near_blocks, (None, None, 0, 0, None))(
             grid, box, batch.rays, marches, method.num_candidates
         )
-        slots = 2 * method.max_samples, 4 * method.max_samples
+        slots = 3 * method.max_samples, 6 * method.max_samples
         return occupancy.find_candidates(grid, box, batch.rays, marches, near, *slots)
 
     levels = hashgrid.make_levels(
@@ -54,7 +54,7 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     )
     tables = params["params"]["tables"]
     x = jax.random.uniform(key, (method.max_samples, 3))
-    world = Point(box.low + x * (box.high - box.low), jnp.zeros_like(x))
+    world = Point(jax.vmap(box.world)(x), jnp.zeros_like(x))
     view = View(x, jnp.zeros(len(x), jnp.int32))
 
     def encode(tables, x):
@@ -69,7 +69,11 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
 
     loss = trial.model.loss
     parts = {
-        "draw rays": (lambda data, keys: jax.vmap(draw, (None, 0))(data, keys), trial.dataset, keys),
+        "draw rays": (
+            lambda data, keys: jax.vmap(draw, (None, 0))(data, keys),
+            trial.dataset,
+            keys,
+        ),
         "march and pack": (march, batch, grid),
         "loss, forward": (loss, params, grid, keys, batch),
         "loss and gradient": (jax.value_and_grad(loss, has_aux=True), params, grid, keys, batch),
@@ -103,7 +107,8 @@ def main() -> None:
     trial = Trial(lego(args.preset))
     trial.train(args.train_seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    timed = {name: [] for name in (parts := stages(trial))}
+    parts = stages(trial)
+    timed: dict[str, list[float]] = {name: [] for name in parts}
     for round_number in range(args.rounds + 1):
         for name, call in parts.items():
             taken = seconds(call)

@@ -176,12 +176,8 @@ def hash_field(config: HashConfig) -> Field:
     levels = make_levels(
         config.num_levels, config.max_entries, config.min_resolution, config.max_resolution
     )
-    box = hash_box(config)
-    return fields.as_field(
-        fields.HashField(levels, config.num_features, config.width),
-        lambda position: (position - box.low) / (box.high - box.low),
-        lambda direction: direction,
-    )
+    network = fields.HashField(levels, config.num_features, config.width)
+    return fields.as_field(network, hash_box(config).unit, lambda direction: direction)
 
 
 def tutorial_field(config: TutorialConfig) -> Field:

@@ -4,7 +4,8 @@ Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells remembers how 
 lately was; rays are marched through it in even steps, and the field is only asked where a cell is
 occupied. A coarser copy is asked first, so that empty space is crossed a block of steps at once.
 
-Notation: ``G`` cells along an axis, ``K`` candidates: the even steps of a ray, across the box.
+Notation: ``G`` cells along an axis, ``K`` candidates: the even steps of a ray, across the box, in
+``B`` blocks of them.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, draw, pack, pack_ragged
@@ -30,6 +31,14 @@ class Box(NamedTuple):
 
     low: Float[Array, "3"]
     high: Float[Array, "3"]
+
+    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
+        """A position in the world as one in the unit cube."""
+        return (position - self.low) / (self.high - self.low)
+
+    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
+        """And back."""
+        return self.low + unit * (self.high - self.low)
 
     def step(self, num_candidates: int) -> Float[Array, ""]:
         """The length of a candidate's step, when so many reach through the diagonal."""
@@ -69,9 +78,11 @@ def choose_cells(
         count: n.
         swept: how many of them are taken in order.
     """
-    number = jnp.arange(count)
-    turns = -(-grid.density.size // jnp.maximum(swept, 1))
-    in_order = (turn % turns * swept + number) % grid.density.size
+    number, total = jnp.arange(count), grid.density.size
+    # Every so manieth cell: a look is spread over the box, and never at a slab of it, which would
+    # be judged by the field of one moment. Odd, so that it goes round the axes in turn.
+    stride = -(-total // jnp.maximum(swept, 1)) | 1
+    in_order = (turn % stride + stride * number) % total
     return jnp.where(number < swept, in_order, draw(key, grid.occupied.reshape(-1), count))
 
 
@@ -99,7 +110,7 @@ def update(
     size = grid.density.shape[0]
     corner = jnp.stack(jnp.unravel_index(cells, grid.density.shape), axis=1)
     place = (corner + jax.random.uniform(key, corner.shape)) / size
-    new = density(box.low + place * (box.high - box.low))
+    new = density(jax.vmap(box.world)(place))
     old = grid.density.reshape(-1)
     faded = old.at[cells].set(decay * old[cells], mode="promise_in_bounds")
     values = faded.at[cells].max(new, mode="promise_in_bounds").reshape(grid.density.shape)
@@ -148,8 +159,8 @@ class March(NamedTuple):
     step: Float[Array, ""]
     """World units."""
 
-    def t(self, candidate: Int[Array, "*n"]) -> Float[Array, "*n"]:
-        """Distances of candidates."""
+    def t(self, candidate: Num[Array, "*n"]) -> Float[Array, "*n"]:
+        """Distances of candidates, and of places between them."""
         return self.start + (candidate + self.offset) * self.step
 
 
@@ -163,6 +174,10 @@ def march(key: Array | None, ray: Rays, box: Box, num_candidates: int) -> March:
         num_candidates: K.
     """
     start, stop = intersect(ray, box)
+    # A ray that misses has no steps, and a place all the same: unfilled slots read there, and what
+    # is infinite there would be NaN in the gradient, though none of it is asked for.
+    hits = start < stop
+    start, stop = jnp.where(hits, start, ray.near), jnp.where(hits, stop, ray.near)
     offset = jnp.float32(0.5) if key is None else jax.random.uniform(key)
     return March(start, stop, offset, box.step(num_candidates))
 
@@ -179,7 +194,7 @@ class Candidates(NamedTuple):
 
 def near_blocks(
     grid: Occupancy, box: Box, ray: Rays, march: March, num_candidates: int
-) -> Bool[Array, " K/BLOCK"]:
+) -> Bool[Array, " B"]:
     """Which blocks of a ray's candidates may be in occupied cells.
 
     None is missed as long as a step is no longer than a cell: then no candidate of a block is
@@ -195,7 +210,7 @@ def find_candidates(
     box: Box,
     rays: Rays,
     marches: March,
-    near: Bool[Array, "R K/BLOCK"],
+    near: Bool[Array, "R B"],
     max_blocks: int,
     max_candidates: int,
 ) -> Candidates:

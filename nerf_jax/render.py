@@ -35,11 +35,11 @@ def render_rays(
     field: Field,
     params: Params,
     rays: Rays,
-    edges: Float[Array, "R S+1"],
+    edges: Float[Array, "R E"],
     *,
-    t: Float[Array, "R S"] | None = None,
-    delta: Float[Array, "R S"] | None = None,
-) -> tuple[Rendering, Float[Array, "R S"]]:
+    t: Float[Array, "R E-1"] | None = None,
+    delta: Float[Array, "R E-1"] | None = None,
+) -> tuple[Rendering, Float[Array, "R E-1"]]:
     """Monte Carlo estimate of what rays see (NeRF, Eq. 3).
 
     The one place where points of many rays meet: the field is mapped over all ``R * S`` of them
@@ -49,7 +49,7 @@ def render_rays(
     Args:
         field, params: the scene.
         rays: R of them.
-        edges: of the S intervals of each ray, from a sampler.
+        edges: E of each ray, from a sampler: those of S = E - 1 intervals.
         t: where in each interval the field is read; the midpoints unless given.
         delta: the intervals' lengths, where a method has its own idea of them.
 
@@ -85,7 +85,7 @@ def image_renderer(
 ) -> ImageRenderer:
     """A function that renders whole images, a chunk of rays at a time, on all devices.
 
-    One compilation serves every chunk and every image size: the last chunk is padded.
+    One compilation serves every chunk, camera and image size: the last chunk is padded.
 
     Args:
         render: a model's ``render``, of R rays.
@@ -104,7 +104,8 @@ def image_renderer(
         first = start + jax.lax.axis_index(RAYS) * share
         number = jnp.minimum(first + jnp.arange(share), hw[0] * hw[1] - 1)
         pixels = jnp.stack([number % hw[1], number // hw[1]], axis=1)
-        return render(params, aux, jax.vmap(cast_rays, (None, None, 0))(cameras, image, pixels))
+        rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(0), pixels)
+        return render(params, aux, rays._replace(appearance=jnp.full_like(rays.appearance, image)))
 
     render_chunk = jax.jit(
         jax.shard_map(
@@ -122,12 +123,15 @@ def image_renderer(
         image: int,
         size_hw: tuple[int, int],
     ) -> Rendering:
+        # One camera alone: how many there are is no reason to compile anew.
+        camera = jax.tree.map(lambda leaf: leaf[image : image + 1], cameras)
+
         def chunks() -> Iterator[Rendering]:
             for start in range(0, size_hw[0] * size_hw[1], rays_per_chunk):
                 yield render_chunk(
                     params,
                     aux,
-                    cameras,
+                    camera,
                     np.int32(image),
                     np.int32(start),
                     np.asarray(size_hw, np.int32),

@@ -38,7 +38,7 @@ class Budget(NamedTuple):
     @property
     def max_candidates(self) -> int:
         """Slots for candidates in occupied cells: a few for each that light will reach."""
-        return 4 * self.max_samples
+        return 6 * self.max_samples
 
     @property
     def max_blocks(self) -> int:
@@ -76,7 +76,15 @@ def render_sparse(
         budget: how much to look at.
         keys: one a ray, to jitter the candidates; None puts them in the middle of their steps.
         rays: R of them.
+
+    Raises:
+        ValueError: there are more rays than room for samples.
     """
+    if rays.near.size > budget.max_samples:  # a ray must have room for one density at a time
+        raise ValueError(
+            f"{rays.near.size} rays at once cannot share {budget.max_samples} samples: raise "
+            "--model.max_samples, or lower --train.rays_per_step"
+        )
     marches = jax.vmap(march, (None if keys is None else 0, 0, None, None))(
         keys, rays, box, budget.num_candidates
     )

@@ -1,0 +1,80 @@
+"""What the defaults are worth: the lego preset with one choice changed at a time.
+
+    python benchmarks/ablations.py --seconds 60
+
+Every variant trains for the same time from the same seed and is scored on val views 0, 12, ...,
+84 of 400x400. Prints a table, and writes ``benchmarks/results/ablations.json``.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from record import write_record
+from trial import Trial, lego
+
+from nerf_jax.config import Config
+
+
+def variants(base: Config) -> dict[str, Config]:
+    """By name; the config has one choice changed."""
+
+    def model(**fields: Any) -> Config:
+        return replace(base, model=replace(base.model, **fields))
+
+    samples, rays = base.model.max_samples, base.train.rays_per_step
+    twice = replace(base.train, rays_per_step=2 * rays)
+    return {
+        "preset": base,
+        "4 levels x 4": model(num_levels=4),
+        "8 levels x 4": model(num_levels=8),
+        "8 levels x 2": model(num_levels=8, num_features=2),
+        "tables of 2^15": model(max_entries=2**15),
+        "tables of 2^18": model(max_entries=2**18),
+        "64 units wide": model(width=64),
+        "L2": model(huber=0.0),
+        "white background": replace(base, data=replace(base.data, background="white")),
+        "fewer candidates": model(num_candidates=176, grid_resolution=96),
+        "more candidates": model(num_candidates=512),
+        "grid alpha 0.003": model(grid_alpha=0.003),
+        "grid alpha 0.1": model(grid_alpha=0.1),
+        "cut at T and alpha 1e-4": model(min_alpha=1e-4, min_transmittance=1e-4),
+        "cut at T and alpha 1e-2": model(min_alpha=1e-2, min_transmittance=1e-2),
+        "twice the batch": replace(model(max_samples=2 * samples), train=twice),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="of training, for each")
+    parser.add_argument("--only", nargs="*", help="variants to run, by name")
+    args = parser.parse_args()
+    rows = []
+    for name, config in variants(lego("cpu")).items():
+        if args.only and name not in args.only:
+            continue
+        trial = Trial(config)
+        metrics = trial.train(args.seconds)
+        scores = trial.psnrs(range(0, 85, 12))
+        rows.append(
+            {
+                "variant": name,
+                "psnr": float(np.mean(scores)),
+                "worst": min(scores),
+                "steps": trial.step,
+                "rays_per_step": round(metrics["kept"] * config.train.rays_per_step),
+            }
+        )
+        row = rows[-1]
+        print(
+            f"{name:24s} {row['psnr']:6.2f} dB  worst {row['worst']:6.2f}  {row['steps']:6d} steps "
+            f"of {row['rays_per_step']} rays",
+            flush=True,
+        )
+    write_record(Path(__file__), {"seconds": args.seconds, "rows": rows}, {})
+
+
+if __name__ == "__main__":
+    main()
