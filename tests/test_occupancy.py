@@ -84,16 +84,18 @@ def test_a_key_moves_all_candidates_of_a_ray_together_and_evenly():
     ray = scenes.ray([-2, 0, 0], [1, 0, 0])
     keys = jax.random.split(jax.random.key(3), 2000)
     offsets = jax.vmap(occupancy.march, (0, None, None, None))(keys, ray, BOX, CANDIDATES).offset
-    assert ((0 <= offsets) & (offsets < 1)).all()
-    np.testing.assert_allclose(np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04)
+    assert ((offsets >= 0) & (offsets < 1)).all()
+    np.testing.assert_allclose(
+        np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
+    )
 
 
 def candidates_loop(occupied: np.ndarray, rays, marches) -> list[tuple[int, int]]:
     """Every candidate of every ray, looked up by itself."""
     low, high = np.asarray(BOX.low), np.asarray(BOX.high)
     found = []
-    for ray in range(len(rays.near)):
-        t = np.asarray(marches.t(jnp.arange(CANDIDATES)[:, None]))[:, ray]
+    distances = jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(marches)
+    for ray, t in enumerate(np.asarray(distances)):
         place = np.asarray(rays.origin)[ray] + t[:, None] * np.asarray(rays.direction)[ray]
         cell = ((place - low) / (high - low) * CELLS).astype(int).clip(0, CELLS - 1)
         hit = occupied[tuple(cell.T)] & (t < float(marches.stop[ray]))
@@ -114,8 +116,9 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float):
     )
     assert near.shape == (60, CANDIDATES // BLOCK)
     found = occupancy.find_candidates(grid, BOX, rays, marches, near, near.size, 60 * CANDIDATES)
-    filled = np.asarray(found.packed.valid)
-    listed = list(zip(np.asarray(found.packed.ray)[filled], found.number[filled], strict=True))
+    filled = found.packed.valid
+    pairs = jnp.stack([found.packed.ray, found.number], axis=1)[filled]
+    listed = [(ray, number) for ray, number in pairs.tolist()]
     expected = candidates_loop(occupied, rays, marches)
     # A candidate on the border of two cells may be rounded into either.
     assert len(set(listed) ^ set(expected)) <= 0.002 * len(expected)
@@ -146,20 +149,27 @@ def test_cells_are_read_within_and_remember_the_densest_of_late():
 
     key = jax.random.key(0)
     grid = occupancy.update(occupancy.unknown(8), BOX, density, key, first, 2.5)
-    place = (np.asarray(seen[0]) - BOX.low) / (BOX.high - BOX.low) * 8
+    place = jax.vmap(BOX.unit)(seen[0]) * 8
     assert ((corners <= place) & (place <= corners + 1)).all()
     np.testing.assert_allclose(grid.density.reshape(-1)[first], np.arange(1.0, 6.0))
 
     grid = occupancy.update(grid, BOX, lambda x: jnp.zeros(5), key, first, 2.5, decay=0.5)
     np.testing.assert_allclose(grid.density.reshape(-1)[first], np.arange(1.0, 6.0) / 2)
     # The mean of the five is 1.5, and less than the threshold.
-    np.testing.assert_array_equal(grid.occupied.reshape(-1)[first], [False, False, False, True, True])
+    np.testing.assert_array_equal(
+        grid.occupied.reshape(-1)[first], [False, False, False, True, True]
+    )
 
 
 def test_a_cell_looked_at_twice_at_once_keeps_the_denser():
     cells = jnp.array([3, 3, 3])
     grid = occupancy.update(
-        occupancy.unknown(4), BOX, lambda x: jnp.array([1.0, 7.0, 2.0]), jax.random.key(0), cells, 1.0
+        occupancy.unknown(4),
+        BOX,
+        lambda x: jnp.array([1.0, 7.0, 2.0]),
+        jax.random.key(0),
+        cells,
+        1.0,
     )
     assert grid.density.reshape(-1)[3] == 7.0
 
@@ -172,7 +182,10 @@ def test_an_empty_scene_empties_the_grid():
 
 def test_looking_in_turn_forgets_no_cell():
     grid = occupancy.unknown(4)
-    seen = [occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(t), 24, 24) for t in range(3)]
+    seen = [
+        occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(turn), 24, jnp.int32(24))
+        for turn in range(3)
+    ]
     assert set(np.concatenate(seen).tolist()) == set(range(64))
 
 
@@ -181,8 +194,8 @@ def test_the_rest_are_drawn_among_the_occupied():
     occupied[1, 2, 3] = occupied[3, 0, 0] = True
     grid = occupancy.unknown(4)._replace(occupied=jnp.asarray(occupied))
     cells = occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(0), 64, jnp.int32(16))
-    np.testing.assert_array_equal(cells[:16], np.arange(16))
+    assert len(set(cells[:16].tolist())) == 16
     assert set(cells[16:].tolist()) == {16 + 8 + 3, 48}
     none = grid._replace(occupied=jnp.zeros((4, 4, 4), bool))
     cells = occupancy.choose_cells(jax.random.key(0), none, jnp.int32(0), 64, jnp.int32(16))
-    assert ((0 <= cells) & (cells < 64)).all()
+    assert ((cells >= 0) & (cells < 64)).all()
