@@ -7,14 +7,16 @@ Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) ha
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from nerf_jax.numerics import normalize
 from nerf_jax.types import Cameras, HostArray, Rays, RayTable
 
 
 def cast_rays(
-    cameras: Cameras | RayTable, image: Int[Array, ""], pixel: Float[Array, "2"] | Int[Array, "2"]
+    cameras: Cameras | RayTable,
+    image: int | Int[HostArray, ""],
+    pixel: Float[HostArray, "2"] | Int[HostArray, "2"],
 ) -> Rays:
     """The ray through one pixel of one image.
 

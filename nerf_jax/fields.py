@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nerf_jax.encodings import spherical_harmonics
@@ -102,7 +103,7 @@ class _UniformDense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
-        def uniform(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
             bound = x.shape[-1] ** -0.5
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -18,7 +18,7 @@ def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     return x / jnp.where(norm > 0, norm, 1.0)
 
 
-def optical_depth(sigma: Float[Array, "*n"], delta: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def optical_depth(sigma: Float[Array, "*#n"], delta: Float[Array, "*#n"]) -> Float[Array, "*#n"]:
     """``sigma * delta``, the exponent of Beer and Lambert, bounded where its exponential is done.
 
     ``exp(-100)`` is zero beside one in any precision used here, so the bound changes no value; it

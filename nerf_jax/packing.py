@@ -21,7 +21,7 @@ _WORD = 32
 class Packed(NamedTuple):
     """M slots, filled from the front with places of rays; the rest are there to be ignored."""
 
-    index: Int[Array, " M"]
+    index: Int[Array, " M"]  # type: ignore[assignment]  # a tuple has a method of that name
     """Of the place, in the list it was chosen from; in unfilled slots, of any place there."""
     ray: Int[Array, " M"]
     rank: Int[Array, " M"]

@@ -1,7 +1,7 @@
 """Where along a ray to look.
 
-Notation: a ray is cut into ``S`` intervals by its edges ``t[S+1]``, ascending distances in world
-units. Samplers return edges; the field is read once in each interval. ``key=None`` means
+Notation: a ray is cut into ``S`` intervals by its edges ``t[E]``, ``E = S + 1`` ascending distances
+in world units. Samplers return edges; the field is read once in each interval. ``key=None`` means
 deterministic.
 """
 
@@ -17,7 +17,7 @@ def stratified(
     near: float | Float[Array, ""],
     far: float | Float[Array, ""],
     num_samples: int,
-) -> Float[Array, " S+1"]:
+) -> Float[Array, " {num_samples+1}"]:
     """Edges spread evenly from near to far, each jittered in a cell of its own.
 
     The stratified sampling of NeRF (Eq. 2), as its authors' code and mip-NeRF draw it: the cells
@@ -42,17 +42,17 @@ def stratified(
     return near + (far - near) * u
 
 
-def midpoints(edges: Float[Array, " S+1"]) -> Float[Array, " S"]:
+def midpoints(edges: Float[Array, " E"]) -> Float[Array, " E-1"]:
     """The middle of each interval."""
     return (edges[:-1] + edges[1:]) / 2
 
 
 def inverse_cdf(
     key: Array | None,
-    edges: Float[Array, " S+1"],
-    weights: Float[Array, " S"],
+    edges: Float[Array, " E"],
+    weights: Float[Array, " E-1"],
     num_samples: int,
-) -> Float[Array, " N+1"]:
+) -> Float[Array, " {num_samples+1}"]:
     """Edges drawn in proportion to weights: hierarchical sampling (NeRF, Section 5.2).
 
     The weights make a density that is constant over each interval; its cumulative distribution

@@ -18,8 +18,14 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import typechecker
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
-install_import_hook("nerf_jax", "beartype.beartype")  # for as long as the tests run
+_package = Path(__file__).parents[1] / "nerf_jax"
+# For as long as the tests run. Not the command line's, where a marker of tyro's stands for what
+# is still to be asked for.
+_checked = [f"nerf_jax.{path.stem}" for path in _package.iterdir() if path.stem != "cli"]
+install_import_hook(_checked, f"{typechecker.__name__}.check")
 
 
 @pytest.fixture(scope="session")
