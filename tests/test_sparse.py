@@ -202,7 +202,7 @@ def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize("window", [1, 7, 300])
+@pytest.mark.parametrize("window", [1, 7, 128])
 def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
     rays, params = some_rays(90, seed=5), CLOUDS.init(None)
     grid = looked_at(CLOUDS, params, threshold=0.05)
@@ -227,3 +227,10 @@ def test_a_median_is_where_half_of_the_weight_lies():
     np.testing.assert_allclose(seen.depth[hit], expected.depth[hit], atol=1e-4)
     np.testing.assert_array_equal(seen.median_depth[~hit], rays.far[~hit])
     assert seen.opacity.max() > compositing.TRACE
+
+
+def test_more_rays_than_room_for_samples_are_refused():
+    """Not each could read even one density at a time."""
+    grid, budget = occupancy.unknown(CELLS), EXACT._replace(max_samples=64)
+    with pytest.raises(ValueError, match=r"90 rays .* 64 samples.*max_samples.*rays_per_step"):
+        render_sparse(CLOUDS, CLOUDS.init(None), grid, BOX, budget, None, some_rays(90))
