@@ -15,7 +15,7 @@ import numpy as np
 from record import write_record
 from trial import Trial, lego
 
-MARKS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600)
+MARKS = (10, 20, 30, 60, 90, 120, 180, 240, 300, 420, 600)
 
 
 def main() -> None:

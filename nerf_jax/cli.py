@@ -25,6 +25,7 @@ from nerf_jax.devices import ray_mesh
 from nerf_jax.evaluate import device_name, render_orbit, results, score_views
 from nerf_jax.export import require
 from nerf_jax.fit import Clock, Fitted, fit
+from nerf_jax.plain import near_miss, to_dict
 from nerf_jax.progress import duration, say
 from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.runs import Run, latest_run, new_run
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command = "train" if not arguments or arguments[0].startswith("-") else arguments.pop(0)
     if command not in commands:
-        known = configs.near_miss(command, commands)
+        known = near_miss(command, commands)
         say_error(f"no command {command!r}; there are {', '.join(commands)}.{known}")
         return 2
     _quiet_libraries()
@@ -182,7 +183,7 @@ def train(arguments: list[str]) -> int:
     method = model.build(config)
     _describe(scene, split, held_out, method.init)
 
-    run.write_json("config.json", configs.to_dict(config))
+    run.write_json("config.json", to_dict(config))
     say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
     if not resume:
         run.forget_metrics_after(-1)
@@ -219,7 +220,7 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
             f"{run.folder} already holds a run, at step {step}: add --resume to go on with it, "
             "or name another folder by --output"
         )
-    saved, asked = configs.to_dict(run.config().model), configs.to_dict(config.model)
+    saved, asked = to_dict(run.config().model), to_dict(config.model)
     for name in saved.keys() | asked.keys():
         if saved.get(name) != asked.get(name):
             raise ValueError(

@@ -3,23 +3,18 @@
 A config file is Python that defines ``config``: a :class:`Config`, or a function of the
 platform ("cpu", "gpu" or "tpu") that returns one where sizes should suit the device. Its
 docstring says the command and what to expect. A finished run keeps the resolved config as
-``config.json``; :func:`to_dict` and :func:`from_dict` are that file's two directions.
+``config.json``; :mod:`nerf_jax.plain` has that file's two directions.
 """
 
-import dataclasses
-import difflib
 import math
 import runpy
-import types
-import typing
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
+
+from nerf_jax.plain import near_miss
 
 CONFIGS = Path(__file__).parent / "configs"
-
-T = TypeVar("T")
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
@@ -333,12 +328,6 @@ class Config:
     render: RenderConfig = field(default_factory=RenderConfig)
 
 
-def near_miss(word: str, known: Iterable[str]) -> str:
-    """``" Did you mean ...?"`` with the known words closest to one that is not, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
 def load(name: str, platform: str) -> Config:
     """The config that a file defines.
 
@@ -369,71 +358,3 @@ def load(name: str, platform: str) -> Config:
             f"platform that returns one; found {type(config).__name__}"
         )
     return config
-
-
-def to_dict(config: object) -> dict[str, Any]:
-    """The config as JSON can hold it: :func:`from_dict` reads it back."""
-
-    def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return to_dict(value)
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return {
-        item.name: plain(getattr(config, item.name))
-        for item in dataclasses.fields(typing.cast(Any, config))
-    }
-
-
-def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
-    """A config dataclass from what :func:`to_dict` made of it.
-
-    Raises:
-        ValueError: an unknown field or a wrong type, named by its full path.
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected a table of fields, found {values!r}")
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        if name not in hints:
-            raise ValueError(f"{where}.{name}: no such field.{near_miss(name, hints)}")
-    return cls(**{name: _parse(hints[name], v, f"{where}.{name}") for name, v in values.items()})
-
-
-def _parse(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type that ``hint`` asks for: the few that configs are made of."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where)
-    if origin is types.UnionType:
-        if value is None and type(None) in arguments:
-            return None
-        choices = [choice for choice in arguments if choice is not type(None)]
-        if len(choices) > 1:  # dataclasses, told apart by their first field: `method`, `kind`
-            return from_dict(_choose(choices, value, where), value, where)
-        return _parse(choices[0], value, where)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        items = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(items) == len(value):
-            return tuple(_parse(item, v, where) for item, v in zip(items, value, strict=True))
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    expected = hint.__name__ if isinstance(hint, type) and origin is None else str(hint)
-    raise ValueError(f"{where}: expected {expected}, found {value!r}")
-
-
-def _choose(choices: list[Any], value: Any, where: str) -> Any:
-    tag = dataclasses.fields(choices[0])[0].name
-    by_tag = {str(dataclasses.fields(choice)[0].default): choice for choice in choices}
-    found = value.get(tag) if isinstance(value, dict) else value
-    if not isinstance(found, str) or found not in by_tag:
-        raise ValueError(f"{where}.{tag}: expected one of {', '.join(by_tag)}, found {found!r}")
-    return by_tag[found]

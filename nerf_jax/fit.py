@@ -16,9 +16,10 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.compositing import solid
-from nerf_jax.config import Config, HashConfig, to_dict
+from nerf_jax.config import Config, HashConfig
 from nerf_jax.devices import REPLICATED, split_evenly
 from nerf_jax.metrics import psnr
+from nerf_jax.plain import to_dict
 from nerf_jax.progress import Progress, duration, say
 from nerf_jax.runs import Run
 from nerf_jax.train import (

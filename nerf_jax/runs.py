@@ -21,6 +21,7 @@ from typing import Any
 from nerf_jax import config as configs
 from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.export import require, written_aside
+from nerf_jax.plain import from_dict
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Run:
             values = json.loads(path.read_text())
         except ValueError as error:
             raise ValueError(f"{path}: not JSON: {error}") from error
-        return configs.from_dict(configs.Config, values, where=str(path))
+        return from_dict(configs.Config, values, where=str(path))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The reports of training so far; a line that was cut off is left out."""

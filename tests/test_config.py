@@ -16,11 +16,9 @@ from nerf_jax.config import (
     RenderConfig,
     TrainConfig,
     TutorialConfig,
-    from_dict,
     load,
-    near_miss,
-    to_dict,
 )
+from nerf_jax.plain import from_dict, near_miss, to_dict
 
 PACKAGED = sorted(path.name for path in configs.CONFIGS.glob("*.py"))
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import config as configs
 from nerf_jax import fit as fit_module
 from nerf_jax import model
 from nerf_jax.devices import ray_mesh
 from nerf_jax.fit import Fitted, fit
+from nerf_jax.plain import to_dict
 from nerf_jax.runs import Run
 from nerf_jax.train import init_state, make_optimizer
 from tests import small
@@ -21,7 +21,7 @@ from tests.test_train import same_bits
 
 def run_fit(folder, *, resume: bool = False, method=None, **train: object) -> Fitted:
     config, run = small.config(**train), Run(folder)
-    run.write_json("config.json", configs.to_dict(config))
+    run.write_json("config.json", to_dict(config))
     data, method = small.dataset(), method or model.build(config)
     return fit(run, config, method, data, data, ray_mesh(), resume=resume)
 

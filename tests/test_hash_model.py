@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import config as configs
 from nerf_jax import model
 from nerf_jax.compositing import over, solid
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.fit import Fitted, fit
 from nerf_jax.metrics import psnr
+from nerf_jax.plain import to_dict
 from nerf_jax.runs import Run
 from nerf_jax.sparse import Budget, render_sparse
 from nerf_jax.train import (
@@ -238,7 +238,7 @@ def run_fit(folder, *, resume: bool = False, **train: object) -> Fitted:
         small.config(**train), model=HASH, optimizer=RATE, data=DataConfig(background="random")
     )
     run = Run(folder)
-    run.write_json("config.json", configs.to_dict(config))
+    run.write_json("config.json", to_dict(config))
     data = small.dataset()
     return fit(run, config, build(), data, data, ray_mesh(), resume=resume)
 

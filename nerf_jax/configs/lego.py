@@ -40,7 +40,7 @@ CPU = Config(
     optimizer=OptimizerConfig(
         learning_rate=2e-2,
         warmup_steps=100,
-        schedule=Exponential(final=0.03, steps=24_000),
+        schedule=Exponential(final=0.05, steps=9000),
         beta2=0.99,
         epsilon=1e-15,
     ),

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from nerf_jax.config import DataConfig, near_miss
+from nerf_jax.config import DataConfig
 from nerf_jax.data import blender, download, rays
 from nerf_jax.data.rays import save as save_rays
 from nerf_jax.data.scene import Scene
+from nerf_jax.plain import near_miss
 
 __all__ = ["load", "recognize", "save_rays"]
 
