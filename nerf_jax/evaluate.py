@@ -54,7 +54,8 @@ def score_views(
         seen = renderer(state.params, state.aux, dataset.cameras, index, size_hw)
         truth = _photo(np.asarray(dataset.pixels[index]), config)
         image = np.clip(np.asarray(seen.rgb), 0.0, 1.0)
-        mse = jnp.mean((image - truth) ** 2)
+        counted = slice(None) if dataset.mask is None else np.asarray(dataset.mask[index])
+        mse = jnp.mean((image - truth)[counted] ** 2)
         windows = min(size_hw) >= 11
         similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if windows else np.nan
         scores.append(Score(split.names[index], float(psnr(mse)), similarity))

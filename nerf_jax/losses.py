@@ -20,3 +20,8 @@ def huber(
     error = jnp.abs(rgb - target)
     within = jnp.minimum(error, delta)
     return jnp.mean(within * (error - within / 2), axis=-1) / delta
+
+
+def mean_of_counted(values: Float[Array, " R"], counts: Float[Array, " R"]) -> Float[Array, ""]:
+    """The mean over the rays that count; zero where none does."""
+    return jnp.sum(values * counts) / jnp.maximum(jnp.sum(counts), 1.0)

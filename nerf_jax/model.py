@@ -110,9 +110,11 @@ def hash_grid(config: HashConfig, background: Background = "random") -> Model:
         target = pixel_over(batch.pixel, behind)
         rendering, kept, work = see(params, aux, keys, batch.rays)
         rgb = over(rendering.rgb, rendering.opacity, behind)
-        share = kept / jnp.maximum(jnp.sum(kept), 1)
-        mse = jnp.sum(share * losses.squared_error(rgb, target))
-        total = jnp.sum(share * losses.huber(rgb, target, config.huber)) if config.huber else mse
+        learned = kept * batch.counts
+        mse = losses.mean_of_counted(losses.squared_error(rgb, target), learned)
+        total = mse
+        if config.huber:
+            total = losses.mean_of_counted(losses.huber(rgb, target, config.huber), learned)
         start, stop = jax.vmap(occupancy.intersect, (0, None))(batch.rays, box)
         outside = (start >= stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
         counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
@@ -205,7 +207,9 @@ def _photometric(init: Callable[[Array], Params], see: See, background: Backgrou
         behind, keys = jax.vmap(functools.partial(_behind, background))(keys)
         target = pixel_over(batch.pixel, behind)
         errors = [
-            jnp.mean(losses.squared_error(over(seen.rgb, seen.opacity, behind), target))
+            losses.mean_of_counted(
+                losses.squared_error(over(seen.rgb, seen.opacity, behind), target), batch.counts
+            )
             for seen in see(params, keys, batch.rays)
         ]
         total = sum(errors[1:], start=errors[0])

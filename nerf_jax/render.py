@@ -85,7 +85,8 @@ def image_renderer(
 ) -> ImageRenderer:
     """A function that renders whole images, a chunk of rays at a time, on all devices.
 
-    One compilation serves every chunk, camera and image size: the last chunk is padded.
+    One compilation serves every chunk, camera and image size: the last chunk is padded. A view
+    is of no photo: its rays' ``appearance`` is -1.
 
     Args:
         render: a model's ``render``, of R rays.
@@ -99,13 +100,13 @@ def image_renderer(
     share = split_evenly(rays_per_chunk, mesh, "eval.rays_per_chunk")
 
     def render_share(
-        params: Params, aux: Aux, cameras: Cameras | RayTable, image: Array, start: Array, hw: Array
+        params: Params, aux: Aux, cameras: Cameras | RayTable, start: Array, hw: Array
     ) -> Rendering:
         first = start + jax.lax.axis_index(RAYS) * share
         number = jnp.minimum(first + jnp.arange(share), hw[0] * hw[1] - 1)
         pixels = jnp.stack([number % hw[1], number // hw[1]], axis=1)
         rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(0), pixels)
-        return render(params, aux, rays._replace(appearance=jnp.full_like(rays.appearance, image)))
+        return render(params, aux, rays._replace(appearance=jnp.full_like(rays.appearance, -1)))
 
     render_chunk = jax.jit(
         jax.shard_map(
@@ -132,7 +133,6 @@ def image_renderer(
                     params,
                     aux,
                     camera,
-                    np.int32(image),
                     np.int32(start),
                     np.asarray(size_hw, np.int32),
                 )

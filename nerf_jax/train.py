@@ -14,7 +14,7 @@ from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over
 from nerf_jax.config import Exponential, Milestones, OptimizerConfig
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
-from nerf_jax.losses import squared_error
+from nerf_jax.losses import mean_of_counted, squared_error
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
 
@@ -87,7 +87,10 @@ def draw(dataset: Dataset, key: Array) -> Batch:
     pixel = jnp.asarray(dataset.pixels)[image, row, column]
     if jnp.issubdtype(pixel.dtype, jnp.integer):
         pixel = pixel / jnp.float32(255)
-    return Batch(cast_rays(dataset.cameras, image, jnp.stack([column, row])), pixel)
+    counts = jnp.float32(1)
+    if dataset.mask is not None:
+        counts = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
+    return Batch(cast_rays(dataset.cameras, image, jnp.stack([column, row])), pixel, counts)
 
 
 def make_train_steps(
@@ -168,9 +171,9 @@ def make_validation(
     def share_error(params: Params, aux: Aux, dataset: Dataset) -> Array:
         number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
         batch = jax.vmap(draw, (None, 0))(dataset, fold_in_each(jax.random.key(0), number))
-        seen = model.render(params, aux, batch.rays).rgb
-        return jax.lax.pmean(
-            jnp.mean(squared_error(seen, pixel_over(batch.pixel, background))), RAYS
-        )
+        rays = batch.rays._replace(appearance=jnp.full_like(batch.rays.appearance, -1))
+        seen = model.render(params, aux, rays).rgb
+        error = squared_error(seen, pixel_over(batch.pixel, background))
+        return jax.lax.pmean(mean_of_counted(error, batch.counts), RAYS)
 
     return jax.jit(jax.shard_map(share_error, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED))

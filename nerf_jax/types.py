@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 HostArray = Array | np.ndarray
 """For what is made or read on the host, and is NumPy's there."""
@@ -60,7 +60,7 @@ class Rays(NamedTuple):
     near: Float[Array, "*#n"]
     far: Float[Array, "*#n"]
     appearance: Int[Array, "*#n"]
-    """The number of the image that the ray belongs to."""
+    """The number of the training image that the ray belongs to; -1: of none."""
 
 
 class Rendering(NamedTuple):
@@ -76,8 +76,24 @@ class Rendering(NamedTuple):
     """Where half of ``opacity`` has accumulated: sharp at edges; ``far`` where nothing was hit."""
 
 
+class Lens(NamedTuple):
+    """How a lens bends what a pinhole would show: OpenCV's models.
+
+    With ``r`` the distance from the axis on the pinhole's image plane at unit distance, radial and
+    tangential: ``x (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + 2 p1 x y + p2 (r^2 + 2 x^2)``, and
+    likewise for y; fisheye: ``r`` becomes ``theta (1 + k1 theta^2 + ... + k4 theta^8)``, theta
+    being the angle from the axis. Image axes: x right, y down.
+    """
+
+    radial: Float[HostArray, "*#n 4"]
+    """k1 to k4."""
+    tangential: Float[HostArray, "*#n 2"]
+    """p1 and p2; unused by a fisheye."""
+    fisheye: Bool[HostArray, "*#n"]
+
+
 class Cameras(NamedTuple):
-    """Pinhole cameras. Pixel (column ``i``, row ``j``) has its centre at ``(i + 0.5, j + 0.5)``."""
+    """Cameras. Pixel (column ``i``, row ``j``) has its centre at ``(i + 0.5, j + 0.5)``."""
 
     world_from_camera: Float[HostArray, "*#n 3 4"]
     focal: Float[HostArray, "*#n 2"]
@@ -87,6 +103,8 @@ class Cameras(NamedTuple):
     near: Float[HostArray, "*#n"]
     """World units along the ray."""
     far: Float[HostArray, "*#n"]
+    lens: Lens | None = None
+    """None: pinholes, all of them."""
 
 
 class RayTable(NamedTuple):
@@ -105,6 +123,9 @@ class Dataset(NamedTuple):
     cameras: Cameras | RayTable
     pixels: Shaped[HostArray, "N H W C"]
     """uint8 in [0, 255] or float32 in [0, 1]; C = 3 (colour) or 4 (colour and straight alpha)."""
+    mask: Bool[HostArray, "N H W"] | None = None
+    """The pixels that count; None: all. The others are neither learned from nor scored: what a
+    mask hides, and the margin where images of several sizes are kept in one array."""
 
 
 class Batch(NamedTuple):
@@ -113,6 +134,8 @@ class Batch(NamedTuple):
     rays: Rays
     pixel: Float[Array, "*#n C"]
     """What the photo shows along the ray, in [0, 1]; C = 3, or 4 with straight alpha."""
+    counts: Float[Array, "*#n"]
+    """1 for a ray to learn from, 0 for one that a mask hides."""
 
 
 class Field(NamedTuple):

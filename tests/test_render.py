@@ -210,7 +210,8 @@ def test_every_pixel_of_an_image_is_its_own_ray(rays_per_chunk: int):
         np.testing.assert_allclose(seen.rgb[row, column], 2 * direction, atol=1e-6)
         np.testing.assert_allclose(seen.opacity[row, column], origin[0], rtol=1e-6)
     np.testing.assert_array_equal(seen.depth, np.full((HEIGHT, WIDTH), FAR + 1.25))
-    np.testing.assert_array_equal(seen.median_depth, np.ones((HEIGHT, WIDTH)))
+    # A view is of no photo.
+    np.testing.assert_array_equal(seen.median_depth, np.full((HEIGHT, WIDTH), -1.0))
 
 
 def test_one_compilation_serves_every_image_and_every_size():

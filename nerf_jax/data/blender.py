@@ -57,13 +57,14 @@ def _read_split(path: Path, config: DataConfig) -> Split:
     angle, image_paths, world_from_camera = _read_transforms(path)
     pixels, (height, width) = read_images(image_paths, config.downscale)
     count = len(image_paths)
+    near, far = config.bounds(2.0, 6.0)
     focal = 0.5 * width / math.tan(0.5 * angle)
     cameras = Cameras(
         world_from_camera=world_from_camera,
         focal=np.full((count, 2), focal, np.float32),
         principal=np.tile(np.array([width / 2, height / 2], np.float32), (count, 1)),
-        near=np.full(count, config.near, np.float32),
-        far=np.full(count, config.far, np.float32),
+        near=np.full(count, near, np.float32),
+        far=np.full(count, far, np.float32),
     )
     dataset = Dataset(resize(cameras, 1 / config.downscale), pixels)
     return Split(dataset, names=tuple(image.stem for image in image_paths))

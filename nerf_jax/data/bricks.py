@@ -231,7 +231,7 @@ def _cameras(split: str, near: float, far: float) -> Cameras:
 
 
 def _read_split(split: str, config: DataConfig) -> Split:
-    cameras = _cameras(split, config.near, config.far)
+    cameras = _cameras(split, *config.bounds(2.0, 6.0))
     count, size = NUM_VIEWS[split], IMAGE_SIZE // config.downscale
     small = resize(cameras, 1 / config.downscale)
 

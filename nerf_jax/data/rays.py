@@ -97,7 +97,7 @@ def save(path: Path, split: Split, background: str) -> None:
             f"data.background is {background!r}, but a ray dataset keeps one colour for each ray; "
             "set it to 'white' or 'black'"
         )
-    cameras, pixels = split.dataset
+    cameras, pixels = split.dataset.cameras, split.dataset.pixels
     count, height, width, _ = pixels.shape
     rays = np.empty((count, height * width, 9), np.float32)
     on_device = jax.device_put(cameras)
@@ -234,7 +234,7 @@ def _near_far(
 ) -> Float[np.ndarray, "N 2"]:
     """Where the rays of each image start and end: the file's values, else the config's."""
     if near_far is None:
-        near_far = np.array([config.near, config.far])
+        near_far = np.array(config.bounds(2.0, 6.0))
     right = near_far.shape in ((2,), (count, 2)) and near_far.dtype.kind in "fiu"
     if right:
         with np.errstate(over="ignore"):

@@ -336,7 +336,7 @@ def pictures(
 
     def picture(image: int) -> np.ndarray:
         # One camera, so that splits of any number of views share what is compiled.
-        camera = jax.device_put(Cameras(*(leaf[image] for leaf in cameras)), device)
+        camera = jax.device_put(jax.tree.map(lambda leaf: leaf[image], cameras), device)
         return np.asarray(_picture(pixel_value, empty, bounds, camera, size, tile))
 
     first = picture(0)  # before the threads, or each of them would compile it

@@ -1,7 +1,7 @@
 """What every loader returns: a scene of lazily read splits, on the host."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Scene:
     """Where it came from, for people: a folder, a file, "built in"."""
     loaders: Mapping[str, Callable[[], Split]]
     """A loader for each split; making the scene reads no image."""
+    world_from_original: np.ndarray = field(default_factory=lambda: np.eye(4))
+    """[4, 4] float64: a similarity from the frame of the files to the scene's world, where the
+    loader turned and scaled it (:mod:`nerf_jax.data.normalize`); undone by what is exported."""
 
     def split(self, name: str) -> Split:
         """Read a split.

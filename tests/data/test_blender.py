@@ -31,7 +31,10 @@ def test_a_scene_is_read_as_written(tmp_path, write_scene):
     assert split.names == ("r_0", "r_1", "r_2")
     np.testing.assert_array_equal(split.dataset.pixels, images["val"])
     cameras = split.dataset.cameras
-    assert all(isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 for leaf in cameras)
+    assert all(
+        isinstance(leaf, np.ndarray) and leaf.dtype == np.float32
+        for leaf in jax.tree.leaves(cameras)
+    )
     np.testing.assert_allclose(cameras.focal, 3 / math.tan(0.35), rtol=1e-6)
     np.testing.assert_allclose(cameras.principal, [[3, 2]] * 3)
     np.testing.assert_allclose(cameras.near, [1] * 3)
@@ -253,9 +256,11 @@ def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, conte
     if told is not None:
         assert str(tiny_folder) in told
         return
-    cameras, pixels = split.dataset
+    cameras, pixels = split.dataset.cameras, split.dataset.pixels
     assert len(pixels) == len(split.names) >= 1
-    assert all(len(leaf) == len(pixels) and np.isfinite(leaf).all() for leaf in cameras)
+    assert all(
+        len(leaf) == len(pixels) and np.isfinite(leaf).all() for leaf in jax.tree.leaves(cameras)
+    )
     assert (cameras.focal > 0).all()
     rotation = cameras.world_from_camera[:, :, :3].astype(float)
     gram = rotation.transpose(0, 2, 1) @ rotation
@@ -280,7 +285,7 @@ def lego(tmp_path, real_data):
 
 def test_the_real_lego_scene(lego):
     split = blender.load(lego, DataConfig(downscale=8)).split("train")
-    cameras, pixels = split.dataset
+    cameras, pixels = split.dataset.cameras, split.dataset.pixels
     assert pixels.shape == (4, 100, 100, 4)
     assert split.names == ("r_0", "r_1", "r_2", "r_3")
     # The paper's focal length is 1111.11 pixels at 800 pixels.

@@ -111,7 +111,7 @@ def test_a_bare_array_is_one_row_of_rays(tmp_path, dtype):
     assert list(scene.loaders) == ["train"]
     split = scene.split("train")
     assert split.names == ("rays",)
-    cameras, pixels = split.dataset
+    cameras, pixels = split.dataset.cameras, split.dataset.pixels
     assert pixels.shape == (1, 1, 10, 3)
     assert all(leaf.dtype == np.float32 for leaf in (*cameras, pixels))
     np.testing.assert_allclose(cameras.origin[0, 0], table[:, :3], rtol=1e-6)

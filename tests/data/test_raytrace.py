@@ -229,7 +229,7 @@ def test_color_pixel_averages_only_what_it_hits():
             np.array([0.0, -3.0, 0.0]), np.zeros(3), np.array([0.0, 0.0, 1.0])
         )[None]
     )
-    one = Cameras(*(jnp.asarray(leaf[0]) for leaf in straight))
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), straight)
     color_pixel = jax.jit(lambda pixel: raytrace.color_pixel(scene, LIGHTS, one, pixel))
     corner, side, full, nothing = (
         color_pixel(jnp.float32(pixel)) for pixel in ([3.5, 3.5], [3.5, 1.0], [6, 1], [1, 6])

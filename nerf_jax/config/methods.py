@@ -1,0 +1,133 @@
+"""The methods and their sizes: a dataclass for each."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from nerf_jax.config.checks import require, require_positive
+
+
+@dataclass(frozen=True)
+class TutorialConfig:
+    """The 100-line NeRF: one network, stratified bins, ReLU density, a last interval of 1e10."""
+
+    method: Literal["tutorial"] = "tutorial"
+    num_samples: int = 192
+    """Bins along a ray."""
+    width: int = 256
+    """Units of a hidden layer."""
+    position_bands: int = 10
+    """Frequencies of the encoding of positions."""
+    direction_bands: int = 4
+    """Frequencies of the encoding of directions."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "model", "num_samples", "width")
+        require(self.num_samples >= 2, "model.num_samples", self.num_samples, "at least 2")
+        require(self.position_bands >= 0, "model.position_bands", self.position_bands, ">= 0")
+        require(self.direction_bands >= 0, "model.direction_bands", self.direction_bands, ">= 0")
+
+
+@dataclass(frozen=True)
+class NerfConfig:
+    """The 2020 paper: a coarse and a fine network, trained together."""
+
+    method: Literal["nerf"] = "nerf"
+    num_coarse: int = 64
+    """Stratified samples, read by the coarse network."""
+    num_fine: int = 128
+    """Further samples, where the coarse network saw something; the fine one reads them all."""
+    depth: int = 8
+    """Hidden layers before the density."""
+    width: int = 256
+    """Units of a hidden layer."""
+    skip: int = 5
+    """The position enters again beside this layer's output (counted from 1); 0 for never."""
+    density_activation: Literal["relu", "softplus"] = "relu"
+    """The paper's ReLU, or mip-NeRF's softplus: a small network at a large learning rate needs it,
+    for a ReLU that is pushed below zero everywhere stays there, and the scene empty."""
+    position_bands: int = 10
+    """Frequencies of the encoding of positions."""
+    direction_bands: int = 4
+    """Frequencies of the encoding of directions."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "model", "num_coarse", "num_fine", "depth", "width")
+        require(self.num_coarse >= 2, "model.num_coarse", self.num_coarse, "at least 2")
+        require(0 <= self.skip <= self.depth, "model.skip", self.skip, f"in [0, {self.depth}]")
+        require(self.position_bands >= 0, "model.position_bands", self.position_bands, ">= 0")
+        require(self.direction_bands >= 0, "model.direction_bands", self.direction_bands, ">= 0")
+
+
+@dataclass(frozen=True)
+class HashConfig:
+    """The flagship: a hash grid, an occupancy grid, and evaluation only where it matters."""
+
+    method: Literal["hash"] = "hash"
+    box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of the cube that the scene is within, in world units."""
+    box_radius: float = 1.5
+    """Half the side of that cube; nothing outside is seen."""
+    num_levels: int = 16
+    """Levels of the hash grid."""
+    num_features: int = 2
+    """Features of a level."""
+    max_entries: int = 2**19
+    """Entries of a level's table; a level with fewer vertices has a table of its own size."""
+    min_resolution: int = 16
+    """Vertices along the side of the box, of the coarsest level."""
+    max_resolution: int = 2048
+    """And of the finest. What one pixel covers in the middle of the scene is a good size."""
+    width: int = 64
+    """Units of a hidden layer."""
+    grid_resolution: int = 128
+    """Cells along the side of the occupancy grid."""
+    grid_every: int = 16
+    """Steps between looks at the grid; four times as often while it is new."""
+    grid_cells: int = 2**20
+    """Cells of a look."""
+    grid_alpha: float = 0.01
+    """A cell is occupied if a step through it stops more of the light than this."""
+    num_candidates: int = 1024
+    """Steps across the box."""
+    max_samples: int = 2**18
+    """Samples of a training step, and of rendering at once: what bounds time and memory."""
+    min_transmittance: float = 1e-4
+    """What less light reaches than this is not looked at."""
+    min_alpha: float = 1e-4
+    """Samples that stop less of the light than this are left out."""
+    huber: float = 0.1
+    """Errors of a colour beyond this count linearly; 0 for L2."""
+
+    def __post_init__(self) -> None:
+        positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
+        require_positive(self, "model", *positive, "grid_every", "grid_cells", "max_samples")
+        require(
+            len(self.box_center) == 3 and all(map(math.isfinite, self.box_center)),
+            "model.box_center",
+            self.box_center,
+            "three finite numbers",
+        )
+        least, most = self.min_resolution, self.max_resolution
+        require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
+        cells = self.grid_resolution
+        require(cells > 0 and cells % 4 == 0, "model.grid_resolution", cells, "a multiple of 4")
+        # A step no longer than a cell: the diagonal is sqrt(3) sides.
+        count, needed = self.num_candidates, math.ceil(3**0.5 * cells / 8) * 8
+        right = count >= needed and count % 8 == 0
+        require(
+            right,
+            "model.num_candidates",
+            count,
+            f"a multiple of 8 and at least {needed}, for a grid of {cells} cells",
+        )
+        require(
+            self.max_samples >= count,
+            "model.max_samples",
+            self.max_samples,
+            f"at least model.num_candidates, {count}, so that there is room for one ray",
+        )
+        for name in ("grid_alpha", "min_transmittance", "min_alpha"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"model.{name}", value, "in [0, 1)")
+        require(self.huber >= 0, "model.huber", self.huber, "at least 0")
