@@ -7,6 +7,7 @@ Every variant trains for the same time from the same seed and is scored on val v
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ def variants(base: Config) -> dict[str, Config]:
     return {
         "preset": base,
         "4 levels x 4": model(num_levels=4),
-        "8 levels x 4": model(num_levels=8),
+        "6 levels x 4": model(num_levels=6),
         "8 levels x 2": model(num_levels=8, num_features=2),
+        "16 levels x 2": model(num_levels=16, num_features=2),
         "tables of 2^15": model(max_entries=2**15),
         "tables of 2^18": model(max_entries=2**18),
         "64 units wide": model(width=64),
@@ -49,12 +51,15 @@ def variants(base: Config) -> dict[str, Config]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="of training, for each")
-    parser.add_argument("--only", nargs="*", help="variants to run, by name")
+    parser.add_argument("--only", nargs="*", help="variants to run again, by name")
     args = parser.parse_args()
+    known = variants(lego("cpu"))
+    unknown = set(args.only or ()) - set(known)
+    if unknown:
+        parser.error(f"no variant {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     rows = []
-    for name, config in variants(lego("cpu")).items():
-        if args.only and name not in args.only:
-            continue
+    for name in args.only or known:
+        config = known[name]
         trial = Trial(config)
         metrics = trial.train(args.seconds)
         scores = trial.psnrs(range(0, 85, 12))
@@ -73,7 +78,17 @@ def main() -> None:
             f"of {row['rays_per_step']} rays",
             flush=True,
         )
+    if args.only:
+        rows = _updated(rows, list(known))
     write_record(Path(__file__), {"seconds": args.seconds, "rows": rows}, {})
+
+
+def _updated(rows: list[dict[str, Any]], order: list[str]) -> list[dict[str, Any]]:
+    """The rows of the last record, those of now in the place of theirs."""
+    record = Path(__file__).parent / "results" / "ablations.json"
+    last = json.loads(record.read_text())["rows"] if record.is_file() else []
+    by_name = {row["variant"]: row for row in [*last, *rows]}
+    return [by_name[name] for name in order if name in by_name]
 
 
 if __name__ == "__main__":

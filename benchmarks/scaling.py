@@ -58,12 +58,21 @@ def _like(trial: Trial, config: Config) -> Trial:
 
 
 def sweep(trial: Trial, part: str, name: str) -> list[dict[str, float]]:
-    """The step's time over a field of the config, from a quarter to four times the preset."""
+    """The step's time over a field of the config, from a quarter to four times the preset.
+
+    A step has at least a sample for each ray: where samples are few, so are rays; and there are
+    no more rays than samples.
+    """
     rows, base = [], getattr(getattr(trial.config, part), name)
     for factor in FACTORS:
         value = int(base * factor)
         section = replace(getattr(trial.config, part), **{name: value})
-        taken = step_milliseconds(trial, replace(trial.config, **{part: section}))
+        config = replace(trial.config, **{part: section})
+        fitting = min(config.train.rays_per_step, config.model.max_samples)
+        if name == "rays_per_step" and fitting < value:
+            continue
+        config = replace(config, train=replace(config.train, rays_per_step=fitting))
+        taken = step_milliseconds(trial, config)
         rows.append({name: value, "milliseconds": taken})
         print(f"{name:16s} {value:9,d}  {taken:8.2f} ms a step", flush=True)
     return rows
