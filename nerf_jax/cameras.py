@@ -1,4 +1,4 @@
-"""Cameras: from a pixel to its ray, and paths for cameras to fly.
+"""Cameras: from a pixel to its ray and back, and paths for cameras to fly.
 
 Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) has its centre at
 ``(i + 0.5, j + 0.5)``, rows counted from the top of the image.
@@ -7,8 +7,9 @@ Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) ha
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
+from nerf_jax.lenses import direction_at, place_of
 from nerf_jax.numerics import normalize
 from nerf_jax.types import Cameras, HostArray, Rays, RayTable
 
@@ -21,7 +22,7 @@ def cast_rays(
     """The ray through one pixel of one image.
 
     Runs inside the training step: no array of all rays is ever made, and the gradient reaches
-    the pose and the focal length.
+    the pose, the focal length and the lens.
 
     Args:
         cameras: N of them.
@@ -43,15 +44,37 @@ def cast_rays(
         )
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     place = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
-    x, y = (place - camera.principal) / camera.focal
+    ahead = direction_at(camera.lens, (place - camera.principal) / camera.focal)
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
-        direction=normalize(rotation @ jnp.stack([x, -y, -jnp.ones_like(x)])),
+        direction=normalize(rotation @ ahead),
         near=camera.near,
         far=camera.far,
         appearance=jnp.asarray(image, jnp.int32),
     )
+
+
+def project(
+    cameras: Cameras, image: int | Int[HostArray, ""], point: Float[HostArray, "3"]
+) -> tuple[Float[Array, "2"], Float[Array, ""]]:
+    """Where one image shows a point of the world: the inverse of :func:`cast_rays`.
+
+    Args:
+        cameras: N of them.
+        image: which camera.
+        point: world units.
+
+    Returns:
+        The place on the image in pixels, column and row, also where that is outside the image;
+        and the depth, along the camera's -z in world units. Where the depth is not positive, only
+        a fisheye shows the point; for others the place is meaningless, if finite.
+    """
+    camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
+    rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
+    direction = rotation.T @ (point - origin)
+    place = place_of(camera.lens, direction)
+    return camera.focal * place + camera.principal, -direction[2]
 
 
 def look_at(
@@ -93,7 +116,7 @@ def orbit_path(
         elevation_degrees: above the plane through the focus; the cameras' mean if None.
 
     Returns:
-        ``num_frames`` cameras, z up, starting above the positive x axis.
+        ``num_frames`` pinholes, z up, starting above the positive x axis.
     """
     poses = np.asarray(cameras.world_from_camera)
     focus = focus_point(poses)

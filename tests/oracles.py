@@ -107,6 +107,29 @@ def cast_ray(world_from_camera, focal, principal, column: int, row: int):
     return np.array(origin), np.array(direction) / length
 
 
+def distort(lens, x: float, y: float) -> np.ndarray:
+    """OpenCV's models, on the plane of the ideal lens: term by term."""
+    r = math.hypot(x, y)
+    factor = 1.0
+    for number, k in enumerate(lens.radial, start=1):
+        factor += float(k) * r ** (2 * number)
+    if lens.fisheye:
+        return np.array([x * factor, y * factor])
+    p1, p2 = map(float, lens.tangential)
+    across = x * factor + 2 * p1 * x * y + p2 * (r**2 + 2 * x**2)
+    down = y * factor + p1 * (r**2 + 2 * y**2) + 2 * p2 * x * y
+    return np.array([across, down])
+
+
+def undistort(lens, x: float, y: float) -> np.ndarray:
+    """The fixed point of taking off what the lens puts on, as OpenCV finds it."""
+    place = np.array([x, y], np.float64)
+    ideal = place
+    for _ in range(500):
+        ideal = place - (distort(lens, *ideal) - ideal)
+    return ideal
+
+
 # -------------------------------------------------------------------------------- networks
 
 

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 FLOORS: list[set[str]] = [
     {"types", "numerics", "packing", "plain", "config", "devices"},
     {
-        *{"cameras", "encodings", "hashgrid", "sampling", "occupancy", "compositing"},
-        *{"losses", "metrics"},
+        *{"cameras", "lenses", "encodings", "hashgrid", "sampling", "occupancy"},
+        *{"compositing", "losses", "metrics"},
     },
     {"fields", "render", "sparse"},
     {"model", "train", "checkpoint"},
@@ -27,6 +27,7 @@ FLOORS: list[set[str]] = [
 
 NEIGHBOURS = {
     ("config", "plain"),  # near misses
+    ("cameras", "lenses"),  # a camera has one
     ("compositing", "sampling"),  # the middle of an interval
     ("progress", "export"),  # naming a package that is missing
     ("runs", "export"),  # the same, and files that appear whole

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from nerf_jax import cameras as cameras_module
 from nerf_jax.cameras import focus_point, look_at, orbit_path, resize
-from nerf_jax.types import Cameras, RayTable
+from nerf_jax.types import Cameras, Lens, RayTable
 from tests import oracles
 
 cast_rays = jax.jit(cameras_module.cast_rays)
+project = jax.jit(cameras_module.project)
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -112,6 +113,121 @@ def test_the_gradient_reaches_pose_and_lens():
     )
     for leaf, differences in zip(gradient[:3], expected, strict=True):
         np.testing.assert_allclose(leaf[0], differences, rtol=1e-3, atol=1e-5)
+
+
+# ------------------------------------------------------------------- lenses and projection
+
+
+def bent_cameras() -> Cameras:
+    """A phone's lens, a wide barrel, and a fisheye, together."""
+    lens = Lens(
+        radial=np.array([[0.06, -0.08, 0, 0], [-0.2, 0.05, 0, 0], [-0.04, 0.003, -0.001, 0]]),
+        tangential=np.array([[1e-3, 2e-4], [0, 0], [0.5, 0.5]]),  # a fisheye's are unused
+        fisheye=np.array([False, False, True]),
+    )
+    lens = jax.tree.map(lambda leaf: leaf.astype(np.float32) if leaf.ndim > 1 else leaf, lens)
+    return some_cameras()._replace(lens=lens)
+
+
+def test_without_bending_a_lens_is_a_pinhole():
+    cameras = some_cameras()
+    straight = Lens(
+        np.zeros((3, 4), np.float32), np.zeros((3, 2), np.float32), np.zeros(3, np.bool_)
+    )
+    place = jnp.array([7.5, 1.25])
+    pinhole = cast_rays(cameras, jnp.int32(1), place)
+    bent = cast_rays(cameras._replace(lens=straight), jnp.int32(1), place)
+    for one, other in zip(pinhole, bent, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("image", range(3))
+def test_a_lens_bends_rays(image):
+    cameras = bent_cameras()
+    place = np.array([8.0, 1.5], np.float32)
+    ray = cast_rays(cameras, jnp.int32(image), place)
+    lens = jax.tree.map(lambda leaf: leaf[image], cameras.lens)
+    plane = (place - cameras.principal[image]) / cameras.focal[image]
+    x, y = oracles.undistort(lens, *plane)
+    theta = np.hypot(x, y)
+    length = np.tan(theta) / theta if lens.fisheye else 1
+    in_camera = np.array([x * length, -y * length, -1])
+    expected = cameras.world_from_camera[image, :, :3] @ in_camera
+    np.testing.assert_allclose(ray.direction, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    image=st.integers(0, 2),
+    bent=st.booleans(),
+    place=st.tuples(*[st.floats(0, 9, width=32)] * 2),
+    distance=st.floats(0.5, 8, width=32),
+)
+def test_what_is_on_a_ray_is_projected_to_its_pixel(image, bent, place, distance):
+    cameras = bent_cameras() if bent else some_cameras()
+    ray = cast_rays(cameras, jnp.int32(image), jnp.array(place))
+    pixel, depth = project(cameras, jnp.int32(image), ray.origin + distance * ray.direction)
+    np.testing.assert_allclose(pixel, place, atol=1e-3)
+    cosine = -cameras.world_from_camera[image, :, 2] @ ray.direction
+    np.testing.assert_allclose(depth, distance * cosine, rtol=1e-4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    image=st.integers(0, 2),
+    bent=st.booleans(),
+    offset=st.tuples(*[st.floats(-0.5, 0.5, width=32)] * 2, st.floats(1, 5, width=32)),
+)
+def test_a_ray_through_the_pixel_of_a_point_meets_the_point(image, bent, offset):
+    cameras = bent_cameras() if bent else some_cameras()
+    x, y, depth = offset
+    pose = cameras.world_from_camera[image]
+    point = pose[:, :3] @ np.array([x * depth, y * depth, -depth]) + pose[:, 3]
+    pixel, found = project(cameras, jnp.int32(image), point.astype(np.float32))
+    np.testing.assert_allclose(found, depth, rtol=1e-4)
+    ray = cast_rays(cameras, jnp.int32(image), pixel)
+    ahead = (point - pose[:, 3]) / np.linalg.norm(point - pose[:, 3])
+    np.testing.assert_allclose(ray.direction, ahead, atol=1e-5)
+
+
+@pytest.mark.parametrize("image", range(3))
+def test_projection_is_finite_everywhere(image):
+    cameras = bent_cameras()
+    pose = cameras.world_from_camera[image]
+    jacobian = jax.jacrev(project, argnums=2)
+    for offset in [(0, 0, 0), (0, 0, 2), (1, 0, 0), (0.3, -0.2, 5), (0, 0, -3), (50, 0, -1)]:
+        point = jnp.asarray(pose[:, :3] @ np.array(offset, np.float32) + pose[:, 3])
+        pixel, depth = project(cameras, jnp.int32(image), point)
+        np.testing.assert_allclose(depth, -offset[2], atol=1e-5)
+        for leaf in jax.tree.leaves((pixel, jacobian(cameras, jnp.int32(image), point))):
+            assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("image", range(3))
+def test_the_gradient_reaches_the_lens(image):
+    """Against differences of the ray itself, in steps that float32 can tell apart."""
+    cameras = jax.tree.map(jnp.asarray, bent_cameras())
+    along = jnp.array([0.4, -1.0, 0.7])
+
+    @jax.jit
+    def seen(radial, tangential, focal, pose):
+        bent = cameras._replace(
+            world_from_camera=pose,
+            focal=focal,
+            lens=cameras.lens._replace(radial=radial, tangential=tangential),
+        )
+        return along @ cast_rays(bent, jnp.int32(image), jnp.array([8.0, 1.5])).direction
+
+    arguments = (cameras.lens.radial, cameras.lens.tangential, cameras.focal)
+    arguments = (*arguments, cameras.world_from_camera)
+    gradient = jax.grad(seen, argnums=(0, 1, 2, 3))(*arguments)
+    expected = oracles.gradient(
+        lambda *numbers: float(seen(*(np.asarray(n, np.float32) for n in numbers))),
+        *arguments,
+        step=2e-3,
+    )
+    for leaf, differences in zip(gradient, expected, strict=True):
+        np.testing.assert_allclose(leaf, differences, rtol=2e-2, atol=3e-4)
 
 
 def test_a_ray_table_is_looked_up_by_image_row_and_column():

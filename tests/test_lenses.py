@@ -1,0 +1,221 @@
+"""Lenses against OpenCV's formulas, COLMAP's cameras, finite differences, and their own inverse."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nerf_jax import lenses
+from nerf_jax.types import Lens
+from tests import oracles
+
+place_of, direction_at, distort, undistort = map(
+    jax.jit, (lenses.place_of, lenses.direction_at, lenses.distort, lenses.undistort)
+)
+
+
+def lens(*radial: float, p: tuple[float, float] = (0, 0), fisheye: bool = False) -> Lens:
+    return Lens(
+        radial=np.array([*radial, *[0] * (4 - len(radial))], np.float32),
+        tangential=np.array(p, np.float32),
+        fisheye=np.array(fisheye),
+    )
+
+
+BARREL = lens(-0.28, 0.07, p=(2e-4, 1e-5))
+PINCUSHION = lens(0.2, 0.05, 0.01, p=(-1e-3, 2e-3))
+PHONE = lens(0.0578421, -0.0805099, p=(-0.000980296, 0.00015575))
+FISHEYE = lens(-0.045, 0.003, -0.001, 2e-4, fisheye=True)
+LENSES = {"barrel": BARREL, "pincushion": PINCUSHION, "phone": PHONE, "fisheye": FISHEYE}
+every_lens = pytest.mark.parametrize("name", LENSES)
+inside = st.tuples(*[st.floats(-0.625, 0.625, width=32)] * 2)
+"""Places that each of the lenses shows."""
+
+
+# --------------------------------------------------------------------------------- forwards
+
+
+@every_lens
+def test_the_polynomial_is_opencvs(name):
+    rng = np.random.default_rng(0)
+    for ideal in rng.uniform(-0.8, 0.8, (20, 2)).astype(np.float32):
+        expected = oracles.distort(LENSES[name], *ideal)
+        np.testing.assert_allclose(distort(LENSES[name], ideal), expected, atol=1e-6)
+
+
+def test_known_places():
+    ahead, aside = np.array([0.0, 0, -2]), np.array([1.0, 0, -1])
+    up_left = np.array([-1.0, 1, -2])
+    for each in (None, *LENSES.values()):
+        np.testing.assert_array_equal(place_of(each, ahead), [0, 0])
+    np.testing.assert_allclose(place_of(None, aside), [1, 0], rtol=1e-6)
+    np.testing.assert_allclose(place_of(None, up_left), [-0.5, -0.5], rtol=1e-6)  # y is down
+    np.testing.assert_allclose(place_of(lens(0.25), aside), [1.25, 0], rtol=1e-6)
+    np.testing.assert_allclose(place_of(lens(p=(0.1, 0.2)), aside), [1.6, 0.1], rtol=1e-6)
+    equidistant = lens(fisheye=True)
+    np.testing.assert_allclose(place_of(equidistant, aside), [np.pi / 4, 0], rtol=1e-6)
+    behind = np.array([0.0, -1, 1])
+    np.testing.assert_allclose(place_of(equidistant, behind), [0, 3 * np.pi / 4], rtol=1e-6)
+
+
+@every_lens
+def test_a_direction_has_no_length(name):
+    direction = jnp.array([0.2, -0.3, -1.0])
+    places = [place_of(LENSES[name], scale * direction) for scale in (1e-3, 1, 1e4)]
+    np.testing.assert_allclose(places, [places[0]] * 3, rtol=1e-5)
+
+
+# -------------------------------------------------------------------------------- backwards
+
+
+@every_lens
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ideal=inside)
+def test_undistorting_undoes_distorting(name, ideal):
+    back = undistort(LENSES[name], distort(LENSES[name], jnp.array(ideal)))
+    np.testing.assert_allclose(back, ideal, atol=2e-6)
+
+
+@every_lens
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(place=inside)
+def test_a_place_is_where_its_direction_falls(name, place):
+    again = place_of(LENSES[name], direction_at(LENSES[name], jnp.array(place)))
+    np.testing.assert_allclose(again, place, atol=2e-6)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(place=st.tuples(*[st.floats(-1.75, 1.75, width=32)] * 2))
+def test_a_fisheye_sees_behind_itself(place):
+    direction = direction_at(FISHEYE, jnp.array(place))
+    np.testing.assert_allclose(place_of(FISHEYE, direction), place, atol=5e-6)
+
+
+def test_a_fisheye_s_field_of_view_may_exceed_half_a_turn():
+    behind = direction_at(lens(fisheye=True), jnp.array([2.0, 0.0]))
+    np.testing.assert_allclose(behind, [np.sin(2), 0, -np.cos(2)], atol=1e-6)
+    assert behind[2] > 0
+
+
+def test_newton_reaches_all_that_a_strong_lens_shows():
+    """Up to where the polynomial is nearly flat, 1 % from its edge."""
+    strong = lens(-0.3)
+    edge = 1 / np.sqrt(0.9)
+    radii = np.linspace(0, 0.99 * edge, 50, dtype=np.float32)
+    ideal = jnp.stack([radii, 0 * radii], axis=1)
+    seen = jax.vmap(distort, (None, 0))(strong, ideal)
+    np.testing.assert_allclose(jax.vmap(undistort, (None, 0))(strong, seen), ideal, atol=2e-4)
+
+
+@pytest.mark.parametrize("radius", [0.75, 1.0, 3.0, 100.0, 1e6])
+@pytest.mark.parametrize("turn", [0.0, 1.0, 2.5])
+def test_beyond_its_edge_a_lens_shows_what_is_near_it(radius, turn):
+    strong = lens(-0.3, p=(1e-3, 1e-3))
+    edge = 1 / np.sqrt(0.9)  # the place there is 0.70
+    place = radius * jnp.array([np.cos(turn), np.sin(turn)])
+    found = np.asarray(undistort(strong, place))
+    assert np.linalg.norm(found) <= 1.02 * edge
+
+    def of_coefficients(radial, tangential, place):
+        return direction_at(Lens(radial, tangential, strong.fisheye), place)
+
+    coefficients = jnp.asarray(strong.radial), jnp.asarray(strong.tangential)
+    _is_finite(jax.jacrev(of_coefficients, argnums=(0, 1, 2))(*coefficients, place))
+
+
+# ------------------------------------------------------------------------------- gradients
+
+
+def _is_finite(tree) -> None:
+    for leaf in jax.tree.leaves(tree):
+        assert np.isfinite(leaf).all()
+
+
+@every_lens
+@pytest.mark.parametrize("function", ["distort", "undistort"])
+def test_gradients_are_those_of_finite_differences(name, function):
+    known, place, along = LENSES[name], np.array([0.4, -0.3]), np.array([0.8, -1.3])
+    slow = getattr(oracles, function)
+
+    def by_loop(radial, tangential, place):
+        return along @ slow(Lens(radial, tangential, known.fisheye), *place)
+
+    @jax.jit
+    @jax.grad
+    def mine(arguments):
+        radial, tangential, place = arguments
+        found = getattr(lenses, function)(Lens(radial, tangential, known.fisheye), place)
+        return jnp.asarray(along, jnp.float32) @ found
+
+    arguments = (known.radial, known.tangential, place)
+    gradient = mine(tuple(jnp.asarray(argument, jnp.float32) for argument in arguments))
+    for one, other in zip(gradient, oracles.gradient(by_loop, *arguments), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [None, *LENSES])
+@pytest.mark.parametrize(
+    "direction",
+    [(0, 0, -1), (0, 0, 1), (0, 0, 0), (1, 0, 0), (0, 0, -1e-12), (3, 1, 2), (1, 1, -1e-4)],
+)
+def test_finite_in_every_direction(name, direction):
+    lens = LENSES[name] if name else None
+    jacobian = jax.jit(jax.jacrev(lambda direction: lenses.place_of(lens, direction)))
+    _is_finite((place_of(lens, jnp.array(direction, float)), jacobian(jnp.array(direction, float))))
+
+
+@every_lens
+def test_at_the_centre_the_gradient_is_a_pinholes(name):
+    jacobian = jax.jacrev(direction_at, argnums=1)(LENSES[name], jnp.zeros(2))
+    np.testing.assert_allclose(jacobian, [[1, 0], [0, -1], [0, 0]], atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------- COLMAP
+
+COLMAP = {
+    "SIMPLE_RADIAL": ([700, 320, 240, -0.08], lens(-0.08)),
+    "RADIAL": ([700, 320, 240, 0.06, -0.08], lens(0.06, -0.08)),
+    "OPENCV": ([700, 710, 320, 240, -0.1, 0.02, 1e-3, -2e-3], lens(-0.1, 0.02, p=(1e-3, -2e-3))),
+    "OPENCV_FISHEYE": (
+        [400, 410, 320, 240, -0.045, 0.003, -0.001, 2e-4],
+        lens(-0.045, 0.003, -0.001, 2e-4, fisheye=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("model", COLMAP)
+def test_colmap_sees_the_same(model):
+    pycolmap = pytest.importorskip("pycolmap")
+    params, mine = COLMAP[model]
+    theirs = pycolmap.Camera(model=model, width=640, height=480, params=params)
+    focal = np.array([theirs.focal_length_x, theirs.focal_length_y], np.float32)
+    principal = np.array([theirs.principal_point_x, theirs.principal_point_y], np.float32)
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform(-1, 1, (50, 2)) * [0.45, 0.35], np.full(50, 1)])
+    seen = theirs.img_from_cam(points)
+    directions = jnp.asarray(points * [1, -1, -1], jnp.float32)
+    places = jax.vmap(place_of, (None, 0))(mine, directions)
+    np.testing.assert_allclose(np.asarray(places) * focal + principal, seen, atol=1e-3)
+    back = jax.vmap(direction_at, (None, 0))(mine, jnp.asarray((seen - principal) / focal))
+    back = np.asarray(back)[:, :2] / -np.asarray(back)[:, 2:] * [1, -1]
+    np.testing.assert_allclose(back, theirs.cam_from_img(seen), atol=1e-5)
+
+
+def test_the_fox_s_lens(real_data):
+    """Each corner and edge of a phone's photo, against COLMAP's answer for its lens."""
+    pycolmap = pytest.importorskip("pycolmap")
+    about = json.loads((real_data / "fox" / "transforms.json").read_text())
+    names = ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2")
+    params = [about[name] for name in names]
+    size = {"width": int(about["w"]), "height": int(about["h"])}
+    theirs = pycolmap.Camera(model="OPENCV", params=params, **size)
+    mine = lens(*params[4:6], p=tuple(params[6:]))
+    columns, rows = np.meshgrid(np.linspace(0, about["w"], 9), np.linspace(0, about["h"], 16))
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    places = jnp.asarray((pixels - params[2:4]) / params[:2], jnp.float32)
+    ideal = jax.vmap(undistort, (None, 0))(mine, places)
+    np.testing.assert_allclose(ideal, theirs.cam_from_img(pixels), atol=1e-5)
