@@ -240,6 +240,8 @@ def _describe(
         return f"{count} images of {width}x{height}{alpha}, {size:,.0f} MiB"
 
     say(f"scene {scene.name} ({scene.source}): {summary(split)} to learn from")
+    for note in scene.notes:
+        say(f"  {note}")
     say(f"  held out: {summary(held_out)}" if held_out else "  held out: nothing")
     shapes = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))[0])
     count = sum(int(np.prod(leaf.shape)) for leaf in shapes)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax import cli
+from nerf_jax.data.scene import Scene, Split
 from nerf_jax.runs import Run
 from tests import small
 
@@ -51,6 +52,15 @@ def test_a_run_leaves_everything(place):
         "checkpoints/8",
     } <= files
     assert not [name for name in files if "/." in name or name.startswith(".")], "leftovers"
+
+
+def test_notes_of_a_scene_are_told_below_it(capsys):
+    split = Split(small.dataset(), names=("a", "b", "c", "d"))
+    scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
+    cli._describe(scene, split, None, lambda key: ({}, ()))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
+    assert told[1] == "  2 of the 6 photos are not there"
 
 
 def test_results_say_what_they_mean(place):

@@ -1,24 +1,35 @@
 """Scenes: one file a format, and :func:`load`, which finds the scene that a config names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data import blender, download, rays
+from nerf_jax.data import blender, colmap, download, llff, rays, transforms
 from nerf_jax.data.rays import save as save_rays
 from nerf_jax.data.scene import Scene
 from nerf_jax.plain import near_miss
 
 __all__ = ["load", "recognize", "save_rays"]
 
-Format = Literal["blender", "rays"]
+Format = Literal["blender", "transforms", "llff", "colmap", "rays"]
 
 ENVIRONMENT_VARIABLE = "NERF_JAX_DATA"
 DEFAULT_FOLDER = Path("data")
 BLENDER_FOLDER = "nerf_synthetic"
-"""What the folder of all Blender scenes is called, as the NeRF authors ship it."""
+LLFF_FOLDER = "nerf_llff_data"
+"""What the folders of all scenes of a kind are called, as the NeRF authors ship them."""
+
+_FINDERS: Mapping[Format, Callable[[Path], Any]] = {
+    "blender": blender.find,
+    "transforms": transforms.find,
+    "llff": llff.find,
+    "colmap": colmap.find,
+    "rays": rays.find,
+}
+"""What is true of a dataset of a format. The first that is counts: poses that someone converted
+go before those that they were made from."""
 
 
 def load(config: DataConfig) -> Scene:
@@ -40,15 +51,19 @@ def load(config: DataConfig) -> Scene:
     match found:
         case "blender":
             return blender.load(path, config)
+        case "transforms":
+            return transforms.load(path, config)
+        case "llff":
+            return llff.load(path, config)
+        case "colmap":
+            return colmap.load(path, config)
         case "rays":
             return rays.load(path, config)
 
 
 def recognize(path: Path) -> Format | None:
     """The format of the dataset at ``path``, a folder or a file; None if there is none."""
-    if any(blender.transforms_path(path, split).is_file() for split in blender.SPLITS):
-        return "blender"
-    return "rays" if rays.find(path) else None
+    return next((name for name, find in _FINDERS.items() if find(path)), None)
 
 
 def _load_bricks(config: DataConfig) -> Scene:
@@ -67,11 +82,17 @@ def _find(config: DataConfig) -> tuple[Path, Format]:
     """Where the scene is, and in which format."""
     places = _places(config)
     for path in (path for place in places for path in _candidates(place, config)):
-        found = recognize(path)
+        # A folder may be of several formats; the one that is asked for goes first.
+        asked = next((name for name in _FINDERS if name == config.format), None)
+        found = asked if asked and _FINDERS[asked](path) else recognize(path)
         if found:
             return path, found
     failure: Exception | None = None
-    if config.root is None and config.scene in download.SCENES and config.format != "rays":
+    if (
+        config.root is None
+        and config.scene in download.SCENES
+        and config.format in ("auto", "blender")
+    ):
         try:
             return download.fetch(config.scene, DEFAULT_FOLDER / BLENDER_FOLDER), "blender"
         except (OSError, ValueError) as error:
@@ -92,9 +113,14 @@ def _candidates(place: Path, config: DataConfig) -> Iterator[Path]:
     # Without a root, a place is a collection: it is the scene itself only if it has its name.
     if config.root is not None or place.resolve().name == config.scene:
         yield place
-    for folder in (place, place / BLENDER_FOLDER):
+    for folder in _collections(place):
         for suffix in ("", ".npz", ".npy"):
             yield folder / f"{config.scene}{suffix}"
+
+
+def _collections(place: Path) -> tuple[Path, ...]:
+    """The folders of scenes in a place."""
+    return place, place / BLENDER_FOLDER, place / LLFF_FOLDER
 
 
 def _not_found(config: DataConfig, places: list[Path], failure: Exception | None) -> str:
@@ -103,7 +129,7 @@ def _not_found(config: DataConfig, places: list[Path], failure: Exception | None
         {
             path.name
             for place in places
-            for folder in (place, place / BLENDER_FOLDER)
+            for folder in _collections(place)
             if folder.is_dir()
             for path in folder.iterdir()
             if recognize(path)
@@ -116,8 +142,9 @@ def _not_found(config: DataConfig, places: list[Path], failure: Exception | None
     if config.root is not None:
         return (
             f"data.root {searched} is neither a scene, nor a folder that holds the scene "
-            f"{config.scene!r}.{choice} Pass a folder with transforms_train.json or train.npz, a "
-            "ray file (.npz, .npy), or the folder above and the scene's name as --data.scene"
+            f"{config.scene!r}.{choice} Pass a folder with transforms_train.json, "
+            "transforms.json, poses_bounds.npy, COLMAP's sparse/ or train.npz, a ray file (.npz, "
+            ".npy), or the folder above and the scene's name as --data.scene"
         )
     failed = f" It could not be downloaded either: {failure}." if failure else ""
     by_hand = f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}" if failure else ""

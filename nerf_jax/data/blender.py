@@ -36,16 +36,20 @@ def load(root: Path, config: DataConfig) -> Scene:
         ValueError: the folder is missing, or holds no transforms file. Reading a split raises it
             too, for anything in the files that is not as it should be.
     """
-    paths = {split: transforms_path(root, split) for split in SPLITS}
-    loaders = {
-        split: partial(_read_split, path, config) for split, path in paths.items() if path.is_file()
-    }
+    loaders = {split: partial(_read_split, path, config) for split, path in find(root).items()}
     if not loaders:
+        names = (transforms_path(root, split).name for split in SPLITS)
         raise ValueError(
             f"{root}: {'no such folder' if not root.is_dir() else 'holds no Blender scene'}; "
-            f"expected a folder with {' or '.join(path.name for path in paths.values())}"
+            f"expected a folder with {' or '.join(names)}"
         )
     return Scene(name=root.resolve().name, source=str(root), loaders=loaders)
+
+
+def find(root: Path) -> dict[str, Path]:
+    """The files of the Blender scene in ``root``, by split; none if there is no such scene."""
+    paths = {split: transforms_path(root, split) for split in SPLITS}
+    return {split: path for split, path in paths.items() if path.is_file()}
 
 
 def transforms_path(root: Path, split: str) -> Path:

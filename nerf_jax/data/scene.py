@@ -32,6 +32,9 @@ class Scene:
     world_from_original: np.ndarray = field(default_factory=lambda: np.eye(4))
     """[4, 4] float64: a similarity from the frame of the files to the scene's world, where the
     loader turned and scaled it (:mod:`nerf_jax.data.normalize`); undone by what is exported."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was read: photos that are missing, a size not asked
+    for. A line each."""
 
     def split(self, name: str) -> Split:
         """Read a split.

@@ -166,6 +166,69 @@ def test_a_format_that_does_not_fit_is_refused(tmp_path, write_scene):
         data.load(DataConfig(scene="lego", format="bricks"))
 
 
+def write_llff(root):
+    """Enough to be found, and to make the scene."""
+    (root / "images_8").mkdir(parents=True, exist_ok=True)
+    (root / "images_8/a.png").touch()
+    pose = [[0, 1, 0, 0, 6], [-1, 0, 0, 0, 8], [0, 0, 1, 0, 9]]
+    np.save(root / "poses_bounds.npy", np.array([[*np.ravel(pose), 1, 2]], float))
+
+
+@pytest.mark.parametrize("folder", ["toy", "nerf_llff_data/toy"])
+def test_llff_captures_are_searched_for(tmp_path, monkeypatch, folder):
+    write_llff(tmp_path / "elsewhere" / folder)
+    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "elsewhere"))
+    for form in ("auto", "llff"):
+        scene = data.load(DataConfig(scene="toy", format=form))
+        assert scene.source == str(tmp_path / "elsewhere" / folder)
+    with pytest.raises(FileNotFoundError, match=r"Found there: toy\. Did you mean toy"):
+        data.load(DataConfig(scene="toys"))
+
+
+def test_poses_that_someone_converted_go_first(tmp_path, write_scene):
+    root = tmp_path / "toy"
+    (root / "sparse/0").mkdir(parents=True)
+    assert data.recognize(root) is None
+    _write_rays(root / "train.npz")
+    assert data.recognize(root) == "rays"
+    for name in ("cameras", "images", "points3D"):
+        (root / f"sparse/0/{name}.bin").touch()
+    assert data.recognize(root) == "colmap"
+    write_llff(root)
+    assert data.recognize(root) == "llff"
+    (root / "transforms.json").touch()
+    assert data.recognize(root) == "transforms"
+    write_scene(root)
+    assert data.recognize(root) == "blender"
+
+
+def test_a_folder_of_several_formats_is_what_is_asked_for(tmp_path, write_scene):
+    write_scene(tmp_path / "toy")
+    write_llff(tmp_path / "toy")
+    assert list(data.load(DataConfig(root=tmp_path / "toy")).loaders) == ["train", "val"]
+    scene = data.load(DataConfig(root=tmp_path / "toy", format="llff", downscale=8))
+    assert list(scene.loaders) == ["train"]
+    with pytest.raises(ValueError, match=r"toy: data\.format is 'colmap', but .* 'blender'"):
+        data.load(DataConfig(root=tmp_path / "toy", format="colmap"))
+
+
+def test_a_file_of_poses_is_no_ray_dataset(tmp_path):
+    write_llff(tmp_path / "toy")
+    assert data.recognize(tmp_path / "toy/poses_bounds.npy") == "llff"
+
+
+def test_the_real_captures_are_found(real_data, monkeypatch):
+    monkeypatch.setenv("NERF_JAX_DATA", str(real_data))
+    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 0), ("fox", "fox", 1)):
+        if not (real_data / folder).is_dir():
+            pytest.skip(f"the real {scene} is absent from {real_data}")
+        found = data.load(DataConfig(scene=scene, downscale=8))
+        assert found.name == scene
+        assert found.source.startswith(str(real_data / folder))
+        assert list(found.loaders) == ["train", "val"]
+        assert len(found.notes) == notes
+
+
 def test_saved_rays_are_found_again(tmp_path, write_scene):
     write_scene(tmp_path / "toy")
     for name in ("train", "val"):

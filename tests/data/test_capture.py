@@ -1,0 +1,228 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerf_jax.config import DataConfig
+from nerf_jax.data.capture import Capture, to_scene
+from nerf_jax.types import Lens
+from tests.data import rigs
+
+HEIGHT, WIDTH = 6, 8
+AS_IT_IS = DataConfig(normalize="none")
+
+
+def write_photos(root, count, size_hw=(HEIGHT, WIDTH), channels=3, start=0):
+    root.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(start)
+    images = random.integers(0, 256, (count, *size_hw, channels), np.uint8)
+    paths = []
+    for index, image in enumerate(images, start):
+        paths.append(root / f"{index:03d}.png")
+        Image.fromarray(image).save(paths[-1])
+    return images, tuple(paths)
+
+
+def make_capture(photos, size_hw=(HEIGHT, WIDTH), near=0.0, far=0.0, **fields):
+    poses = rigs.ring(np.random.default_rng(0), len(photos))
+    return Capture(
+        name="toy",
+        source="some/toy",
+        photos=tuple(photos),
+        cameras=rigs.cameras(poses, size_hw, near, far),
+        size_hw=np.tile(size_hw, (len(photos), 1)),
+        **fields,
+    )
+
+
+@pytest.fixture
+def nine(tmp_path):
+    images, photos = write_photos(tmp_path, 9)
+    return images, make_capture(photos)
+
+
+def test_a_capture_is_read_as_written(nine):
+    images, capture = nine
+    scene = to_scene(capture, dataclasses.replace(AS_IT_IS, hold_out=0, near=0.5, far=9.0))
+    assert (scene.name, scene.source, scene.notes) == ("toy", "some/toy", ())
+    np.testing.assert_array_equal(scene.world_from_original, np.eye(4))
+    assert list(scene.loaders) == ["train"]
+    split = scene.split("train")
+    assert split.names == tuple(f"{index:03d}" for index in range(9))
+    assert split.dataset.mask is None
+    np.testing.assert_array_equal(split.dataset.pixels, images)
+    cameras = split.dataset.cameras
+    assert {leaf.dtype for leaf in jax.tree.leaves(cameras)} == {np.dtype(np.float32)}
+    for name in ("world_from_camera", "focal", "principal"):
+        np.testing.assert_allclose(
+            getattr(cameras, name), getattr(capture.cameras, name), rtol=1e-6
+        )
+
+
+def test_making_a_scene_reads_no_image(nine):
+    _, capture = nine
+    for photo in capture.photos:
+        photo.unlink()
+    scene = to_scene(capture, DataConfig())
+    with pytest.raises(FileNotFoundError, match=r"000\.png: no such image"):
+        scene.split("val")
+
+
+def test_every_so_manieth_photo_by_name_is_held_out(nine):
+    images, capture = nine
+    order = [5, 0, 8, 3, 1, 7, 2, 6, 4]
+    mixed = dataclasses.replace(
+        capture,
+        photos=tuple(capture.photos[number] for number in order),
+        cameras=jax.tree.map(lambda leaf: leaf[order], capture.cameras),
+    )
+    scene = to_scene(mixed, DataConfig(hold_out=4))
+    assert list(scene.loaders) == ["train", "val"]
+    train, val = scene.split("train"), scene.split("val")
+    assert val.names == ("000", "004", "008")
+    assert train.names == ("001", "002", "003", "005", "006", "007")
+    np.testing.assert_array_equal(val.dataset.pixels, images[::4])
+    in_files = to_scene(mixed, dataclasses.replace(AS_IT_IS, hold_out=4)).split("val")
+    np.testing.assert_allclose(
+        in_files.dataset.cameras.world_from_camera,
+        capture.cameras.world_from_camera[::4],
+        rtol=1e-6,
+    )
+
+
+def test_the_only_photo_is_learned_from(tmp_path):
+    _, photos = write_photos(tmp_path, 1)
+    scene = to_scene(make_capture(photos), DataConfig())
+    assert list(scene.loaders) == ["train"]
+    cameras = scene.split("train").dataset.cameras
+    np.testing.assert_allclose(cameras.world_from_camera[0, :, 3], 0, atol=1e-6)
+
+
+def test_splits_that_files_name_are_theirs(nine):
+    images, capture = nine
+    named = dataclasses.replace(capture, splits={"train": (4, 1), "test": (8,), "val": ()})
+    scene = to_scene(named, DataConfig())
+    assert list(scene.loaders) == ["train", "test"]
+    np.testing.assert_array_equal(scene.split("train").dataset.pixels, images[[4, 1]])
+    assert scene.split("test").names == ("008",)
+    rest = to_scene(dataclasses.replace(capture, splits={"val": (0, 2)}), DataConfig())
+    assert rest.split("train").names == tuple(f"{index:03d}" for index in (1, *range(3, 9)))
+    with pytest.raises(ValueError, match=r"some/toy: puts every photo .* into val;"):
+        to_scene(dataclasses.replace(capture, splits={"val": tuple(range(9))}), DataConfig())
+
+
+def test_missing_photos_are_told(nine):
+    _, capture = nine
+    scene = to_scene(dataclasses.replace(capture, missing=3), DataConfig())
+    assert scene.notes == ("3 of the 12 photos that its files list are not there",)
+    none = dataclasses.replace(make_capture(capture.photos[:1]), photos=(), missing=12)
+    with pytest.raises(ValueError, match=r"some/toy: none of its 12 photos is there; put"):
+        to_scene(none, DataConfig())
+
+
+def test_the_world_is_the_normalised_one_and_distances_scale(nine):
+    _, capture = nine
+    capture = dataclasses.replace(capture, cameras=capture.cameras._replace(far=np.full(9, 6.0)))
+    scene = to_scene(capture, DataConfig(hold_out=0))
+    cameras = scene.split("train").dataset.cameras
+    scale = np.cbrt(np.linalg.det(scene.world_from_original[:3, :3]))
+    moved = np.c_[capture.cameras.world_from_camera[:, :, 3], np.ones(9)]
+    np.testing.assert_allclose(
+        cameras.world_from_camera[:, :, 3], (moved @ scene.world_from_original.T)[:, :3], atol=1e-6
+    )
+    assert np.abs(cameras.world_from_camera[:, :, 3]).max() == pytest.approx(1)
+    np.testing.assert_allclose(cameras.near, 0.05)  # the files say nothing
+    np.testing.assert_allclose(cameras.far, 6 * scale, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("in_files", "config", "expected"),
+    [
+        ((0, 0), {}, (0.05, 100)),
+        ((2, 6), {}, (2, 6)),
+        ((2, 6), {"near": 1.0}, (1, 6)),
+        ((2, 6), {"near": 0.0, "far": 5.0}, (0, 5)),
+        ((0, 0), {"far": 5.0}, (0.05, 5)),
+    ],
+)
+def test_near_and_far(tmp_path, in_files, config, expected):
+    _, photos = write_photos(tmp_path, 2)
+    near, far = in_files
+    scene = to_scene(
+        make_capture(photos, near=near, far=far), dataclasses.replace(AS_IT_IS, **config)
+    )
+    cameras = scene.split("train").dataset.cameras
+    np.testing.assert_allclose((cameras.near[0], cameras.far[0]), expected)
+
+
+def test_rays_that_would_end_before_they_start_are_refused(nine):
+    _, capture = nine
+    near = dataclasses.replace(AS_IT_IS, near=200.0)
+    with pytest.raises(ValueError, match=r"some/toy: .* 000\.png .* 200 and end at 100; .*data\.n"):
+        to_scene(capture, near)
+    for far in (0.01, 1e300):
+        cameras = capture.cameras._replace(far=np.full(9, far))
+        with pytest.raises(ValueError, match=r"some/toy: the rays of 000\.png"):
+            to_scene(dataclasses.replace(capture, cameras=cameras), AS_IT_IS)
+
+
+@pytest.mark.parametrize(
+    ("disk_hw", "config", "kept_hw"),
+    [
+        ((36, 48), {}, (36, 48)),
+        ((36, 48), {"downscale": 3}, (12, 16)),
+        ((36, 48), {"max_side": 24}, (18, 24)),
+        ((36, 48), {"max_side": 23}, (12, 16)),
+        ((36, 48), {"max_side": 23, "downscale": 4}, (9, 12)),
+        ((36, 48), {"downscale": 5}, (7, 9)),  # cropped
+        ((72, 96), {"downscale": 2}, (36, 48)),  # files of another size than the cameras
+        ((18, 24), {}, (18, 24)),
+    ],
+)
+def test_a_point_stays_where_it_is_in_the_picture(tmp_path, disk_hw, config, kept_hw):
+    """What a camera of 36x48 shows at a part of the image, it shows there at every size."""
+    _, photos = write_photos(tmp_path, 2, disk_hw)
+    capture = make_capture(photos, (36, 48))
+    scene = to_scene(capture, DataConfig(hold_out=0, **config))
+    dataset = scene.split("train").dataset
+    assert dataset.pixels.shape == (2, *kept_hw, 3)
+    point = np.array([0.2, -0.3, 0.1])
+    moved = (scene.world_from_original @ [*point, 1])[:3]
+    factor = np.array(disk_hw[::-1]) // np.array(kept_hw[::-1])
+    for image in range(2):
+        full = rigs.project(capture.cameras, image, point) / [48, 36] * disk_hw[::-1]
+        found = rigs.project(dataset.cameras, image, moved)
+        np.testing.assert_allclose(found * factor, full, rtol=1e-5)
+
+
+def test_the_lens_comes_along(tmp_path):
+    _, photos = write_photos(tmp_path, 3)
+    capture = make_capture(photos)
+    lens = Lens(
+        radial=np.arange(12.0).reshape(3, 4),
+        tangential=np.zeros((3, 2)),
+        fisheye=np.array([True, False, True]),
+    )
+    capture = dataclasses.replace(capture, cameras=capture.cameras._replace(lens=lens))
+    found = to_scene(capture, DataConfig(downscale=2)).split("train").dataset.cameras.lens
+    np.testing.assert_allclose(found.radial, lens.radial[1:])
+    np.testing.assert_array_equal(found.fisheye, [False, True])
+
+
+def test_names_are_one_each(tmp_path):
+    photos = [*write_photos(tmp_path / "left", 2)[1], *write_photos(tmp_path / "right", 2)[1]]
+    split = to_scene(make_capture(photos), DataConfig(hold_out=0)).split("train")
+    assert split.names == ("left_000", "left_001", "right_000", "right_001")
+    Image.open(photos[0]).save(tmp_path / "left/000.jpg")
+    both = make_capture([tmp_path / "left/000.jpg", photos[0]])
+    assert to_scene(both, DataConfig(hold_out=0)).split("train").names == ("000.jpg", "000.png")
+
+
+def test_masks_that_hide_everything_are_refused(tmp_path):
+    _, photos = write_photos(tmp_path, 2)
+    Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "black.png")
+    capture = make_capture(photos, masks=(tmp_path / "black.png",) * 2)
+    with pytest.raises(ValueError, match=r"some/toy: the masks of 001\.png .* black is"):
+        to_scene(capture, DataConfig()).split("train")
