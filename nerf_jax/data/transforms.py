@@ -48,6 +48,7 @@ _UNKNOWN = {
 def find(root: Path) -> Path | None:
     """The transforms file that ``root``, a folder or the file itself, is a capture by; or None."""
     path = root / FILE if root.is_dir() else root
+    # Any other JSON may lie beside captures; none is opened to see.
     named = path.name.startswith("transforms") and path.suffix == ".json"
     return path if named and path.is_file() else None
 
@@ -178,12 +179,13 @@ def _focal(
 ) -> tuple[float, float]:
     """Along x and y. The frame's go first, all together, so that its pixels stay square."""
     for fields in (frame, file):
-        x, y = (
+        along = [
             _focal_along(fields, axis, side, fisheye)
             for axis, side in zip("xy", sides, strict=True)
-        )
-        if x is not None or y is not None:
-            return (y if x is None else x), (x if y is None else y)  # type: ignore[return-value]
+        ]
+        known = [focal for focal in along if focal is not None]
+        if known:
+            return known[0], known[-1]
     raise frame.error("fl_x", "be the focal length in pixels, or camera_angle_x in radians")
 
 

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import strategies
+from PIL import Image
 
 from nerf_jax.cameras import look_at
+from nerf_jax.config import DataConfig
 from nerf_jax.data import colmap, transforms
 from nerf_jax.data.colmap_files import MODELS
 
@@ -158,6 +160,37 @@ def test_the_same_scene_in_both_formats_has_the_same_cameras(tmp_path):
     cameras = one.cameras._replace(world_from_camera=turned)
     jax.tree.map(np.testing.assert_allclose, cameras, other.cameras)
     np.testing.assert_array_equal(one.size_hw, other.size_hw)
+
+
+def test_the_same_scene_in_both_formats_is_loaded_alike(tmp_path):
+    write_text(tmp_path)
+    random = np.random.default_rng(0)
+    for name, shape in (("a photo.jpg", (240, 320, 3)), ("b.jpg", (480, 640, 3))):
+        pixels = random.integers(0, 256, shape, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / name)
+    read = colmap.read(tmp_path)
+    frames = [
+        {
+            "file_path": f"images/{photo.stem}",
+            "transform_matrix": [*pose.tolist(), [0, 0, 0, 1]],
+            "fl_x": float(focal[0]),
+            "fl_y": float(focal[1]),
+            "cx": float(principal[0]),
+            "cy": float(principal[1]),
+            "k1": float(radial[0]),
+        }
+        for photo, pose, focal, principal, radial in zip(
+            read.photos, *read.cameras[:3], read.cameras.lens.radial, strict=True
+        )
+    ]
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": frames}))
+    one, other = (
+        module.load(tmp_path, DataConfig(hold_out=0, downscale=2)).split("train")
+        for module in (colmap, transforms)
+    )
+    assert one.names == other.names == ("a photo", "b")
+    assert one.dataset.pixels.shape == (2, 240, 320, 3)
+    jax.tree.map(np.testing.assert_allclose, one.dataset, other.dataset)
 
 
 # A model as it stands in the files, for what COLMAP would not write.
