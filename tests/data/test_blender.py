@@ -1,4 +1,3 @@
-import copy
 import json
 import math
 
@@ -6,12 +5,12 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
-from hypothesis import strategies
 from PIL import Image
 
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import DataConfig
 from nerf_jax.data import blender
+from tests.data import damage
 
 
 def _edit(root, change):
@@ -195,40 +194,6 @@ TINY = {
     ],
 }
 
-numbers = (
-    strategies.integers() | strategies.floats() | strategies.sampled_from([10**400, -1e300, 0, 1])
-)
-values = strategies.recursive(
-    strategies.none() | strategies.booleans() | numbers | strategies.text(max_size=4),
-    lambda inner: (
-        strategies.lists(inner, max_size=4)
-        | strategies.dictionaries(strategies.text(max_size=4), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@strategies.composite
-def damaged_transforms(draw):
-    """Transforms in which a value somewhere is dropped or replaced."""
-    transforms = copy.deepcopy(TINY)
-    for _ in range(draw(strategies.integers(1, 2))):
-        place = transforms
-        while True:
-            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-            if not keys:
-                break
-            key = draw(strategies.sampled_from(keys))
-            if isinstance(place[key], dict | list) and draw(strategies.integers(0, 4)):
-                place = place[key]
-                continue
-            if draw(strategies.integers(0, 3)):
-                place[key] = draw(numbers | values)
-            else:
-                del place[key]
-            break
-    return json.dumps(transforms)
-
 
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory):
@@ -237,17 +202,10 @@ def tiny_folder(tmp_path_factory):
     return root
 
 
-@hypothesis.given(
-    damaged_transforms()
-    | values.map(json.dumps)
-    | strategies.integers(0, 200).map(lambda end: json.dumps(TINY)[:end])
-    | strategies.text(max_size=20)
-    | strategies.binary(max_size=20)
-)
+@hypothesis.given(damage.files(TINY))
 @hypothesis.settings(max_examples=400, deadline=None)
 def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, contents):
-    raw = contents if isinstance(contents, bytes) else contents.encode("utf-8", "surrogatepass")
-    (tiny_folder / "transforms_train.json").write_bytes(raw)
+    (tiny_folder / "transforms_train.json").write_bytes(contents)
     told = None
     try:
         split = blender.load(tiny_folder, DataConfig()).split("train")

@@ -1,0 +1,305 @@
+import json
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerf_jax.data import transforms
+from tests.data import damage
+
+HEIGHT, WIDTH = 20, 30
+TURN = [[0, 0, 1, 5], [1, 0, 0, -2], [0, 1, 0, 0.5], [0, 0, 0, 1]]
+
+
+def frame(name, **fields):
+    return {"file_path": name, "transform_matrix": TURN, **fields}
+
+
+def capture(root, file, photos=("images/a.png", "images/b.png")):
+    """Write a capture, its photos small ones, and read it."""
+    for name in photos:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT)).save(root / name)
+    file = {"frames": [frame(name) for name in photos], **file}
+    (root / "transforms.json").write_text(json.dumps(file))
+    return transforms.read(root)
+
+
+def test_a_capture_is_found_by_its_file(tmp_path):
+    assert transforms.find(tmp_path) is None
+    assert transforms.find(tmp_path / "absent") is None
+    with pytest.raises(ValueError, match=r"no capture; expected a folder with transforms\.json"):
+        transforms.read(tmp_path)
+    path = tmp_path / "fox/transforms.json"
+    read = capture(tmp_path / "fox", {"fl_x": 20})
+    assert transforms.find(tmp_path / "fox") == transforms.find(path) == path
+    assert transforms.find(tmp_path / "fox/images/a.png") is None
+    assert (read.name, read.source) == ("fox", str(path))
+    assert transforms.read(path).photos == read.photos
+
+
+def test_the_fields_of_opencv(tmp_path):
+    lens = {"k1": 0.1, "k2": -0.2, "k3": 0.3, "k4": -0.4, "p1": 0.01, "p2": 0.02}
+    size = {"w": 60.0, "h": 40, "cx": 31.5, "cy": 19.25}
+    read = capture(tmp_path, {"fl_x": 50, "fl_y": 51, "camera_model": "OPENCV", **lens, **size})
+    cameras = read.cameras
+    np.testing.assert_allclose(cameras.world_from_camera, [TURN[:3]] * 2)
+    np.testing.assert_allclose(cameras.focal, [[50, 51]] * 2)
+    np.testing.assert_allclose(cameras.principal, [[31.5, 19.25]] * 2)
+    np.testing.assert_allclose(cameras.lens.radial, [[0.1, -0.2, 0.3, -0.4]] * 2)
+    np.testing.assert_allclose(cameras.lens.tangential, [[0.01, 0.02]] * 2)
+    np.testing.assert_array_equal(cameras.lens.fisheye, [False] * 2)
+    np.testing.assert_array_equal(read.size_hw, [[40, 60]] * 2)
+    np.testing.assert_array_equal([cameras.near, cameras.far], 0)
+    assert (read.masks, read.splits, read.missing, read.up) == ((), {}, 0, None)
+    assert read.points.shape == (0, 3)
+
+
+def test_a_frame_goes_before_the_file(tmp_path):
+    frames = [
+        frame("images/a.png", fl_x=70, cx=3, k1=0.5, is_fisheye=False, w=WIDTH, h=HEIGHT),
+        frame("images/b.png", camera_angle_y=math.pi / 2, k2=None),
+    ]
+    file = {"fl_x": 40, "fl_y": 41, "cx": 14, "k1": 0.1, "k2": 0.2, "is_fisheye": False}
+    read = capture(tmp_path, {**file, "frames": frames})
+    # A frame that names one axis has square pixels, whatever the file says of the other.
+    np.testing.assert_allclose(read.cameras.focal, [[70, 70], [10, 10]], rtol=1e-6)
+    np.testing.assert_allclose(read.cameras.principal, [[3, 10], [14, 10]])
+    np.testing.assert_allclose(read.cameras.lens.radial[:, :2], [[0.5, 0.2], [0.1, 0.2]])
+
+
+@pytest.mark.parametrize(
+    ("fields", "focal"),
+    [
+        ({"camera_angle_x": math.pi / 2}, [15, 15]),
+        ({"camera_angle_y": math.pi / 2}, [10, 10]),
+        ({"camera_angle_x": math.pi / 2, "camera_angle_y": 2 * math.atan(0.5)}, [15, 20]),
+        ({"x_fov": 90}, [15, 15]),
+        ({"fl_x": 25}, [25, 25]),
+        ({"fl_y": 25, "camera_angle_y": 1}, [25, 25]),
+        ({"fl_x": 25, "camera_angle_y": math.pi / 2}, [25, 10]),
+    ],
+)
+def test_the_focal_length_may_be_told_in_many_ways(tmp_path, fields, focal):
+    read = capture(tmp_path, fields)
+    np.testing.assert_allclose(read.cameras.focal, [focal] * 2, rtol=1e-6)
+    # The rest is that of the photos on disk: no size, no centre and no lens was told.
+    np.testing.assert_array_equal(read.size_hw, [[HEIGHT, WIDTH]] * 2)
+    np.testing.assert_allclose(read.cameras.principal, [[15, 10]] * 2)
+    assert read.cameras.lens is None
+
+
+def test_an_angle_is_of_the_size_that_the_file_tells(tmp_path):
+    read = capture(tmp_path, {"camera_angle_x": math.pi / 2, "w": 300, "h": 200})
+    np.testing.assert_allclose(read.cameras.focal, 150, rtol=1e-6)
+    np.testing.assert_allclose(read.cameras.principal, [[150, 100]] * 2)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"is_fisheye": True}, {"camera_model": "OPENCV_FISHEYE", "p1": 0.0}]
+)
+def test_fisheyes(tmp_path, fields):
+    lens = capture(tmp_path, {"fl_x": 25, "k3": 0.1, **fields}).cameras.lens
+    assert lens.fisheye.all()
+    np.testing.assert_allclose(lens.radial, [[0, 0, 0.1, 0]] * 2)
+    # Without coefficients as well: a fisheye is no pinhole then.
+    assert capture(tmp_path, {"fl_x": 25, **fields}).cameras.lens.fisheye.all()
+
+
+def test_what_places_a_scene_in_a_box_changes_nothing(tmp_path):
+    plain = capture(tmp_path, {"fl_x": 20})
+    box = {"scale": 0.1, "offset": [1, 2, 3], "aabb_scale": 16, "aabb": [[0, 0, 0], [1, 1, 1]]}
+    applied = {"applied_transform": [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]}
+    other = {"applied_scale": 3, "orientation_override": "none", "depth_unit_scale_factor": 1}
+    read = capture(tmp_path, {"fl_x": 20, **box, **applied, **other})
+    np.testing.assert_array_equal(read.cameras.world_from_camera, plain.cameras.world_from_camera)
+    np.testing.assert_array_equal(read.cameras.focal, plain.cameras.focal)
+
+
+def test_names_may_lack_suffixes_and_photos_may_be_missing(tmp_path):
+    names = ["./images/v1.b", "images\\c.jpg", "images/gone", "images/a"]
+    read = capture(
+        tmp_path,
+        {"fl_x": 20, "frames": [frame(name) for name in names]},
+        ["images/a.JPG", "images/v1.b.png", "images/c.jpg"],
+    )
+    expected = ["images/a.JPG", "images/c.jpg", "images/v1.b.png"]
+    assert [str(photo.relative_to(tmp_path)) for photo in read.photos] == expected
+    assert read.missing == 1
+
+
+def test_what_is_told_of_a_missing_photo_does_not_matter(tmp_path):
+    frames = [frame("images/a.png"), {"file_path": "images/gone.png", "transform_matrix": []}]
+    assert len(capture(tmp_path, {"fl_x": 20, "frames": frames}).photos) == 1
+
+
+def test_no_photo_at_all_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"transforms\.json: none of its 2 photos .*gone"):
+        capture(tmp_path, {"fl_x": 20, "frames": [frame("gone.png"), frame("lost.png")]})
+
+
+def test_masks(tmp_path):
+    frames = [frame("images/b.png"), frame("images/a.png", mask_path="masks/a")]
+    photos = ["images/a.png", "images/b.png", "masks/a.png"]
+    read = capture(tmp_path, {"fl_x": 20, "frames": frames}, photos)
+    assert read.masks == (tmp_path / "masks/a.png", None)
+    (tmp_path / "masks/a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"frames\[1\]\.mask_path: .*masks/a is not there"):
+        transforms.read(tmp_path)
+
+
+def test_splits(tmp_path):
+    frames = [frame(f"images/{name}") for name in ("d.png", "gone.png", "a.png", "b")]
+    file = {
+        "fl_x": 20,
+        "frames": frames,
+        "train_filenames": ["./images/d.png", "images/a.png", "images/gone.png"],
+        "val_filenames": ["images/b.png"],
+        "test_filenames": ["images/gone.png"],
+    }
+    photos = ["images/a.png", "images/b.png", "images/d.png"]
+    assert capture(tmp_path, file, photos).splits == {"train": (0, 2), "val": (1,)}
+
+
+def test_points_and_up(tmp_path):
+    file = {"fl_x": 20, "ply_file_path": "points.ply", "up": [0, -2, 0]}
+    read = capture(tmp_path, file)  # the cloud was not copied along
+    assert read.points.shape == (0, 3)
+    np.testing.assert_allclose(read.up, [0, -1, 0])
+    header = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\n"
+    (tmp_path / "points.ply").write_text(f"{header}property float z\nend_header\n1 2 3\n4 5 6\n")
+    np.testing.assert_array_equal(transforms.read(tmp_path).points, [[1, 2, 3], [4, 5, 6]])
+
+
+def other(**fields):
+    """Frames of which the second has more fields, or without those that are None."""
+    second = frame("images/b.png", **fields)
+    present = {name: value for name, value in second.items() if value is not None}
+    return {"fl_x": 20, "frames": [frame("images/a.png"), present]}
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({}, r"frames\[0\]\.fl_x must be the focal length .*camera_angle_x .* is missing"),
+        ({"fl_x": "long"}, r"fl_x must be a finite number, but is 'long'"),
+        ({"fl_x": -20}, r"frames\[0\]: the focal length must be in pixels, .* 30x20, but is -20"),
+        ({"fl_x": 1e30}, r"frames\[0\]: the focal length must be in pixels, .* but is 1e\+30"),
+        ({"camera_angle_x": 42.9}, r"camera_angle_x must be a field of view in radians"),
+        ({"x_fov": 0.7e-9}, r"x_fov must be a field of view in degrees"),
+        ({"camera_angle_x": 3, "is_fisheye": True}, r"fl_x must .* camera_angle_x is none of a"),
+        ({"fl_x": 20, "w": 30}, r"h must be the photo's size .* together, but is missing"),
+        ({"fl_x": 20, "w": 30, "h": 20.5}, r"the height must be a whole number .* but is 20\.5"),
+        ({"fl_x": 20, "w": 30, "h": -20}, r"the height must be a whole number .* but is -20"),
+        ({"fl_x": 20, "cx": math.nan}, r"json: cx must be a finite number, but is nan"),
+        ({"fl_x": 20, "k1": [0]}, r"json: k1 must be a finite number, but is \[0\]"),
+        ({"fl_x": 20, "camera_model": "FOV"}, r"camera_model must be one of PINHOLE.* is 'FOV'"),
+        ({"fl_x": 20, "is_fisheye": 1}, r"is_fisheye must be true or false, but is 1"),
+        (
+            {"fl_x": 20, "is_fisheye": True, "camera_model": "OPENCV"},
+            r"is_fisheye must agree with camera_model, which is OPENCV, but is True",
+        ),
+        ({"fl_x": 20, "is_fisheye": True, "p2": 0.1}, r"frames\[0\]: a fisheye has no tangential"),
+        ({"fl_x": 20, "equirectangular": True}, r"equirectangular is that of a panorama"),
+        (other(transform_matrix_start=TURN), r"frames\[1\]\.transform_matrix_start .* moves"),
+        (other(transform_matrix=None), r"frames\[1\]\.transform_matrix must be four rows"),
+        (other(file_path=None), r"frames\[1\]\.file_path must be the photo's path .* missing"),
+        (other(mask_path=3), r"frames\[1\]\.mask_path must be the path of an image, but is 3"),
+        ({"fl_x": 20, "frames": []}, r"frames must be a list of at least one frame"),
+        ({"fl_x": 20, "train_filenames": "all"}, r"train_filenames must be a list of paths"),
+        ({"fl_x": 20, "train_filenames": []}, r"train_filenames must list a photo that is there"),
+        ({"fl_x": 20, "val_filenames": ["c"]}, r"val_filenames has .*/c, which is no frame's"),
+        ({"fl_x": 20, "up": [0, 0]}, r"up must be 3 finite numbers, but is \[0, 0\]"),
+        ({"fl_x": 20, "up": [0, 0, 0]}, r"up must have a length"),
+        ({"fl_x": 20, "ply_file_path": {}}, r"ply_file_path must be the path of a PLY file"),
+        ({"fl_x": 20, "ply_file_path": "images/a.png"}, r"a\.png: is no PLY file"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path, file, message):
+    with pytest.raises(ValueError, match=message) as error:
+        capture(tmp_path, file)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_a_damaged_photo_is_named_where_its_size_is_needed(tmp_path):
+    capture(tmp_path, {"fl_x": 20})
+    (tmp_path / "images/b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"images/b\.png: cannot be read as an image"):
+        transforms.read(tmp_path)
+
+
+TINY = {
+    "camera_model": "OPENCV",
+    "fl_x": 20.0,
+    "camera_angle_x": 0.7,
+    "cx": 14,
+    "k1": 0.1,
+    "p1": 0.01,
+    "w": WIDTH,
+    "h": HEIGHT,
+    "up": [0, 0, 1],
+    "train_filenames": ["a.png"],
+    "frames": [
+        frame("a.png", mask_path="a.png", fl_x=30),
+        frame("gone"),
+        frame("b", k2=0.1, is_fisheye=False),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny")
+    capture(root, TINY, ["a.png", "b.png"])
+    return root
+
+
+@hypothesis.given(damage.files(TINY))
+@hypothesis.settings(max_examples=600, deadline=None)
+def test_any_file_gives_a_right_capture_or_a_clear_error(tiny_folder, contents):
+    (tiny_folder / "transforms.json").write_bytes(contents)
+    told = None
+    try:
+        read = transforms.read(tiny_folder)
+    except (ValueError, OSError) as error:
+        told = str(error)
+    if told is not None:
+        assert str(tiny_folder) in told
+        return
+    count, cameras = len(read.photos), read.cameras
+    assert count >= 1
+    assert all(photo.is_file() for photo in read.photos)
+    assert read.size_hw.shape == (count, 2)
+    assert len(read.masks) in (0, count)
+    leaves = [*cameras[:-1], *(cameras.lens or ())]
+    assert all(len(leaf) == count and np.isfinite(leaf).all() for leaf in leaves)
+    assert (cameras.focal > 0).all()
+    rotation = cameras.world_from_camera[:, :, :3]
+    gram = rotation.transpose(0, 2, 1) @ rotation
+    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=0.11)
+    assert (np.linalg.det(rotation) > 0).all()
+
+
+def test_the_real_fox(real_data):
+    root = real_data / "fox"
+    if not root.is_dir():
+        pytest.skip(f"the real fox is absent: {root}")
+    read = transforms.read(root)
+    assert (read.name, len(read.photos), read.missing) == ("fox", 50, 17)
+    assert read.photos == tuple(sorted((root / "images").glob("*.jpg")))
+    np.testing.assert_array_equal(read.size_hw, [[1920, 1080]] * 50)
+    cameras = read.cameras
+    np.testing.assert_allclose(cameras.focal, [[1375.52, 1374.49]] * 50, rtol=1e-6)
+    np.testing.assert_allclose(cameras.principal, [[554.558, 965.268]] * 50, rtol=1e-6)
+    np.testing.assert_allclose(cameras.lens.radial, [[0.0578421, -0.0805099, 0, 0]] * 50)
+    np.testing.assert_allclose(cameras.lens.tangential, [[-0.000980296, 0.00015575]] * 50)
+    listed = {
+        (root / each["file_path"]).resolve(): each["transform_matrix"]
+        for each in json.loads((root / "transforms.json").read_text())["frames"]
+    }
+    poses = [listed[photo.resolve()][:3] for photo in read.photos]
+    np.testing.assert_allclose(cameras.world_from_camera, poses)
