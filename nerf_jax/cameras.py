@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from nerf_jax.lenses import direction_at, place_of
-from nerf_jax.numerics import normalize
+from nerf_jax.numerics import normalize, safe_norm
 from nerf_jax.types import Cameras, HostArray, Rays, RayTable
 
 
@@ -40,6 +40,7 @@ def cast_rays(
             direction=jnp.asarray(cameras.direction)[image, pixel[1], pixel[0]],
             near=jnp.asarray(cameras.near)[image],
             far=jnp.asarray(cameras.far)[image],
+            radius=_radius_in_table(cameras, image, pixel),
             appearance=jnp.asarray(image, jnp.int32),
         )
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
@@ -51,6 +52,7 @@ def cast_rays(
         direction=normalize(rotation @ ahead),
         near=camera.near,
         far=camera.far,
+        radius=_DISC * jnp.mean(1 / camera.focal) / safe_norm(ahead),
         appearance=jnp.asarray(image, jnp.int32),
     )
 
@@ -75,6 +77,23 @@ def project(
     direction = rotation.T @ (point - origin)
     place = place_of(camera.lens, direction)
     return camera.focal * place + camera.principal, -direction[2]
+
+
+_DISC = 2 / 12**0.5
+"""The radius of a disc over the width of a pixel with the same variance (mip-NeRF, Section 3.1).
+
+A pinhole's pixel has its width on the image plane, which a ray off the axis meets further away: so
+``radius``, of unit directions, falls with the cosine, and the cone is the paper's.
+"""
+
+
+def _radius_in_table(
+    table: RayTable, image: int | Int[HostArray, ""], pixel: Int[HostArray, "2"]
+) -> Float[Array, ""]:
+    """Of a pixel's cone, from the directions of the pixel and of its neighbour in the row."""
+    directions, (column, row) = jnp.asarray(table.direction), pixel
+    beside = jnp.where(column + 1 < directions.shape[2], column + 1, column - 1)
+    return _DISC * safe_norm(directions[image, row, column] - directions[image, row, beside])
 
 
 def look_at(

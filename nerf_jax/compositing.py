@@ -79,6 +79,14 @@ def transmittance_packed(
     return jnp.exp(-jnp.where(packed.rank > 0, before, 0.0))
 
 
+def weights_packed(
+    sigma: Float[Array, " M"], delta: Float[Array, ""], packed: Packed, longest: int
+) -> Float[Array, " M"]:
+    """:func:`weights` of packed intervals, no ray having more than ``longest``."""
+    alpha = -jnp.expm1(-optical_depth(sigma, delta))
+    return transmittance_packed(sigma, delta, packed, longest) * alpha
+
+
 def composite_packed(
     sigma: Float[Array, " M"],
     rgb: Float[Array, "M 3"],
@@ -98,8 +106,7 @@ def composite_packed(
         packed: whose the intervals are.
         longest: no ray has more of them than that.
     """
-    alpha = -jnp.expm1(-optical_depth(sigma, delta))
-    w = transmittance_packed(sigma, delta, packed, longest) * alpha
+    w = weights_packed(sigma, delta, packed, longest)
     sums = cumsum_by_ray(jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1), packed, longest)
     total = last_of_each_ray(sums, packed)
     opacity = total[:, 0]

@@ -26,6 +26,29 @@ def frequency(
     return jnp.concatenate([x, encoded]) if include_input else encoded
 
 
+def integrated(
+    mean: Float[Array, " d"], variance: Float[Array, " d"], num_bands: int
+) -> Float[Array, " e"]:
+    """The mean of :func:`frequency` over a Gaussian, Eq. 14 of mip-NeRF (Barron et al., 2021).
+
+    A wave fades where the footprint is wide beside it: by ``exp(-variance / 2)``, its own
+    frequency's square times the coordinate's variance. So a band that cannot be seen cannot
+    alias, and there may be as many bands as one likes.
+
+    Args:
+        mean: of one point.
+        variance: along each axis; waves of one coordinate need no covariance.
+        num_bands: L.
+
+    Returns:
+        ``e = 2 d L`` values in the order of :func:`frequency`, which they are where there is no
+        variance; without the input.
+    """
+    waves = frequency(mean, num_bands, include_input=False).reshape(num_bands, 2, mean.size)
+    faded = jnp.exp(jnp.outer(-(4.0 ** jnp.arange(num_bands)) / 2, variance))  # [L, d]
+    return (waves * faded[:, None]).reshape(-1)
+
+
 def spherical_harmonics(direction: Float[Array, "3"], degree: int) -> Float[Array, " {degree**2}"]:
     """Real spherical harmonics of a direction, band by band: ``l < degree``, ``-l <= m <= l``.
 

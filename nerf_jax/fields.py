@@ -32,6 +32,8 @@ class NerfMLP(nn.Module):
     width: int = 256
     skip: int = 5
     density_activation: Literal["relu", "softplus"] = "relu"
+    color_padding: float = 0.0
+    """Colours reach so far beyond [0, 1], lest black and white ask for infinite weights."""
 
     def setup(self) -> None:
         # Glorot, as the authors' Keras layers, and not Linen's default.
@@ -56,7 +58,8 @@ class NerfMLP(nn.Module):
 
     def color(self, features: Float[Array, " F"], d: Float[Array, " e"]) -> Float[Array, "3"]:
         h = nn.relu(self.head(jnp.concatenate([features, d])))
-        return nn.sigmoid(self.to_rgb(h))
+        pad = self.color_padding
+        return nn.sigmoid(self.to_rgb(h)) * (1 + 2 * pad) - pad
 
     def __call__(self, x: Float[Array, " e"], d: Float[Array, " e2"]) -> Float[Array, "3"]:
         return self.color(self.density(x)[1], d)
@@ -145,20 +148,21 @@ class HashField(nn.Module):
         return self.color(self.density(x)[1], d)
 
 
-Encode = Callable[[Float[Array, "3"]], Float[Array, " e"]]
-
-
-def as_field(module: nn.Module, encode_position: Encode, encode_direction: Encode) -> Field:
-    """A network behind the field contract; the encodings make its inputs of positions in the
-    world and of directions.
+def as_field(
+    module: nn.Module,
+    encode_point: Callable[[Point], Float[Array, " e"]],
+    encode_direction: Callable[[Float[Array, "3"]], Float[Array, " e"]],
+) -> Field:
+    """A network behind the field contract; the encodings make its inputs of points in the world,
+    their footprints included, and of directions.
     """
 
     def init(key: Array) -> Params:
-        position, direction = encode_position(jnp.zeros(3)), encode_direction(jnp.zeros(3))
-        return module.init(key, position, direction)
+        point = Point(jnp.zeros(3), jnp.zeros(3))
+        return module.init(key, encode_point(point), encode_direction(jnp.zeros(3)))
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
-        found: Any = module.apply(params, encode_position(point.position), method="density")
+        found: Any = module.apply(params, encode_point(point), method="density")
         return found
 
     def color(params: Params, features: Array, view: View) -> Array:

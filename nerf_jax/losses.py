@@ -1,7 +1,14 @@
-"""What training makes small."""
+"""What training makes small.
 
+Notation: a ray is cut into ``S`` intervals by its edges ``t[E]``, ``E = S + 1``, and ``w[S]`` are
+their weights, from :mod:`nerf_jax.compositing`; a proposal for it has ``P`` edges.
+"""
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from nerf_jax.packing import Packed, cumsum_by_ray, last_of_each_ray
 
 
 def squared_error(rgb: Float[Array, "*n 3"], target: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
@@ -25,3 +32,79 @@ def huber(
 def mean_of_counted(values: Float[Array, " R"], counts: Float[Array, " R"]) -> Float[Array, ""]:
     """The mean over the rays that count; zero where none does."""
     return jnp.sum(values * counts) / jnp.maximum(jnp.sum(counts), 1.0)
+
+
+def distortion(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, ""]:
+    """How far the weights of a ray lie apart: made small, they gather at one place.
+
+    mip-NeRF 360 (Barron et al., 2022), Eq. 15, with the intervals' middles ``m``:
+    ``sum_ij w_i w_j |m_i - m_j| + sum_i w_i^2 (t_(i+1) - t_i) / 3``. No pair is ever formed: the
+    way from one middle to the next is part of all pairs of a weight before it and one behind.
+
+    Args:
+        w: weights.
+        edges: ascending, in whatever unit distance shall count; the paper's are in [0, 1].
+    """
+    ways = (edges[2:] - edges[:-2]) / 2
+    # Sums from both ends: what is left of a total after a subtraction would be rounding, where
+    # nearly all weight lies before.
+    before, behind = jnp.cumsum(w)[:-1], jnp.cumsum(w[::-1])[::-1][1:]
+    return 2 * jnp.sum(ways * before * behind) + jnp.sum(w**2 * jnp.diff(edges)) / 3
+
+
+def distortion_packed(
+    w: Float[Array, " M"],
+    t: Float[Array, " M"],
+    delta: Float[Array, ""] | Float[Array, " M"],
+    packed: Packed,
+    longest: int,
+) -> Float[Array, " R"]:
+    """:func:`distortion` of R rays from what is packed of them, to rounding.
+
+    Args:
+        w: weights, as of :func:`nerf_jax.compositing.weights_packed`.
+        t: the intervals' middles, ascending along each ray.
+        delta: their lengths, or the one of all.
+        packed: whose the intervals are.
+        longest: no ray has more of them than that.
+
+    Returns:
+        One value for each ray; zero for rays without intervals.
+    """
+    reached = cumsum_by_ray(w, packed, longest)
+    total = last_of_each_ray(reached, packed)[packed.ray]
+    before, last = (jnp.pad(x, (1, 0))[:-1] for x in (reached, t))
+    apart = jnp.where(packed.rank > 0, (t - last) * before * (total - before), 0.0)
+    return last_of_each_ray(cumsum_by_ray(2 * apart + w**2 * delta / 3, packed, longest), packed)
+
+
+def interlevel(
+    edges: Float[Array, " E"],
+    w: Float[Array, " E-1"],
+    proposal_edges: Float[Array, " P"],
+    proposal_w: Float[Array, " P-1"],
+) -> Float[Array, ""]:
+    """The weight that a proposal did not see coming: made small, it covers what is there.
+
+    mip-NeRF 360 (Barron et al., 2022), Eq. 13: of each interval's weight, what exceeds the sum of
+    the proposal's weights over all intervals that it shares a length with, squared and over the
+    weight. A proposal may well see too much: how its weight lies within its intervals is not
+    known. The gradient is stopped here on the side of ``w``: the proposal follows the scene, and
+    never the scene the proposal.
+
+    Args:
+        edges, w: of the ray as it was rendered.
+        proposal_edges, proposal_w: of the ray as it was foreseen, over at least the same range.
+    """
+    w = jax.lax.stop_gradient(w)
+    reached = jnp.pad(jnp.cumsum(proposal_w), (1, 0))
+    num_proposed = proposal_w.shape[0]
+    first = jnp.searchsorted(proposal_edges, edges[:-1], side="right", method="compare_all") - 1
+    first = jnp.clip(first, 0, num_proposed - 1)
+    end = jnp.searchsorted(proposal_edges, edges[1:], side="left", method="compare_all")
+    # An interval without length lies within one of the proposal's all the same.
+    end = jnp.clip(end, first + 1, num_proposed)
+    excess = jnp.maximum(w - (reached[end] - reached[first]), 0.0)
+    # Where there is no weight there is no excess; less than the grain of single precision beside
+    # 1 is none either, and would overflow the gradient.
+    return jnp.sum(excess**2 / jnp.maximum(w, 1e-7))

@@ -10,12 +10,13 @@ from jaxtyping import Array, Float
 
 from nerf_jax import fields, losses, occupancy
 from nerf_jax.compositing import Background, over, pixel_over, solid
-from nerf_jax.config import Config, HashConfig, NerfConfig, TutorialConfig
-from nerf_jax.encodings import frequency
+from nerf_jax.cones import frusta
+from nerf_jax.config import Config, HashConfig, MipConfig, NerfConfig, TutorialConfig
+from nerf_jax.encodings import frequency, integrated
 from nerf_jax.hashgrid import make_levels
 from nerf_jax.occupancy import Box, march, near_blocks
 from nerf_jax.render import render_rays
-from nerf_jax.sampling import inverse_cdf, stratified
+from nerf_jax.sampling import blur_weights, inverse_cdf, stratified
 from nerf_jax.sparse import Budget, Seen, render_all, render_sparse
 from nerf_jax.types import (
     Aux,
@@ -41,6 +42,8 @@ def build(config: Config) -> Model:
             return tutorial(config.model, config.data.background)
         case NerfConfig():
             return nerf(config.model, config.data.background)
+        case MipConfig():
+            return mip(config.model, config.data.background)
         case HashConfig():
             return hash_grid(config.model, config.data.background)
 
@@ -80,8 +83,7 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         return jnp.sort(jnp.append(edges, inverse_cdf(key, edges, w, config.num_fine - 1)))
 
     def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
-        pair = None if keys is None else jax.vmap(jax.random.split, out_axes=1)(keys)
-        spread_keys, focus_keys = (None, None) if pair is None else pair
+        spread_keys, focus_keys = _two_each(keys)
         edges = jax.vmap(spread)(spread_keys, rays)
         coarse, w = render_rays(field, params["coarse"], rays, edges)
         edges = jax.vmap(focus)(focus_keys, edges, jax.lax.stop_gradient(w))
@@ -89,6 +91,35 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         return coarse, fine
 
     return _photometric(init, see, background)
+
+
+def mip(config: MipConfig, background: Background = "white") -> Model:
+    """mip-NeRF: one network, which sees what a pixel's cone holds, finds where to look and looks.
+
+    Barron et al., 2021. The encoding of a frustum says how large it is: so one network serves both
+    the wide intervals and the narrow ones, and the pictures of any size.
+    """
+    field = mip_field(config)
+
+    def spread(key: Array | None, ray: Rays) -> Array:
+        return stratified(key, ray.near, ray.far, config.num_samples)
+
+    def focus(key: Array | None, edges: Array, w: Array) -> Array:
+        blurred = blur_weights(w, padding=config.resample_padding)
+        return inverse_cdf(key, edges, blurred, config.num_samples)
+
+    def look(params: Params, rays: Rays, edges: Array) -> tuple[Rendering, Array]:
+        return render_rays(field, params, rays, edges, points=jax.vmap(frusta)(rays, edges))
+
+    def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
+        spread_keys, focus_keys = _two_each(keys)
+        edges = jax.vmap(spread)(spread_keys, rays)
+        coarse, w = look(params, rays, edges)
+        edges = jax.vmap(focus)(focus_keys, edges, jax.lax.stop_gradient(w))
+        fine, _ = look(params, rays, edges)
+        return coarse, fine
+
+    return _photometric(field.init, see, background, config.coarse_weight)
 
 
 def hash_grid(config: HashConfig, background: Background = "random") -> Model:
@@ -179,14 +210,17 @@ def hash_field(config: HashConfig) -> Field:
         config.num_levels, config.max_entries, config.min_resolution, config.max_resolution
     )
     network = fields.HashField(levels, config.num_features, config.width)
-    return fields.as_field(network, hash_box(config).unit, lambda direction: direction)
+    box = hash_box(config)
+    return fields.as_field(
+        network, lambda point: box.unit(point.position), lambda direction: direction
+    )
 
 
 def tutorial_field(config: TutorialConfig) -> Field:
     """The network that :func:`tutorial` trains."""
     return fields.as_field(
         fields.TutorialMLP(config.width),
-        functools.partial(frequency, num_bands=config.position_bands),
+        lambda point: frequency(point.position, config.position_bands),
         functools.partial(frequency, num_bands=config.direction_bands),
     )
 
@@ -195,13 +229,26 @@ def nerf_field(config: NerfConfig) -> Field:
     """The network of which :func:`nerf` trains two: ``params["coarse"]``, ``params["fine"]``."""
     return fields.as_field(
         fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
-        functools.partial(frequency, num_bands=config.position_bands),
+        lambda point: frequency(point.position, config.position_bands),
         functools.partial(frequency, num_bands=config.direction_bands),
     )
 
 
-def _photometric(init: Callable[[Array], Params], see: See, background: Background) -> Model:
-    """The model whose loss is L2 on the colour of every rendering of a ray."""
+def mip_field(config: MipConfig) -> Field:
+    """The network that :func:`mip` trains."""
+    return fields.as_field(
+        fields.NerfMLP(config.depth, config.width, config.skip, "softplus", config.color_padding),
+        lambda point: integrated(point.position, point.variance, config.position_bands),
+        functools.partial(frequency, num_bands=config.direction_bands),
+    )
+
+
+def _photometric(
+    init: Callable[[Array], Params], see: See, background: Background, earlier: float = 1.0
+) -> Model:
+    """The model whose loss is L2 on the colour of every rendering of a ray, those before the last
+    weighted by ``earlier``.
+    """
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
         behind, keys = jax.vmap(functools.partial(_behind, background))(keys)
@@ -212,7 +259,7 @@ def _photometric(init: Callable[[Array], Params], see: See, background: Backgrou
             )
             for seen in see(params, keys, batch.rays)
         ]
-        total = sum(errors[1:], start=errors[0])
+        total = errors[-1] + earlier * sum(errors[:-1])
         return total, {"loss": total, "mse": errors[-1]}
 
     def render(params: Params, aux: Aux, rays: Rays) -> Rendering:
@@ -225,6 +272,14 @@ def _photometric(init: Callable[[Array], Params], see: See, background: Backgrou
         refresh=lambda params, aux, key, step: aux,
         render=render,
     )
+
+
+def _two_each(keys: Array | None) -> tuple[Array | None, Array | None]:
+    """Two keys for each ray, or none."""
+    if keys is None:
+        return None, None
+    first, second = jax.vmap(jax.random.split, out_axes=1)(keys)
+    return first, second
 
 
 def _behind(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:

@@ -39,6 +39,7 @@ def render_rays(
     *,
     t: Float[Array, "R E-1"] | None = None,
     delta: Float[Array, "R E-1"] | None = None,
+    points: Point | None = None,
 ) -> tuple[Rendering, Float[Array, "R E-1"]]:
     """Monte Carlo estimate of what rays see (NeRF, Eq. 3).
 
@@ -52,14 +53,17 @@ def render_rays(
         edges: E of each ray, from a sampler: those of S = E - 1 intervals.
         t: where in each interval the field is read; the midpoints unless given.
         delta: the intervals' lengths, where a method has its own idea of them.
+        points: what the field reads of each interval, R x S, where that is more than the place
+            at ``t``.
 
     Returns:
         R renderings, before any background, and the weights of their intervals.
     """
     t = jax.vmap(midpoints)(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
-    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
-    points = Point(positions, jnp.zeros_like(positions))
+    if points is None:
+        positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
+        points = Point(positions, jnp.zeros_like(positions))
     view = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf[:, None], (*t.shape, *leaf.shape[1:])),
         View(rays.direction, rays.appearance),

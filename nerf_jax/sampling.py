@@ -73,3 +73,36 @@ def inverse_cdf(
     cdf = jnp.concatenate([jnp.zeros(1), jnp.cumsum(padded)])
     cdf = safe_divide(cdf, jnp.broadcast_to(cdf[-1], cdf.shape))
     return interpolate_sorted(stratified(key, 0.0, 1.0, num_samples), cdf, edges)
+
+
+def blur_weights(w: Float[Array, " S"], *, padding: float) -> Float[Array, " S"]:
+    """Weights that reach a neighbour further, mip-NeRF (Barron et al., 2021), Eq. 18.
+
+    The maxima of neighbouring pairs, then the means of neighbouring maxima: an envelope, since what
+    one interval of a ray holds may be in the next one of the ray beside it.
+
+    Args:
+        w: non-negative weights.
+        padding: added to all, so that empty places are looked at too.
+    """
+    extended = jnp.concatenate([w[:1], w, w[-1:]])
+    return midpoints(jnp.maximum(extended[:-1], extended[1:])) + padding
+
+
+def anneal_weights(
+    w: Float[Array, " S"], fraction: float | Float[Array, ""], *, slope: float = 10.0
+) -> Float[Array, " S"]:
+    """Weights that are all alike at first, and themselves in the end.
+
+    mip-NeRF 360 (Barron et al., 2022), Section 4: ``w`` to the power of ``b x / ((b - 1) x + 1)``,
+    Schlick's bias. While a proposal knows little, what is drawn from it should not be sure.
+
+    Args:
+        w: non-negative weights.
+        fraction: x, the part of training that is done, in [0, 1].
+        slope: b, how fast the power leaves 0.
+    """
+    power = slope * fraction / ((slope - 1) * fraction + 1)
+    # The slope of a power less than 1 is infinite at zero: it is left out there.
+    positive = w > 0
+    return jnp.where(positive, jnp.where(positive, w, 1.0) ** power, 0.0**power)

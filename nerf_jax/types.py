@@ -59,6 +59,9 @@ class Rays(NamedTuple):
     """Unit vector, so that ``t`` is a distance in world units."""
     near: Float[Array, "*#n"]
     far: Float[Array, "*#n"]
+    radius: Float[Array, "*#n"]
+    """Of the cone that the pixel sees, at distance 1: a length over a length. At distance ``t`` the
+    cone is ``t`` times as wide. 0: a line."""
     appearance: Int[Array, "*#n"]
     """The number of the training image that the ray belongs to; -1: of none."""
 

@@ -1,5 +1,6 @@
 """The papers' formulas once more: plain loops over Python numbers and float64, slow and obvious."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -39,6 +40,33 @@ def frequency(x: Sequence[float], num_bands: int, include_input: bool = True) ->
     return np.array(encoded, np.float64)
 
 
+def integrated(mean: Sequence[float], variance: Sequence[float], num_bands: int) -> np.ndarray:
+    """mip-NeRF, Eq. 14: each wave of the mean, and what the variance leaves of it."""
+    encoded = []
+    for band in range(num_bands):
+        for wave in (math.sin, math.cos):
+            for m, v in zip(mean, variance, strict=True):
+                encoded.append(wave(2**band * float(m)) * math.exp(-(4**band) * float(v) / 2))
+    return np.array(encoded)
+
+
+# ---------------------------------------------------------------------------------- cones
+
+
+def frustum(origin, direction, radius: float, start: float, end: float):
+    """Mean and variance of a place in a cone between two distances along its axis.
+
+    A slice at ``t`` is a disc as large as ``t^2``, whose places vary by ``(radius t)^2 / 4`` along
+    each of its two axes: the integrals over ``t`` are those of powers.
+    """
+    start, end = float(start), float(end)
+    volume, first, second = ((end**k - start**k) / k for k in (3, 4, 5))
+    mean, square = first / volume, second / volume
+    along, across = square - mean**2, float(radius) ** 2 * square / 4
+    d = np.asarray(direction, np.float64)
+    return np.asarray(origin, np.float64) + mean * d, along * d**2 + across * (1 - d**2)
+
+
 # ------------------------------------------------------------------------------- sampling
 
 
@@ -56,6 +84,15 @@ def invert_cdf(
             left -= mass
         places.append(place)
     return np.array(places)
+
+
+def blur_weights(w: Sequence[float], padding: float) -> np.ndarray:
+    """mip-NeRF, Eq. 18; the ends are their own neighbours."""
+    blurred, last = [], len(w) - 1
+    for i in range(len(w)):
+        before, behind = w[max(i - 1, 0)], w[min(i + 1, last)]
+        blurred.append((max(before, w[i]) + max(w[i], behind)) / 2 + padding)
+    return np.array(blurred)
 
 
 # ---------------------------------------------------------------------------- compositing
@@ -137,6 +174,10 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0.0)
 
 
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(x))
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
@@ -146,14 +187,21 @@ def dense(layer: Layers, x: np.ndarray) -> np.ndarray:
     return x @ kernel + bias
 
 
-def nerf_network(layers: Layers, x: np.ndarray, d: np.ndarray, depth: int = 8, skip: int = 5):
+def nerf_network(
+    layers: Layers,
+    x: np.ndarray,
+    d: np.ndarray,
+    depth: int = 8,
+    skip: int = 5,
+    activate: Callable[[np.ndarray], np.ndarray] = relu,
+):
     """NeRF, Figure 7 and the text beside it: density and colour for encoded inputs."""
     h = x
     for number in range(1, depth + 1):
         h = relu(dense(layers[f"trunk_{number - 1}"], h))
         if number == skip:  # "concatenates this input to the fifth layer's activation"
             h = np.concatenate([x, h])
-    sigma = relu(dense(layers["to_density"], h))[0]
+    sigma = activate(dense(layers["to_density"], h))[0]
     h = dense(layers["bottleneck"], h)  # "this layer uses no activation"
     h = relu(dense(layers["head"], np.concatenate([h, d])))
     return sigma, sigmoid(dense(layers["to_rgb"], h))
@@ -180,14 +228,16 @@ def tutorial_network(layers: Layers, x: np.ndarray, d: np.ndarray):
 # --------------------------------------------------------------------------------- methods
 
 
-def march(network, layers, config, origin, direction, places, lengths, edges):
-    """One ray through one network, read at the given places."""
+def march(network, layers, config, direction, inputs, lengths, edges):
+    """One ray through one network, given the encoded places."""
     d = frequency(direction, config.direction_bands)
-    seen = [
-        network(layers, frequency(origin + t * direction, config.position_bands), d) for t in places
-    ]
+    seen = [network(layers, x, d) for x in inputs]
     w = weights([sigma for sigma, _ in seen], lengths)[1]
     return w, composite(w, np.array([rgb for _, rgb in seen]), edges)
+
+
+def encode(config, origin, direction, places) -> list[np.ndarray]:
+    return [frequency(origin + t * direction, config.position_bands) for t in places]
 
 
 def middles(edges: np.ndarray) -> np.ndarray:
@@ -199,8 +249,8 @@ def render_tutorial(params, config, origin, direction, near, far):
     t = np.linspace(near, far, config.num_samples)
     edges = np.append(t, far)
     lengths = np.append(np.diff(t), 1e10)
-    layers = params["params"]
-    return march(tutorial_network, layers, config, origin, direction, t, lengths, edges)[1]
+    inputs = encode(config, origin, direction, t)
+    return march(tutorial_network, params["params"], config, direction, inputs, lengths, edges)[1]
 
 
 def render_nerf(params, config, origin, direction, near, far):
@@ -210,12 +260,32 @@ def render_nerf(params, config, origin, direction, near, far):
         return nerf_network(layers, x, d, config.depth, config.skip)
 
     def see(name, edges):
-        layers = params[name]["params"]
-        places, lengths = middles(edges), np.diff(edges)
-        return march(network, layers, config, origin, direction, places, lengths, edges)
+        layers, inputs = params[name]["params"], encode(config, origin, direction, middles(edges))
+        return march(network, layers, config, direction, inputs, np.diff(edges), edges)
 
     coarse_edges = np.linspace(near, far, config.num_coarse + 1)
     w, coarse = see("coarse", coarse_edges)
     floor = 1e-5 * sum(w)
     drawn = invert_cdf(np.linspace(0, 1, config.num_fine), coarse_edges, w + floor)
     return coarse, see("fine", np.sort(np.concatenate([coarse_edges, drawn])))[1]
+
+
+def render_mip(params, config, origin, direction, radius, near, far):
+    """mip-NeRF without its jitter: the same network, twice."""
+
+    def network(layers, x, d):
+        sigma, rgb = nerf_network(
+            layers, x, d, config.depth, config.skip, lambda raw: softplus(raw - 1)
+        )
+        return sigma, rgb * (1 + 2 * config.color_padding) - config.color_padding
+
+    def see(edges):
+        frusta = [frustum(origin, direction, radius, *ends) for ends in itertools.pairwise(edges)]
+        inputs = [integrated(*gaussian, config.position_bands) for gaussian in frusta]
+        return march(network, params["params"], config, direction, inputs, np.diff(edges), edges)
+
+    coarse_edges = np.linspace(near, far, config.num_samples + 1)
+    w, coarse = see(coarse_edges)
+    w = blur_weights(w, config.resample_padding)
+    quantiles = np.linspace(0, 1, config.num_samples + 1)
+    return coarse, see(invert_cdf(quantiles, coarse_edges, w + 1e-5 * sum(w)))[1]

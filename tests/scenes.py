@@ -76,13 +76,21 @@ def painted_by_view() -> Field:
     return Field(lambda key: {"sign": jnp.ones(())}, density, color)
 
 
-def ray(origin, direction, near: float = NEAR, far: float = FAR, appearance: int = 0) -> Rays:
+def ray(
+    origin,
+    direction,
+    near: float = NEAR,
+    far: float = FAR,
+    radius: float = 0.0,
+    appearance: int = 0,
+) -> Rays:
     direction = np.asarray(direction, np.float64)
     return Rays(
         origin=jnp.asarray(origin, jnp.float32),
         direction=jnp.asarray(direction / np.linalg.norm(direction), jnp.float32),
         near=jnp.float32(near),
         far=jnp.float32(far),
+        radius=jnp.float32(radius),
         appearance=jnp.int32(appearance),
     )
 

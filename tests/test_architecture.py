@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 FLOORS: list[set[str]] = [
     {"types", "numerics", "packing", "plain", "config", "devices"},
     {
-        *{"cameras", "lenses", "encodings", "hashgrid", "sampling", "occupancy"},
+        *{"cameras", "lenses", "cones", "encodings", "hashgrid", "sampling", "occupancy"},
         *{"compositing", "losses", "metrics"},
     },
     {"fields", "render", "sparse"},

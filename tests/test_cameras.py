@@ -246,6 +246,41 @@ def test_a_ray_table_is_looked_up_by_image_row_and_column():
     assert (ray.near, ray.far, ray.appearance) == (2, 8, 1)
 
 
+# -------------------------------------------------------------------------- a pixel's cone
+
+
+@pytest.mark.parametrize("place", [(4.0, 5.0), (0.0, 0.0), (9.0, 1.0)])
+def test_a_cone_is_as_wide_on_the_image_plane_as_a_disc_that_varies_like_a_pixel(place):
+    """However far off the axis: the plane is met at a distance that grows as the angle does."""
+    cameras = some_cameras()
+    cameras = cameras._replace(focal=np.full_like(cameras.focal, 20))
+    ray = cast_rays(cameras, jnp.int32(0), jnp.array(place))
+    to_plane = -1 / (cameras.world_from_camera[0, :, 2] @ ray.direction)
+    disc = ray.radius * to_plane
+    # A disc varies by a quarter of its radius squared, a pixel by a twelfth of its width squared.
+    np.testing.assert_allclose(disc**2 / 4, (1 / 20) ** 2 / 12, rtol=1e-5)
+
+
+def test_the_cone_of_a_pixel_that_is_not_square_has_the_mean_of_its_sides():
+    cameras = some_cameras()
+    ray = cast_rays(cameras, jnp.int32(2), jnp.asarray(cameras.principal[2]))
+    width = np.mean(1 / cameras.focal[2])
+    np.testing.assert_allclose(ray.radius, width * 2 / 12**0.5, rtol=1e-6)
+
+
+def test_in_a_ray_table_a_cone_is_as_wide_as_its_neighbours_are_apart():
+    cameras = some_cameras(1)._replace(focal=np.full((1, 2), 200, np.float32))
+    columns, rows = np.meshgrid(np.arange(5), np.arange(4))
+    pixels = jnp.asarray(np.stack([columns, rows], axis=-1))
+    cast = jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, None, 0))
+    rays = cast(cameras, jnp.int32(0), pixels)
+    table = RayTable(rays.origin[None], rays.direction[None], cameras.near, cameras.far)
+    looked_up = cast(table, jnp.int32(0), pixels)
+    np.testing.assert_allclose(looked_up.radius, rays.radius, rtol=0.01)
+    single = jax.tree.map(lambda leaf: leaf[:, :, :1] if leaf.ndim == 4 else leaf, table)
+    assert cast_rays(single, jnp.int32(0), jnp.array([0, 2])).radius == 0
+
+
 # --------------------------------------------------------------------------------- look_at
 
 
@@ -356,5 +391,6 @@ def test_a_resized_image_shows_the_same_rays(factor: float):
     place = jnp.array([2.0, 7.0])
     before = cast_rays(cameras, jnp.int32(1), place)
     after = cast_rays(resize(cameras, factor), jnp.int32(1), place * factor)
-    for one, other in zip(before, after, strict=True):
+    same = after._replace(radius=after.radius * factor)  # the smaller pixels, the thinner cones
+    for one, other in zip(before, same, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

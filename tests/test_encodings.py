@@ -3,11 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from nerf_jax import encodings
 from tests import oracles
 
 frequency = jax.jit(encodings.frequency, static_argnums=1, static_argnames="include_input")
+integrated = jax.jit(encodings.integrated, static_argnums=2)
 spherical_harmonics = jax.jit(encodings.spherical_harmonics, static_argnums=1)
 X = np.array([0.3, -1.7, 2.9], np.float32)
 
@@ -51,6 +55,58 @@ def test_a_batch_equals_a_loop():
     encoded = jax.vmap(lambda x: frequency(x, 6))(batch)
     for x, row in zip(batch, encoded, strict=True):
         np.testing.assert_allclose(row, frequency(x, 6), atol=1e-6)
+
+
+# --------------------------------------------------------------------------------- integrated
+
+
+def test_integrated_equals_the_loop():
+    variance = np.array([0.0, 0.02, 3.0], np.float32)
+    encoded = integrated(X, variance, 6)
+    assert encoded.shape == (3 * 2 * 6,)
+    np.testing.assert_allclose(encoded, oracles.integrated(X, variance, 6), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_bands", [0, 1, 16])
+def test_integrated_without_variance_is_the_frequency_encoding(num_bands: int):
+    expected = frequency(X, num_bands, include_input=False)
+    np.testing.assert_array_equal(integrated(X, np.zeros(3, np.float32), num_bands), expected)
+
+
+def test_integrated_is_the_mean_over_the_gaussian():
+    """By Monte Carlo."""
+    variance, rng = np.array([0.001, 0.05, 1.0], np.float32), np.random.default_rng(0)
+    places = X + np.sqrt(variance) * rng.normal(size=(200_000, 3))
+    bands = 2.0 ** np.arange(5)[:, None]  # those that the narrowest lets pass, and more
+    waves = [[wave(band * places).mean(axis=0) for wave in (np.sin, np.cos)] for band in bands]
+    np.testing.assert_allclose(integrated(X, variance, 5), np.ravel(waves), atol=0.01)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    variance=npst.arrays(np.float32, 3, elements=st.floats(0, 1e3, width=32)),
+    more=st.floats(1, 100, width=32),
+)
+def test_a_larger_footprint_fades_every_wave(variance: np.ndarray, more: float):
+    small, large = (integrated(X, v, 8) for v in (variance, variance * np.float32(more)))
+    assert (np.abs(large) <= np.abs(small) + 1e-7).all()
+
+
+def test_what_is_finer_than_the_footprint_is_not_seen():
+    """A band whose waves are as long as a standard deviation is all but gone, with all above it."""
+    encoded = np.asarray(integrated(X, np.full(3, 1e-4, np.float32), 16)).reshape(16, 6)
+    finest = 0.01 * 2.0 ** np.arange(16) >= 2 * np.pi
+    assert np.abs(encoded[finest]).max() < 1e-8
+    assert np.abs(encoded[:4]).max(axis=1).min() > 0.5
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-30, 1e30, 3e38])
+def test_the_gradients_of_integrated_are_finite(variance: float):
+    def total(mean, variance):
+        return jnp.sum(encodings.integrated(mean, variance, 16))
+
+    for gradient in jax.grad(total, (0, 1))(X, np.full(3, variance, np.float32)):
+        assert np.isfinite(gradient).all()
 
 
 # -------------------------------------------------------------------------- spherical harmonics

@@ -27,7 +27,7 @@ def field(method: str) -> Field:
     position_bands, direction_bands = bands
     return fields.as_field(
         network,
-        functools.partial(frequency, num_bands=position_bands),
+        lambda point: frequency(point.position, position_bands),
         functools.partial(frequency, num_bands=direction_bands),
     )
 

@@ -3,8 +3,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
+from nerf_jax import losses
 from nerf_jax.losses import huber, squared_error
+from nerf_jax.packing import pack
+from tests import oracles
+
+distortion = jax.jit(losses.distortion)
+interlevel = jax.jit(losses.interlevel)
+distortion_slopes = jax.jit(jax.grad(losses.distortion, (0, 1)))
+interlevel_slopes = jax.jit(jax.value_and_grad(losses.interlevel, 3))
+checked = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def test_squared_error_is_the_mean_over_channels_of_each_ray():
@@ -46,3 +58,240 @@ def test_hubers_slope_is_one_far_off_and_rests_at_the_target():
         slope = jax.grad(huber)(target - error, target, 0.1)
         np.testing.assert_allclose(slope, np.full(3, -min(error / 0.1, 1) / 3), rtol=1e-3)
     np.testing.assert_allclose(jax.grad(huber)(target + 9.0, target, 0.1), np.full(3, 1 / 3))
+
+
+def random_ray(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights that sum to less than 1, and edges in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    w, gaps = rng.exponential(size=count), rng.uniform(0.05, 1.0, count)
+    edges = np.concatenate([[0.0], np.cumsum(gaps) / gaps.sum()])
+    return (0.9 * w / w.sum()).astype(np.float32), edges.astype(np.float32)
+
+
+# Powers of two and sums of few: so that halving and scaling are exact.
+some_lengths = npst.arrays(np.float32, 6, elements=st.sampled_from([0.0, 2.0**-10, 0.5, 1, 100]))
+some_masses = npst.arrays(np.float32, 6, elements=st.sampled_from([0.0, 1e-30, 1e-6, 0.1, 1.0]))
+
+
+def edges_of(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(lengths)]).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------ distortion
+
+
+def slow_distortion(w, edges) -> float:
+    """Over all pairs."""
+    total, count = 0.0, len(w)
+    middles = [(float(edges[i]) + float(edges[i + 1])) / 2 for i in range(count)]
+    for i in range(count):
+        for j in range(count):
+            total += float(w[i]) * float(w[j]) * abs(middles[i] - middles[j])
+        total += float(w[i]) ** 2 * (float(edges[i + 1]) - float(edges[i])) / 3
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+def test_the_distortion_equals_the_sum_over_all_pairs(count: int):
+    w, edges = random_ray(count, seed=count)
+    np.testing.assert_allclose(distortion(w, edges), slow_distortion(w, edges), rtol=1e-5)
+
+
+def test_the_distortion_is_the_mean_distance_of_two_places_drawn_by_weight():
+    w, edges = random_ray(5)
+    rng = np.random.default_rng(1)
+    interval = rng.choice(5, (2, 400_000), p=np.float64(w) / np.float64(w).sum())
+    place = edges[interval] + rng.uniform(size=interval.shape) * np.diff(edges)[interval]
+    apart = np.abs(place[0] - place[1]).mean() * w.sum() ** 2
+    np.testing.assert_allclose(distortion(w, edges), apart, rtol=0.005)
+
+
+def test_the_distortion_keeps_its_precision_behind_a_surface():
+    """A trace of weight far behind, which a difference of sums would lose in rounding."""
+    w, edges = np.float32([1, 0, 1e-10]), np.float32([0, 0, 1, 1])
+    np.testing.assert_allclose(distortion(w, edges), 2e-10, rtol=1e-5)
+
+
+@checked
+@given(lengths=some_lengths, w=some_masses)
+def test_the_distortion_is_never_negative_and_cutting_intervals_changes_nothing(lengths, w):
+    edges = edges_of(lengths)
+    whole = float(distortion(w, edges))
+    assert whole >= 0
+    halves = np.sort(np.append(edges, (edges[1:] + edges[:-1]) / 2))
+    cut = distortion(np.repeat(w / 2, 2), halves)
+    np.testing.assert_allclose(cut, whole, rtol=1e-4, atol=1e-30)
+
+
+@checked
+@given(
+    lengths=some_lengths,
+    w=some_masses,
+    scale=st.sampled_from([0.125, 8.0]),
+    part=st.floats(0, 1, width=32),
+)
+def test_the_distortion_goes_with_the_length_and_the_square_of_the_weight(lengths, w, scale, part):
+    edges = edges_of(lengths)
+    once = float(distortion(w, edges))
+    longer = distortion(w, edges * np.float32(scale))
+    np.testing.assert_allclose(longer, scale * once, rtol=1e-4, atol=1e-30)
+    several = distortion(w * np.float32(part), edges)
+    np.testing.assert_allclose(several, part**2 * once, rtol=1e-4, atol=1e-30)
+
+
+def test_the_gradient_of_the_distortion_equals_finite_differences():
+    w, edges = random_ray(6)
+    mine = distortion_slopes(w, edges)
+    slow = oracles.gradient(slow_distortion, w, edges)
+    for gradient, differences in zip(mine, slow, strict=True):
+        np.testing.assert_allclose(gradient, differences, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("w", [np.zeros(4), np.eye(4)[0], np.eye(4)[3], np.full(4, 1e-30)])
+@pytest.mark.parametrize("edges", [np.zeros(5), np.arange(5), np.array([0, 1, 1, 1, 1e10])])
+def test_the_gradients_of_the_distortion_are_finite(w: np.ndarray, edges: np.ndarray):
+    for gradient in distortion_slopes(np.float32(w), np.float32(edges)):
+        assert np.isfinite(gradient).all()
+
+
+# ------------------------------------------------------------------------------ and packed
+
+NUM_RAYS, NUM_PLACES = 4, 9
+
+
+@jax.jit
+def both_distortions(mask, w, edges):
+    """Of packed intervals, and of all of them with nothing where the mask is not set."""
+    packed = pack(mask, 20)
+    lengths = jnp.diff(edges)[packed.index % NUM_PLACES]
+    middles = ((edges[1:] + edges[:-1]) / 2)[packed.index % NUM_PLACES]
+
+    def sparse(w):
+        there = w.reshape(-1)[packed.index]
+        return losses.distortion_packed(there, middles, lengths, packed, NUM_PLACES)
+
+    def plain(w):
+        seen = jnp.where(mask & packed.kept[:, None], w, 0.0)
+        return jax.vmap(losses.distortion, (0, None))(seen, edges)
+
+    weights_of_rays = jnp.arange(1.0, NUM_RAYS + 1)
+    return [
+        (one(w), jax.grad(lambda w, one=one: jnp.sum(weights_of_rays * one(w)))(w))
+        for one in (sparse, plain)
+    ]
+
+
+@checked
+@given(mask=npst.arrays(bool, (NUM_RAYS, NUM_PLACES)), seed=st.integers(0, 99))
+@example(mask=np.zeros((NUM_RAYS, NUM_PLACES), bool), seed=0)
+@example(mask=np.ones((NUM_RAYS, NUM_PLACES), bool), seed=0)  # two rays find no room
+def test_packed_distortions_and_their_gradients_are_the_plain_ones(mask: np.ndarray, seed: int):
+    w = np.stack([random_ray(NUM_PLACES, NUM_RAYS * seed + ray)[0] for ray in range(NUM_RAYS)])
+    sparse, plain = both_distortions(mask, w, random_ray(NUM_PLACES, seed)[1])
+    for mine, other in zip(sparse, plain, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_packed_intervals_may_have_one_length():
+    packed, w = pack(jnp.ones((2, 3), bool), 8), jnp.linspace(0.1, 0.4, 8)
+    t = jnp.array([0.5, 1.5, 2.5] * 2 + [0.0, 0.0])
+    mine = losses.distortion_packed(w, t, jnp.float32(1), packed, 3)
+    for ray in range(2):
+        slow = slow_distortion(w[3 * ray : 3 * ray + 3], np.arange(4))
+        np.testing.assert_allclose(mine[ray], slow, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------ interlevel
+
+
+def slow_interlevel(edges, w, proposal_edges, proposal_w) -> float:
+    """Each interval against each of the proposal's."""
+    total = 0.0
+    for i, weight in enumerate(w):
+        bound = 0.0
+        for j, proposed in enumerate(proposal_w):
+            start = max(edges[i], proposal_edges[j])
+            end = min(edges[i + 1], proposal_edges[j + 1])
+            bound += float(proposed) if start < end else 0.0
+        if weight > bound:
+            total += (float(weight) - bound) ** 2 / float(weight)
+    return total
+
+
+@pytest.mark.parametrize(("fine", "proposed"), [(1, 1), (12, 5), (5, 12), (1, 6), (6, 1), (32, 32)])
+def test_the_interlevel_loss_equals_the_loop(fine: int, proposed: int):
+    w, edges = random_ray(fine, seed=2)
+    proposal_w, proposal_edges = random_ray(proposed, seed=3)
+    for scale in (0.0, 0.3, 1.0):  # a proposal that sees nothing, too little, and about enough
+        given = edges, w, proposal_edges, np.float32(scale) * proposal_w
+        np.testing.assert_allclose(interlevel(*given), slow_interlevel(*given), rtol=1e-4)
+
+
+def test_intervals_that_only_touch_cover_nothing():
+    edges = jnp.array([0.0, 1.0, 2.0, 3.0])
+    w, proposal_w = jnp.array([0.0, 0.5, 0.0]), jnp.array([0.4, 0.3, 0.2])
+    np.testing.assert_allclose(interlevel(edges, w, edges, proposal_w), 0.2**2 / 0.5, rtol=1e-5)
+
+
+@checked
+@given(lengths=some_lengths, w=some_masses, group=st.integers(1, 6))
+def test_a_proposal_that_sums_up_the_weights_is_right(lengths, w, group: int):
+    """However coarse; and so is one that sees more."""
+    edges, places = edges_of(lengths), [*range(0, 6, group), 6]
+    w = np.where(lengths > 0, w, np.float32(0))  # there is nothing where there is no length
+    proposal_w = np.add.reduceat(w, places[:-1])
+    for more in (0.0, 0.5):
+        loss = interlevel(edges, w, edges[np.array(places)], proposal_w + np.float32(more))
+        np.testing.assert_allclose(loss, 0, atol=1e-6)
+
+
+@checked
+@given(lengths=some_lengths, w=some_masses, proposal_w=some_masses, place=st.integers(0, 5))
+def test_more_of_a_proposal_never_costs_and_the_loss_is_the_weight_at_most(
+    lengths, w, proposal_w, place
+):
+    edges = edges_of(lengths)
+    proposal_edges = np.linspace(edges[0], edges[-1], 7, dtype=np.float32)
+    loss = interlevel(edges, w, proposal_edges, proposal_w)
+    more = interlevel(
+        edges, w, proposal_edges, proposal_w + 0.3 * np.eye(6, dtype=np.float32)[place]
+    )
+    assert 0 <= more <= loss + 1e-5
+    assert loss <= w.sum() * (1 + 1e-6)
+
+
+def test_only_the_proposal_learns_and_as_finite_differences_say():
+    w, edges = random_ray(12, seed=2)
+    proposal_w, proposal_edges = random_ray(5, seed=3)
+    proposal_w = proposal_w * np.float32(0.4)
+    slopes = jax.grad(losses.interlevel, (0, 1, 2, 3))(edges, w, proposal_edges, proposal_w)
+    for slope in slopes[:3]:
+        np.testing.assert_array_equal(slope, np.zeros_like(slope))
+    slow = oracles.gradient(lambda p: slow_interlevel(edges, w, proposal_edges, p), proposal_w)[0]
+    np.testing.assert_allclose(slopes[3], slow, rtol=1e-3)
+    assert (slopes[3] < 0).any()
+
+
+@pytest.mark.parametrize("w", [np.zeros(4), np.eye(4)[0], np.full(4, 1e-38), np.full(4, 1e-8)])
+@pytest.mark.parametrize("proposal_w", [np.zeros(3), np.eye(3)[2], np.full(3, 1e-38)])
+@pytest.mark.parametrize("edges", [np.zeros(5), np.arange(5), np.array([0, 1, 1, 1, 4])])
+def test_the_gradients_of_the_interlevel_loss_are_finite(w, proposal_w, edges):
+    proposal_edges = np.linspace(edges[0], edges[-1], 4)
+    given = [np.float32(part) for part in (edges, w, proposal_edges, proposal_w)]
+    value, gradient = interlevel_slopes(*given)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_batches_of_rays_equal_loops():
+    rays = [random_ray(7, seed) for seed in range(3)]
+    proposals = [random_ray(4, seed) for seed in range(3, 6)]
+    w, edges, proposal_w, proposal_edges = (
+        np.stack(part) for pairs in (rays, proposals) for part in zip(*pairs, strict=True)
+    )
+    apart = jax.vmap(distortion)(w, edges)
+    unseen = jax.vmap(interlevel)(edges, w, proposal_edges, proposal_w)
+    for i in range(3):
+        np.testing.assert_allclose(apart[i], distortion(w[i], edges[i]), rtol=1e-6)
+        one = interlevel(edges[i], w[i], proposal_edges[i], proposal_w[i])
+        np.testing.assert_allclose(unseen[i], one, rtol=1e-5)

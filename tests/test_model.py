@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nerf_jax import model
-from nerf_jax.config import Config, DataConfig, NerfConfig, TutorialConfig
+from nerf_jax.config import Config, DataConfig, MipConfig, NerfConfig, TutorialConfig
 from nerf_jax.types import Batch, Params, Rays
 from tests import oracles, scenes
 from tests.scenes import FAR, NEAR
@@ -17,8 +17,13 @@ CONFIGS = {
     "nerf": NerfConfig(
         num_coarse=12, num_fine=10, depth=3, width=16, skip=1, position_bands=3, direction_bands=2
     ),
+    "mip": MipConfig(
+        num_samples=12, depth=3, width=16, skip=1, position_bands=5, direction_bands=2
+    ),
 }
-both = pytest.mark.parametrize("method", ["tutorial", "nerf"])
+RADIUS = 0.02
+NETWORKS = {"tutorial": 1, "nerf": 2, "mip": 1}
+every = pytest.mark.parametrize("method", CONFIGS)
 
 
 @functools.cache
@@ -58,7 +63,7 @@ def random_params(method: str) -> Params:
 
 
 def networks(method: str, params: Params) -> list:
-    return [params] if method == "tutorial" else [params["coarse"], params["fine"]]
+    return [params["coarse"], params["fine"]] if method == "nerf" else [params]
 
 
 def uniform_params(method: str, density: float, *rgbs) -> Params:
@@ -71,14 +76,24 @@ def uniform_params(method: str, density: float, *rgbs) -> Params:
     """
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes(method))
     for network, rgb in zip(networks(method, params), rgbs, strict=True):
-        layers, logit = network["params"], np.log(rgb) - np.log1p(-np.array(rgb))
+        pad = CONFIGS[method].color_padding if method == "mip" else 0.0
+        shade = (np.array(rgb) + pad) / (1 + 2 * pad)
+        layers, logit = network["params"], np.log(shade) - np.log1p(-shade)
         if method == "tutorial":
             layers["to_features"]["Dense_0"]["bias"][-1] = density
             layers["block4"]["Dense_0"]["bias"][:] = logit
         else:
-            layers["to_density"]["bias"][:] = density
+            raw = before_softplus(density) if method == "mip" else density
+            layers["to_density"]["bias"][:] = raw
             layers["to_rgb"]["bias"][:] = logit
     return params
+
+
+def before_softplus(density: float) -> float:
+    """What mip-NeRF's ``softplus(raw - 1)`` makes a density of; none below zero, as of a ReLU."""
+    if density <= 0:
+        return -200.0
+    return 1 + (density if density > 30 else np.log(np.expm1(density)))
 
 
 def rays(count: int = 6, seed: int = 0) -> Rays:
@@ -91,6 +106,7 @@ def rays(count: int = 6, seed: int = 0) -> Rays:
         jnp.asarray(directions, jnp.float32),
         jnp.full(count, NEAR, jnp.float32),
         jnp.full(count, FAR, jnp.float32),
+        jnp.full(count, RADIUS, jnp.float32),
         jnp.zeros(count, jnp.int32),
     )
 
@@ -136,7 +152,32 @@ def test_nerf_renders_what_its_slow_copy_does():
         assert np.abs(coarse[0] - rgb).max() > 1e-3  # two networks, and the fine one is shown
 
 
-@both
+def test_mip_renders_what_its_slow_copy_does():
+    params = random_params("mip")
+    seen = render("mip")(params, (), rays())
+    assert (seen.opacity > 0.1).all()
+    assert np.ptp(seen.median_depth) > 0.1
+    for i, (origin, direction) in enumerate(zip(*rays()[:2], strict=True)):
+        coarse, fine = oracles.render_mip(
+            params, CONFIGS["mip"], origin, direction, RADIUS, NEAR, FAR
+        )
+        rgb, *rest = fine
+        expected = rgb + 1 - rest[0], *rest
+        for mine, slow in zip(seen, expected, strict=True):
+            np.testing.assert_allclose(mine[i], slow, atol=1e-4)
+        assert np.abs(coarse[0] - rgb).max() > 1e-3
+
+
+def test_mip_sees_a_wide_cone_unlike_a_thin_one():
+    params = random_params("mip")
+    thin, wide = (
+        render("mip")(params, (), rays()._replace(radius=jnp.full(6, radius)))
+        for radius in (0.0, 0.1)
+    )
+    assert np.abs(thin.rgb - wide.rgb).max() > 1e-3
+
+
+@every
 def test_a_ray_is_rendered_the_same_wherever_it_stands_among_others(method: str):
     params, backwards = random_params(method), jax.tree.map(lambda leaf: leaf[::-1], rays())
     one_way, other_way = (render(method)(params, (), all_rays) for all_rays in (rays(), backwards))
@@ -151,10 +192,11 @@ def test_a_ray_is_rendered_the_same_wherever_it_stands_among_others(method: str)
         ("tutorial", "black", 0),
         ("tutorial", "random", 1),
         ("nerf", "white", 1),
+        ("mip", "white", 1),
     ],
 )
 def test_an_empty_scene_shows_the_background_and_nothing_else(method, background, shown):
-    colors = [(0.2, 0.3, 0.4)] * (1 + (method == "nerf"))
+    colors = [(0.2, 0.3, 0.4)] * NETWORKS[method]
     seen = render(method, background)(uniform_params(method, -1.0, *colors), (), rays())
     np.testing.assert_array_equal(seen.rgb, np.full((6, 3), shown))
     np.testing.assert_array_equal(seen.opacity, np.zeros(6))
@@ -168,10 +210,13 @@ def test_what_the_tutorial_has_at_far_is_opaque():
     np.testing.assert_allclose(seen.rgb, np.tile([0.2, 0.3, 0.4], (6, 1)), rtol=1e-5)
 
 
-def test_what_nerf_has_ends_at_far():
-    colors = (0.9, 0.1, 0.1), (0.2, 0.3, 0.4)
-    seen = render("nerf")(uniform_params("nerf", 0.25, *colors), (), rays())
-    exact = scenes.uniform(NEAR, FAR - NEAR, 0.25, np.array(colors[1]))
+@pytest.mark.parametrize(
+    ("method", "colors"),
+    [("nerf", [(0.9, 0.1, 0.1), (0.2, 0.3, 0.4)]), ("mip", [(0.2, 0.3, 0.4)])],
+)
+def test_what_there_is_ends_at_far(method: str, colors):
+    seen = render(method)(uniform_params(method, 0.25, *colors), (), rays())
+    exact = scenes.uniform(NEAR, FAR - NEAR, 0.25, np.array(colors[-1]))
     np.testing.assert_allclose(seen.opacity, np.full(6, exact.opacity), rtol=1e-5)
     over_white = exact.rgb + 1 - exact.opacity
     np.testing.assert_allclose(seen.rgb, np.tile(over_white, (6, 1)), rtol=1e-5)
@@ -199,6 +244,22 @@ def test_nerfs_loss_is_the_sum_over_both_networks_and_its_score_the_fine_ones():
     np.testing.assert_allclose(metrics["mse"], errors[1], rtol=1e-4)
 
 
+def test_mips_loss_weighs_its_first_look_less_and_its_score_is_the_second():
+    shown, photo = np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.5, 0.9])
+    params = uniform_params("mip", 1e4, shown)
+    value, metrics = loss("mip")(params, (), keys(), batch(photo))
+    error = np.mean((shown - photo) ** 2)
+    np.testing.assert_allclose(metrics["mse"], error, rtol=1e-4)
+    np.testing.assert_allclose((value, metrics["loss"]), 1.1 * error, rtol=1e-4)
+
+
+def test_mips_colours_reach_a_little_beyond_black_and_white():
+    params = uniform_params("mip", 1e4, (0.5, 0.5, 0.5))
+    params["params"]["to_rgb"]["bias"][:] = [-100, 100, 0]
+    seen = render("mip")(params, (), rays())
+    np.testing.assert_allclose(seen.rgb, np.tile([-0.001, 1.001, 0.5], (6, 1)), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("method", "background", "behind"),
     [("tutorial", "white", 1.0), ("tutorial", "black", 0.0), ("nerf", "white", 1.0)],
@@ -207,16 +268,16 @@ def test_what_is_transparent_in_the_photo_is_compared_over_the_background(
     method, background, behind
 ):
     photo, alpha, colors = np.array([0.1, 0.5, 0.9]), 0.25, [(0.5, 0.5, 0.5)]
-    params = uniform_params(method, -1.0, *colors * (1 + (method == "nerf")))
+    params = uniform_params(method, -1.0, *colors * NETWORKS[method])
     metrics = loss(method, background)(params, (), keys(), batch(photo, alpha))[1]
     target = alpha * photo + (1 - alpha) * behind
     np.testing.assert_allclose(metrics["mse"], np.mean((behind - target) ** 2), rtol=1e-5)
 
 
-@both
+@every
 def test_over_random_backgrounds_only_transparency_learns_to_be_transparent(method: str):
     """Nothing in the scene, nothing in the photo: right over whatever colour was drawn."""
-    colors = [(0.5, 0.5, 0.5)] * (1 + (method == "nerf"))
+    colors = [(0.5, 0.5, 0.5)] * NETWORKS[method]
     empty, nothing, black = (
         uniform_params(method, -1.0, *colors),
         batch(np.zeros(3), 0.0),
@@ -229,7 +290,7 @@ def test_over_random_backgrounds_only_transparency_learns_to_be_transparent(meth
     assert 0.1 < first / len(colors) < 0.6
 
 
-@both
+@every
 def test_the_loss_is_a_mean_over_rays_that_know_nothing_of_each_other(method: str):
     params = random_params(method)
     a, b = ((keys(seed), batch([0.1, 0.5, 0.9], seed=seed)) for seed in (0, 1))
@@ -240,7 +301,7 @@ def test_the_loss_is_a_mean_over_rays_that_know_nothing_of_each_other(method: st
     assert np.ptp(values) > 1e-4
 
 
-@both
+@every
 def test_keys_decide_where_a_training_ray_is_read(method: str):
     params, photos = random_params(method), batch([0.1, 0.5, 0.9])
     first, again, other = (loss(method)(params, (), keys(seed), photos)[0] for seed in (0, 0, 1))
@@ -293,14 +354,15 @@ def awkward(kind: str, count: int = 6) -> Rays:
     usual = rays(count)
     return {
         "usual": usual,
+        "no width": usual._replace(radius=jnp.zeros(count)),
         "no length": usual._replace(far=usual.near),
         "from the origin": usual._replace(origin=jnp.zeros((count, 3)), near=jnp.zeros(count)),
         "far out": usual._replace(origin=usual.origin * 1e4),
     }[kind]
 
 
-@both
-@pytest.mark.parametrize("kind", ["usual", "no length", "from the origin", "far out"])
+@every
+@pytest.mark.parametrize("kind", ["usual", "no width", "no length", "from the origin", "far out"])
 def test_gradients_are_finite_and_reach_every_layer(method: str, kind: str):
     photos = batch([0.1, 0.5, 0.9])._replace(rays=awkward(kind))
     (value, _), slopes = gradient(method)(random_params(method), (), keys(), photos)
@@ -310,10 +372,10 @@ def test_gradients_are_finite_and_reach_every_layer(method: str, kind: str):
         assert kind != "usual" or np.abs(leaf).max() > 0, path
 
 
-@both
+@every
 @pytest.mark.parametrize("density", [-1.0, 0.0, 1e-12, 1e4, 1e20])
 def test_gradients_are_finite_in_empty_and_in_solid_scenes(method: str, density: float):
-    params = uniform_params(method, density, *[(0.2, 0.3, 0.4)] * (1 + (method == "nerf")))
+    params = uniform_params(method, density, *[(0.2, 0.3, 0.4)] * NETWORKS[method])
     (value, _), slopes = gradient(method)(params, (), keys(), batch([0.1, 0.5, 0.9]))
     assert np.isfinite(value)
     for path, leaf in jax.tree.leaves_with_path(slopes):
@@ -323,7 +385,7 @@ def test_gradients_are_finite_in_empty_and_in_solid_scenes(method: str, density:
 # ------------------------------------------------------------------------------- the model
 
 
-@both
+@every
 def test_nothing_changes_without_a_gradient(method: str):
     aux = build(method).refresh(random_params(method), (), jax.random.key(0), jnp.int32(5))
     assert aux == ()
@@ -338,7 +400,7 @@ def test_nerfs_networks_start_unlike_each_other():
     assert jax.jit(difference)(jax.random.key(0)) > 0.1
 
 
-@both
+@every
 def test_the_config_decides_the_size(method: str):
     wide = dataclasses.replace(CONFIGS[method], width=20)
     built = model.build(Config(model=wide))

@@ -14,6 +14,8 @@ from tests import oracles
 
 stratified = jax.jit(sampling.stratified, static_argnums=3)
 inverse_cdf = jax.jit(sampling.inverse_cdf, static_argnums=3)
+blur_weights = jax.jit(sampling.blur_weights, static_argnames="padding")
+anneal_weights = jax.jit(sampling.anneal_weights, static_argnames="slope")
 checked = settings(max_examples=60, deadline=None, derandomize=True)
 normal_floats = functools.partial(st.floats, width=32, allow_subnormal=False)
 
@@ -171,6 +173,57 @@ def test_the_edges_follow_their_knots():
     drawn = inverse_cdf(jax.random.key(4), edges, weights, 9)
     moved = inverse_cdf(jax.random.key(4), 3 * edges + 1, weights, 9)
     np.testing.assert_allclose(moved, 3 * drawn + 1, rtol=1e-5)
+
+
+# --------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_blurred_weights_equal_the_loop(count: int):
+    w = np.random.default_rng(count).uniform(size=count).astype(np.float32)
+    expected = oracles.blur_weights(w, 0.01)
+    np.testing.assert_allclose(blur_weights(w, padding=0.01), expected, rtol=1e-6)
+
+
+@checked
+@given(w=masses)
+def test_a_blur_is_an_envelope_of_at_most_the_largest_weight(w: np.ndarray):
+    blurred = np.asarray(blur_weights(w, padding=0.0))
+    assert (blurred >= w).all()
+    assert (blurred <= w.max()).all()
+
+
+def test_a_blur_reaches_the_neighbours_and_no_further():
+    blurred = blur_weights(jnp.array([0.0, 0, 0, 1, 0, 0]), padding=0.01)
+    np.testing.assert_allclose(blurred, np.array([0, 0, 0.5, 1, 0.5, 0]) + 0.01, rtol=1e-6)
+
+
+def test_weights_are_annealed_by_schlicks_bias():
+    w, x = np.array([0.0, 0.2, 0.7], np.float32), 0.3
+    expected = [weight ** (10 * x / (9 * x + 1)) for weight in w]
+    np.testing.assert_allclose(anneal_weights(w, x), expected, rtol=1e-5)
+
+
+@checked
+@given(w=masses, slope=st.sampled_from([1.0, 10.0]))
+def test_annealing_goes_from_all_alike_to_the_weights_themselves(w: np.ndarray, slope: float):
+    np.testing.assert_array_equal(anneal_weights(w, 0.0, slope=slope), np.ones_like(w))
+    np.testing.assert_allclose(anneal_weights(w, 1.0, slope=slope), w, rtol=1e-5)
+    parts = np.array([anneal_weights(w, x, slope=slope) for x in (0.1, 0.5, 0.9)])
+    assert (np.diff(parts[:, w < 1], axis=0) <= 0).all()
+    order = np.argsort(w)
+    assert (np.diff(parts[:, order]) >= 0).all()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1e-6, 0.5, 1.0])
+def test_the_gradients_of_annealed_and_blurred_weights_are_finite(fraction: float):
+    def total(w, fraction):
+        annealed = sampling.anneal_weights(w, fraction)
+        return jnp.sum(annealed) + jnp.sum(sampling.blur_weights(w, padding=0.01))
+
+    w = jnp.array([0.0, 1e-30, 1e-6, 0.5, 0.5, 1.0, 1e6])
+    for gradient in jax.grad(total, (0, 1))(w, jnp.float32(fraction)):
+        assert np.isfinite(gradient).all()
 
 
 # ------------------------------------------------------------------------------------ both

@@ -1,5 +1,7 @@
 """Training: exact repetition, devices that do not matter, and learning."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from nerf_jax import model
 from nerf_jax.compositing import solid
-from nerf_jax.config import Exponential, Milestones, OptimizerConfig
+from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.train import (
     TrainState,
@@ -142,7 +144,12 @@ def test_learning_rates():
     np.testing.assert_allclose([warm(0), warm(10)], [1e-4, 1e-2], rtol=1e-5)
 
 
-def test_it_learns_and_validation_sees_it(method, optimizer):
+MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, direction_bands=1)
+
+
+@pytest.mark.parametrize("sizes", [small.config().model, MIP], ids=lambda sizes: sizes.method)
+def test_it_learns_and_validation_sees_it(sizes, optimizer):
+    method = model.build(dataclasses.replace(small.config(), model=sizes))
     data, mesh = small.dataset(), ray_mesh()
     validate = make_validation(method, mesh, 512, solid("white"))
     state = begin(method, optimizer, mesh)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nerf_jax.config.data import DataConfig
-from nerf_jax.config.methods import HashConfig, NerfConfig, TutorialConfig
+from nerf_jax.config.methods import HashConfig, MipConfig, NerfConfig, TutorialConfig
 from nerf_jax.config.training import (
     EvalConfig,
     Exponential,
@@ -30,6 +30,7 @@ __all__ = [
     "Exponential",
     "HashConfig",
     "Milestones",
+    "MipConfig",
     "NerfConfig",
     "OptimizerConfig",
     "RenderConfig",
@@ -50,7 +51,7 @@ class Config:
     note: str = ""
     """Why the sizes are what they are; said at the start."""
     data: DataConfig = field(default_factory=DataConfig)
-    model: HashConfig | NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
+    model: HashConfig | MipConfig | NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

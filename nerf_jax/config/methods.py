@@ -60,6 +60,41 @@ class NerfConfig:
 
 
 @dataclass(frozen=True)
+class MipConfig:
+    """mip-NeRF: one network, which sees what a pixel's cone holds and not a line alone."""
+
+    method: Literal["mip"] = "mip"
+    num_samples: int = 128
+    """Stratified intervals of a ray, and as many again where the network saw something."""
+    depth: int = 8
+    """Hidden layers before the density."""
+    width: int = 256
+    """Units of a hidden layer."""
+    skip: int = 5
+    """The position enters again beside this layer's output (counted from 1); 0 for never."""
+    position_bands: int = 16
+    """Frequencies of the encoding of positions; those too fine for a footprint fade by themselves,
+    so more do no harm."""
+    direction_bands: int = 4
+    """Frequencies of the encoding of directions."""
+    coarse_weight: float = 0.1
+    """Of the error seen in the stratified intervals, beside that seen in the others."""
+    resample_padding: float = 0.01
+    """Added to the weights that are drawn from: empty places are looked at too."""
+    color_padding: float = 0.001
+    """Colours reach so far beyond [0, 1], lest black and white ask for infinite weights."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "model", "num_samples", "depth", "width", "position_bands")
+        require(self.num_samples >= 2, "model.num_samples", self.num_samples, "at least 2")
+        require(0 <= self.skip <= self.depth, "model.skip", self.skip, f"in [0, {self.depth}]")
+        require(self.direction_bands >= 0, "model.direction_bands", self.direction_bands, ">= 0")
+        for name in ("coarse_weight", "resample_padding", "color_padding"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"model.{name}", value, "finite and at least 0")
+
+
+@dataclass(frozen=True)
 class HashConfig:
     """The flagship: a hash grid, an occupancy grid, and evaluation only where it matters."""
 

@@ -1,0 +1,35 @@
+"""The cone that a pixel sees, and what of it an interval of its ray holds.
+
+Between two distances a cone holds a frustum. Its Gaussian is the one with the mean and the variance
+of a place drawn from it, each as likely as another.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nerf_jax.numerics import safe_divide
+from nerf_jax.types import Point, Rays
+
+
+def frusta(ray: Rays, edges: Float[Array, " E"]) -> Point:
+    """The Gaussians of a ray's frusta: where in the world they are, and how far they reach.
+
+    mip-NeRF (Barron et al., 2021), Eqs. 7, 8 and 16, in the form that subtracts nothing large:
+    intervals have the middle ``m`` and half the length ``h``, and ``q = h^2 / (3 m^2 + h^2)``.
+
+    Args:
+        ray: one, with the ``radius`` of its cone; 0 makes frusta lines.
+        edges: ascending distances along it, from 0 on.
+
+    Returns:
+        ``E - 1`` points: the means, and the variances along each axis of the world.
+    """
+    m, h = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+    q = safe_divide(h**2, 3 * m**2 + h**2)  # 0 / 0 where all is at the tip
+    t = m * (1 + 2 * q)  # beyond the middle: the cone widens
+    along = h**2 * (1 / 3 - 4 / 15 * q * (4 - 5 * q))
+    across = ray.radius**2 * (m**2 / 4 + h**2 * (5 / 12 - 4 / 15 * q))
+    axis = ray.direction**2
+    # The sum, and not 1, which rounding may leave below one of its parts.
+    variance = jnp.outer(along, axis) + jnp.outer(across, jnp.sum(axis) - axis)
+    return Point(ray.origin[None] + jnp.outer(t, ray.direction), variance)
