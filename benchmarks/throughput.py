@@ -22,7 +22,7 @@ from record import write_record
 from trial import Trial, lego
 
 from nerf_jax import hashgrid, occupancy
-from nerf_jax.model import hash_box, hash_field
+from nerf_jax.model import hash_field
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.train import draw, make_optimizer
 from nerf_jax.types import Point, View
@@ -32,7 +32,8 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     """Compiled parts of a step, on the trial's state; each a call without arguments."""
     config, state = trial.config, trial.state
     method, rays = config.model, config.train.rays_per_step
-    params, grid, box, field = state.params, state.aux, hash_box(method), hash_field(method)
+    params, grid = state.params, state.aux
+    field = hash_field(method, grid.space)
     optimizer = make_optimizer(config.optimizer)
     keys = fold_in_each(jax.random.key(5), jnp.arange(rays))
     batch = jax.vmap(draw, (None, 0))(trial.dataset, keys)
@@ -40,21 +41,18 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     gradient = jax.tree.map(jnp.ones_like, params)
 
     def march(batch, grid):
-        marches = jax.vmap(occupancy.march, (None, 0, None, None))(
-            None, batch.rays, box, method.num_candidates
-        )
-        near = jax.vmap(occupancy.near_blocks, (None, None, 0, 0, None))(
-            grid, box, batch.rays, marches, method.num_candidates
-        )
+        count = method.num_candidates
+        marches = jax.vmap(grid.space.march, (None, 0, None))(None, batch.rays, count)
+        near = jax.vmap(occupancy.near_blocks, (None, 0, 0, None))(grid, batch.rays, marches, count)
         slots = 3 * method.max_samples, 6 * method.max_samples
-        return occupancy.find_candidates(grid, box, batch.rays, marches, near, *slots)
+        return occupancy.find_candidates(grid, batch.rays, marches, near, *slots)
 
     levels = hashgrid.make_levels(
         method.num_levels, method.max_entries, method.min_resolution, method.max_resolution
     )
     tables = params["params"]["tables"]
     x = jax.random.uniform(key, (method.max_samples, 3))
-    world = Point(jax.vmap(box.world)(x), jnp.zeros_like(x))
+    world = Point(jax.vmap(grid.space.world)(x), jnp.zeros_like(x))
     view = View(x, jnp.zeros(len(x), jnp.int32))
 
     def encode(tables, x):

@@ -180,6 +180,7 @@ def train(arguments: list[str]) -> int:
     scene = data.load(config.data)
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
+    config = dataclasses.replace(config, num_photos=len(split.dataset.pixels))
     method = model.build(config)
     _describe(scene, split, held_out, method.init)
 

@@ -71,7 +71,7 @@ def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, 
 
 
 def transmittance_packed(
-    sigma: Float[Array, " M"], delta: Float[Array, ""], packed: Packed, longest: int
+    sigma: Float[Array, " M"], delta: Float[Array, " M"], packed: Packed, longest: int
 ) -> Float[Array, " M"]:
     """:func:`transmittance` of packed intervals, no ray having more than ``longest``."""
     reached = cumsum_by_ray(optical_depth(sigma, delta), packed, longest)
@@ -80,7 +80,7 @@ def transmittance_packed(
 
 
 def weights_packed(
-    sigma: Float[Array, " M"], delta: Float[Array, ""], packed: Packed, longest: int
+    sigma: Float[Array, " M"], delta: Float[Array, " M"], packed: Packed, longest: int
 ) -> Float[Array, " M"]:
     """:func:`weights` of packed intervals, no ray having more than ``longest``."""
     alpha = -jnp.expm1(-optical_depth(sigma, delta))
@@ -88,10 +88,10 @@ def weights_packed(
 
 
 def composite_packed(
-    sigma: Float[Array, " M"],
+    w: Float[Array, " M"],
     rgb: Float[Array, "M 3"],
     t: Float[Array, " M"],
-    delta: Float[Array, ""],
+    delta: Float[Array, " M"],
     far: Float[Array, " R"],
     packed: Packed,
     longest: int,
@@ -99,14 +99,14 @@ def composite_packed(
     """The line integrals of R rays from what is packed of them: :func:`composite`, to rounding.
 
     Args:
-        sigma, rgb: densities and colours.
+        w: weights.
+        rgb: colours.
         t: the intervals' middles.
-        delta: their length, of all the same.
+        delta: their lengths.
         far: where the rays end.
         packed: whose the intervals are.
         longest: no ray has more of them than that.
     """
-    w = weights_packed(sigma, delta, packed, longest)
     sums = cumsum_by_ray(jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1), packed, longest)
     total = last_of_each_ray(sums, packed)
     opacity = total[:, 0]

@@ -125,6 +125,12 @@ class HashField(nn.Module):
     width: int = 64
     degree: int = 4
     """Bands of the direction's harmonics."""
+    density_bias: float = -1.0
+    """Of the density's logarithm: what it starts at."""
+    num_photos: int = 0
+    code_size: int = 0
+    """Numbers that the colour may learn of each photo: its exposure, its white balance (NeRF in
+    the Wild, Section 4.1). A view that is of no photo is seen by the mean of all codes."""
 
     def setup(self) -> None:
         dense = functools.partial(nn.Dense, use_bias=False)
@@ -133,42 +139,47 @@ class HashField(nn.Module):
         )
         self.trunk = [dense(self.width), dense(16)]
         self.head = [dense(self.width), dense(self.width), dense(3)]
+        if self.code_size:
+            shape = self.num_photos, self.code_size
+            self.codes = self.param("codes", nn.initializers.normal(0.01), shape)
 
     def density(self, x: Float[Array, "3"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
         h = self.trunk[1](nn.relu(self.trunk[0](encode(self.tables, self.levels, x))))
-        return bounded_exp(h[0] - 1.0), h[1:]
+        return bounded_exp(h[0] + self.density_bias), h[1:]
 
-    def color(self, features: Float[Array, " F"], d: Float[Array, "3"]) -> Float[Array, "3"]:
-        h = jnp.concatenate([spherical_harmonics(d, self.degree), features])
+    def color(self, features: Float[Array, " F"], view: View) -> Float[Array, "3"]:
+        parts = [spherical_harmonics(view.direction, self.degree), features]
+        if self.code_size:
+            own = self.codes[jnp.maximum(view.appearance, 0)]
+            parts.append(jnp.where(view.appearance < 0, jnp.mean(self.codes, axis=0), own))
+        h = jnp.concatenate(parts)
         for layer in self.head[:-1]:
             h = nn.relu(layer(h))
         return nn.sigmoid(self.head[-1](h))
 
-    def __call__(self, x: Float[Array, "3"], d: Float[Array, "3"]) -> Float[Array, "3"]:
-        return self.color(self.density(x)[1], d)
+    def __call__(self, x: Float[Array, "3"], view: View) -> Float[Array, "3"]:
+        return self.color(self.density(x)[1], view)
 
 
 def as_field(
     module: nn.Module,
     encode_point: Callable[[Point], Float[Array, " e"]],
-    encode_direction: Callable[[Float[Array, "3"]], Float[Array, " e"]],
+    encode_view: Callable[[View], Any],
 ) -> Field:
     """A network behind the field contract; the encodings make its inputs of points in the world,
-    their footprints included, and of directions.
+    their footprints included, and of views.
     """
 
     def init(key: Array) -> Params:
-        point = Point(jnp.zeros(3), jnp.zeros(3))
-        return module.init(key, encode_point(point), encode_direction(jnp.zeros(3)))
+        point, view = Point(jnp.zeros(3), jnp.zeros(3)), View(jnp.zeros(3), jnp.int32(0))
+        return module.init(key, encode_point(point), encode_view(view))
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         found: Any = module.apply(params, encode_point(point), method="density")
         return found
 
     def color(params: Params, features: Array, view: View) -> Array:
-        found: Any = module.apply(
-            params, features, encode_direction(view.direction), method="color"
-        )
+        found: Any = module.apply(params, features, encode_view(view), method="color")
         return found
 
     return Field(init, density, color)

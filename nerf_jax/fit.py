@@ -30,7 +30,7 @@ from nerf_jax.train import (
     make_train_steps,
     make_validation,
 )
-from nerf_jax.types import Dataset, Metrics, Model
+from nerf_jax.types import Cameras, Dataset, Metrics, Model
 
 
 @dataclass
@@ -81,6 +81,10 @@ def fit(
     optimizer = make_optimizer(config.optimizer, _rays(dataset) / settings.rays_per_step)
     state = init_state(model, optimizer, settings.seed, mesh)
     clock, checkpoints = Clock(), run.checkpoints
+    if not resume and isinstance(dataset.cameras, Cameras):
+        _, height, width, _ = dataset.pixels.shape
+        aux = model.survey(state.aux, dataset.cameras, (height, width))
+        state = state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED)))
     if resume:
         state = checkpoints.restore(state)
         clock = Clock(**checkpoints.about()["clock"])

@@ -8,19 +8,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nerf_jax import fields, losses, occupancy
+from nerf_jax import fields, losses, occupancy, surveying
 from nerf_jax.compositing import Background, over, pixel_over, solid
 from nerf_jax.cones import frusta
 from nerf_jax.config import Config, HashConfig, MipConfig, NerfConfig, TutorialConfig
 from nerf_jax.encodings import frequency, integrated
 from nerf_jax.hashgrid import make_levels
-from nerf_jax.occupancy import Box, march, near_blocks
+from nerf_jax.occupancy import Occupancy, near_blocks
+from nerf_jax.poses import refine_poses
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import blur_weights, inverse_cdf, stratified
+from nerf_jax.spaces import Box, Contracted, Frustum, Space
 from nerf_jax.sparse import Budget, Seen, render_all, render_sparse
 from nerf_jax.types import (
     Aux,
     Batch,
+    Cameras,
     Field,
     Metrics,
     Model,
@@ -37,15 +40,19 @@ the result."""
 
 def build(config: Config) -> Model:
     """The method that a config asks for."""
+    background = config.data.background
     match config.model:
         case TutorialConfig():
-            return tutorial(config.model, config.data.background)
+            method = tutorial(config.model, background)
         case NerfConfig():
-            return nerf(config.model, config.data.background)
+            method = nerf(config.model, background)
         case MipConfig():
-            return mip(config.model, config.data.background)
+            method = mip(config.model, background)
         case HashConfig():
-            return hash_grid(config.model, config.data.background)
+            method = hash_grid(config.model, background, config.num_photos)
+    if config.optimizer.pose_learning_rate:
+        return refine_poses(method, config.num_photos)
+    return method
 
 
 def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
@@ -122,32 +129,39 @@ def mip(config: MipConfig, background: Background = "white") -> Model:
     return _photometric(field.init, see, background, config.coarse_weight)
 
 
-def hash_grid(config: HashConfig, background: Background = "random") -> Model:
+def hash_grid(config: HashConfig, background: Background = "random", num_photos: int = 0) -> Model:
     """The flagship: a hash grid read in occupied cells, and there only where light reaches."""
-    field, box = hash_field(config), hash_box(config)
     budget = Budget(
         config.num_candidates, config.max_samples, config.min_transmittance, config.min_alpha
     )
-    threshold = -math.log1p(-config.grid_alpha) / box.step(config.num_candidates)
 
     def init(key: Array) -> tuple[Params, Aux]:
-        return field.init(key), occupancy.unknown(config.grid_resolution)
+        grid = occupancy.unknown(hash_space(config), config.grid_resolution)
+        return hash_field(config, grid.space, num_photos).init(key), grid
+
+    def survey(aux: Occupancy, cameras: Cameras, size_hw: tuple[int, int]) -> Occupancy:
+        if config.space == "box":
+            return aux
+        space = surveying.fit_space(aux.space, cameras, size_hw)
+        grid = occupancy.unknown(space, config.grid_resolution)
+        return occupancy.seen_only(grid, surveying.visible_cells(grid, cameras, size_hw))
 
     def see(params: Params, aux: Aux, keys: Array | None, rays: Rays) -> Seen:
-        return render_sparse(field, params, aux, box, budget, keys, rays)
+        field = hash_field(config, aux.space, num_photos)
+        return render_sparse(field, params, aux, budget, keys, rays)
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
         behind, keys = jax.vmap(functools.partial(_behind, background))(keys)
         target = pixel_over(batch.pixel, behind)
-        rendering, kept, work = see(params, aux, keys, batch.rays)
+        rendering, kept, work, _ = see(params, aux, keys, batch.rays)
         rgb = over(rendering.rgb, rendering.opacity, behind)
         learned = kept * batch.counts
         mse = losses.mean_of_counted(losses.squared_error(rgb, target), learned)
         total = mse
         if config.huber:
             total = losses.mean_of_counted(losses.huber(rgb, target, config.huber), learned)
-        start, stop = jax.vmap(occupancy.intersect, (0, None))(batch.rays, box)
-        outside = (start >= stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
+        march = jax.vmap(aux.space.march, (None, 0, None))(None, batch.rays, config.num_candidates)
+        outside = (march.start >= march.stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
         counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
         return total, {"loss": total, "mse": mse, **counts, **{k: v * 1.0 for k, v in work.items()}}
 
@@ -157,21 +171,22 @@ def hash_grid(config: HashConfig, background: Background = "random") -> Model:
         every = jnp.where(new, max(1, config.grid_every // 4), config.grid_every)
 
         def density(position: Array) -> Array:
+            field = hash_field(config, aux.space, num_photos)
             points = Point(position, jnp.zeros_like(position))
-            return jax.vmap(field.density, (None, 0))(params, points)[0]
+            sigma, _ = jax.vmap(field.density, (None, 0))(params, points)
+            return sigma * jax.vmap(aux.space.scale)(position)
 
         def look() -> Aux:
             swept = jnp.where(new, config.grid_cells, -(-config.grid_cells // 2))
             cells = occupancy.choose_cells(cell_key, aux, step // every, config.grid_cells, swept)
-            return occupancy.update(aux, box, density, place_key, cells, threshold)
+            threshold = -math.log1p(-config.grid_alpha) / aux.space.step(config.num_candidates)
+            return occupancy.update(aux, density, place_key, cells, threshold)
 
         return jax.lax.cond(step % every == every - 1, look, lambda: aux)
 
     def render(params: Params, aux: Aux, rays: Rays) -> Rendering:
-        marches = jax.vmap(march, (None, 0, None, None))(None, rays, box, config.num_candidates)
-        near = jax.vmap(near_blocks, (None, None, 0, 0, None))(
-            aux, box, rays, marches, config.num_candidates
-        )
+        marches = jax.vmap(aux.space.march, (None, 0, None))(None, rays, config.num_candidates)
+        near = jax.vmap(near_blocks, (None, 0, 0, None))(aux, rays, marches, config.num_candidates)
         window = min(rays.far.size, max(1, config.max_samples // 4))
         seen = render_all(functools.partial(see, params, aux, None), rays, near.any(axis=1), window)
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
@@ -191,29 +206,46 @@ def hash_grid(config: HashConfig, background: Background = "random") -> Model:
             )
         return found
 
-    return Model(init, loss, refresh, render, advise)
+    return Model(init, loss, refresh, render, advise, survey)
 
 
 _NEW = 256
 """Steps while which the occupancy grid is looked at more often, and all of it."""
 
 
-def hash_box(config: HashConfig) -> Box:
-    """The cube that the scene is within."""
-    center = jnp.asarray(config.box_center, jnp.float32)
-    return Box(center - config.box_radius, center + config.box_radius)
+def hash_space(config: HashConfig) -> Space:
+    """The space that the scene is in; that of a capture is fitted to its cameras later."""
+    center, radius = jnp.asarray(config.box_center, jnp.float32), jnp.float32(config.box_radius)
+    near, far = jnp.float32(0.1), jnp.float32(100.0)
+    match config.space:
+        case "box":
+            return Box(center - radius, center + radius)
+        case "contracted":
+            return Contracted(center, radius, near, far)
+        case "frustum":
+            return Frustum(jnp.eye(3, 4), jnp.ones(2), near, far)
 
 
-def hash_field(config: HashConfig) -> Field:
-    """The tables and networks that :func:`hash_grid` trains."""
+def hash_field(config: HashConfig, space: Space, num_photos: int = 0) -> Field:
+    """The tables and networks that :func:`hash_grid` trains, in a space."""
     levels = make_levels(
         config.num_levels, config.max_entries, config.min_resolution, config.max_resolution
     )
-    network = fields.HashField(levels, config.num_features, config.width)
-    box = hash_box(config)
-    return fields.as_field(
-        network, lambda point: box.unit(point.position), lambda direction: direction
+    network = fields.HashField(
+        levels,
+        config.num_features,
+        config.width,
+        density_bias=config.density_bias,
+        num_photos=num_photos,
+        code_size=config.code_size,
     )
+    field = fields.as_field(network, lambda point: space.unit(point.position), lambda view: view)
+
+    def density(params: Params, point: Point) -> tuple[Array, Array]:
+        sigma, features = field.density(params, point)
+        return sigma / space.scale(point.position), features
+
+    return field._replace(density=density)
 
 
 def tutorial_field(config: TutorialConfig) -> Field:
@@ -221,7 +253,7 @@ def tutorial_field(config: TutorialConfig) -> Field:
     return fields.as_field(
         fields.TutorialMLP(config.width),
         lambda point: frequency(point.position, config.position_bands),
-        functools.partial(frequency, num_bands=config.direction_bands),
+        lambda view: frequency(view.direction, config.direction_bands),
     )
 
 
@@ -230,7 +262,7 @@ def nerf_field(config: NerfConfig) -> Field:
     return fields.as_field(
         fields.NerfMLP(config.depth, config.width, config.skip, config.density_activation),
         lambda point: frequency(point.position, config.position_bands),
-        functools.partial(frequency, num_bands=config.direction_bands),
+        lambda view: frequency(view.direction, config.direction_bands),
     )
 
 
@@ -239,7 +271,7 @@ def mip_field(config: MipConfig) -> Field:
     return fields.as_field(
         fields.NerfMLP(config.depth, config.width, config.skip, "softplus", config.color_padding),
         lambda point: integrated(point.position, point.variance, config.position_bands),
-        functools.partial(frequency, num_bands=config.direction_bands),
+        lambda view: frequency(view.direction, config.direction_bands),
     )
 
 

@@ -1,11 +1,12 @@
-"""The occupancy grid: which parts of the scene's box are worth looking at.
+"""The occupancy grid: which parts of a scene's space are worth looking at.
 
 Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells remembers how dense the field
-lately was; rays are marched through it in even steps, and the field is only asked where a cell is
-occupied. A coarser copy is asked first, so that empty space is crossed a block of steps at once.
+lately was; rays are marched through it, and the field is only asked where a cell is occupied. A
+coarser copy is asked first, so that empty space is crossed a block of steps at once. Where space
+is bent (:mod:`nerf_jax.spaces`), cells grow with the distance as Instant-NGP's nested grids do,
+and steps with them.
 
-Notation: ``G`` cells along an axis, ``K`` candidates: the even steps of a ray, across the box, in
-``B`` blocks of them.
+Notation: ``G`` cells along an axis, ``K`` candidates: the steps of a ray, in ``B`` blocks of them.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, draw, pack, pack_ragged
+from nerf_jax.spaces import March, Space
 from nerf_jax.types import Rays
 
 BLOCK = 8
@@ -26,43 +28,35 @@ COARSE = 4
 """Cells of the grid along the side of a cell of its coarse copy."""
 
 
-class Box(NamedTuple):
-    """What the scene is within, its sides along the axes; world units."""
-
-    low: Float[Array, "3"]
-    high: Float[Array, "3"]
-
-    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
-        """A position in the world as one in the unit cube."""
-        return (position - self.low) / (self.high - self.low)
-
-    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
-        """And back."""
-        return self.low + unit * (self.high - self.low)
-
-    def step(self, num_candidates: int) -> Float[Array, ""]:
-        """The length of a candidate's step, when so many reach through the diagonal."""
-        return jnp.linalg.norm(self.high - self.low) / num_candidates
-
-
 class Occupancy(NamedTuple):
-    """The grid, over a box that is known from the config."""
+    """The grid, and the space it divides."""
 
+    space: Space
     density: Float[Array, "G G G"]
-    """The most seen of late, per world unit."""
+    """The most seen of late, per world unit where the space's scale is 1."""
+    visible: Bool[Array, "G G G"]
+    """Cells that some camera sees. The others stay empty: nothing could be learned there."""
     occupied: Bool[Array, "G G G"]
     near_occupied: Bool[Array, "g g g"]
     """``g = G / COARSE``: whether a coarse cell, or one next to it, holds an occupied cell."""
 
 
-def unknown(resolution: int) -> Occupancy:
+def unknown(space: Space, resolution: int) -> Occupancy:
     """Nothing has been looked at yet, so anything may be anywhere."""
     coarse = resolution // COARSE
     return Occupancy(
+        space,
         jnp.full((resolution,) * 3, -1.0),
+        jnp.ones((resolution,) * 3, bool),
         jnp.ones((resolution,) * 3, bool),
         jnp.ones((coarse,) * 3, bool),
     )
+
+
+def seen_only(grid: Occupancy, visible: Bool[Array, "G G G"]) -> Occupancy:
+    """The grid, emptied where no camera sees."""
+    occupied = grid.occupied & visible
+    return grid._replace(visible=visible, occupied=occupied, near_occupied=_near(occupied))
 
 
 def choose_cells(
@@ -88,7 +82,6 @@ def choose_cells(
 
 def update(
     grid: Occupancy,
-    box: Box,
     density: Callable[[Float[Array, "n 3"]], Float[Array, " n"]],
     key: Array,
     cells: Int[Array, " n"],
@@ -99,8 +92,7 @@ def update(
 
     Args:
         grid: from before.
-        box: its box.
-        density: of points in the world, per world unit.
+        density: of points in the world, per world unit where the space's scale is 1.
         key: for the places.
         cells: numbers of those looked at.
         threshold: cells denser than this are occupied, or denser than the mean if that is less;
@@ -110,14 +102,14 @@ def update(
     size = grid.density.shape[0]
     corner = jnp.stack(jnp.unravel_index(cells, grid.density.shape), axis=1)
     place = (corner + jax.random.uniform(key, corner.shape)) / size
-    new = density(jax.vmap(box.world)(place))
+    new = density(jax.vmap(grid.space.world)(place))
     old = grid.density.reshape(-1)
     faded = old.at[cells].set(decay * old[cells], mode="promise_in_bounds")
     values = faded.at[cells].max(new, mode="promise_in_bounds").reshape(grid.density.shape)
     known = values >= 0
     mean = safe_divide(jnp.sum(jnp.where(known, values, 0.0)), jnp.sum(known, dtype=jnp.float32))
-    occupied = ~known | (values > jnp.minimum(mean, threshold))
-    return Occupancy(values, occupied, _near(occupied))
+    occupied = grid.visible & (~known | (values > jnp.minimum(mean, threshold)))
+    return grid._replace(density=values, occupied=occupied, near_occupied=_near(occupied))
 
 
 def _near(occupied: Bool[Array, "G G G"]) -> Bool[Array, "g g g"]:
@@ -133,55 +125,6 @@ def _near(occupied: Bool[Array, "G G G"]) -> Bool[Array, "g g g"]:
     return blocks
 
 
-def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Where a ray enters and leaves a box, within its near and far: the slab method.
-
-    A ray that misses leaves before it enters. A direction of length zero never moves: it sees all
-    or nothing of the box.
-    """
-    # Parallel to a slab, a ray is between its planes for ever, or never.
-    ahead = jnp.where((ray.origin >= box.low) & (ray.origin <= box.high), -jnp.inf, jnp.inf)
-    to_low = safe_divide(box.low - ray.origin, ray.direction, ahead)
-    to_high = safe_divide(box.high - ray.origin, ray.direction, -ahead)
-    moves = ray.direction != 0
-    first = jnp.where(moves, jnp.minimum(to_low, to_high), to_low)
-    last = jnp.where(moves, jnp.maximum(to_low, to_high), to_high)
-    return jnp.maximum(jnp.max(first), ray.near), jnp.minimum(jnp.min(last), ray.far)
-
-
-class March(NamedTuple):
-    """A ray's candidates: ``t = start + (k + offset) * step`` for ``k < count``."""
-
-    start: Float[Array, ""]
-    stop: Float[Array, ""]
-    offset: Float[Array, ""]
-    """Where in its step each candidate is, in [0, 1)."""
-    step: Float[Array, ""]
-    """World units."""
-
-    def t(self, candidate: Num[Array, "*n"]) -> Float[Array, "*n"]:
-        """Distances of candidates, and of places between them."""
-        return self.start + (candidate + self.offset) * self.step
-
-
-def march(key: Array | None, ray: Rays, box: Box, num_candidates: int) -> March:
-    """Even steps across the box, so long that K of them reach through its diagonal.
-
-    Args:
-        key: for the offset of all the ray's candidates; None puts them in the middle of the steps.
-        ray: one.
-        box: where the scene is.
-        num_candidates: K.
-    """
-    start, stop = intersect(ray, box)
-    # A ray that misses has no steps, and a place all the same: unfilled slots read there, and what
-    # is infinite there would be NaN in the gradient, though none of it is asked for.
-    hits = start < stop
-    start, stop = jnp.where(hits, start, ray.near), jnp.where(hits, stop, ray.near)
-    offset = jnp.float32(0.5) if key is None else jax.random.uniform(key)
-    return March(start, stop, offset, box.step(num_candidates))
-
-
 class Candidates(NamedTuple):
     """Candidates of R rays in M slots."""
 
@@ -190,11 +133,11 @@ class Candidates(NamedTuple):
     """Which of its ray's candidates."""
     t: Float[Array, " M"]
     """Its distance along the ray."""
+    length: Float[Array, " M"]
+    """Of its step."""
 
 
-def near_blocks(
-    grid: Occupancy, box: Box, ray: Rays, march: March, num_candidates: int
-) -> Bool[Array, " B"]:
+def near_blocks(grid: Occupancy, ray: Rays, march: March, num_candidates: int) -> Bool[Array, " B"]:
     """Which blocks of a ray's candidates may be in occupied cells.
 
     None is missed as long as a step is no longer than a cell: then no candidate of a block is
@@ -202,12 +145,11 @@ def near_blocks(
     """
     first = jnp.arange(0, num_candidates, BLOCK)
     middle = march.t(first + (BLOCK - 1) / 2)
-    return _look_up(grid.near_occupied, box, ray, middle) & (march.t(first) < march.stop)
+    return look_up(grid.near_occupied, grid.space, ray, middle) & (march.t(first) < march.stop)
 
 
 def find_candidates(
     grid: Occupancy,
-    box: Box,
     rays: Rays,
     marches: March,
     near: Bool[Array, "R B"],
@@ -217,7 +159,7 @@ def find_candidates(
     """The candidates of rays in occupied cells.
 
     Args:
-        grid, box: where to look.
+        grid: where to look.
         rays: R of them.
         marches: theirs.
         near: the blocks worth looking into, from :func:`near_blocks`.
@@ -230,24 +172,24 @@ def find_candidates(
     def occupied(ray: Int[Array, ""], first: Int[Array, ""]) -> Bool[Array, " BLOCK"]:
         own, march = jax.tree.map(lambda leaf: leaf[ray], (rays, marches))
         t = march.t(first + jnp.arange(BLOCK))
-        return _look_up(grid.occupied, box, own, t) & (t < march.stop)
+        return look_up(grid.occupied, grid.space, own, t) & (t < march.stop)
 
     mask = jax.vmap(occupied)(blocks.ray, first) & blocks.valid[:, None]
     packed = pack_ragged(mask.reshape(-1), blocks.ends * BLOCK, blocks.kept, max_candidates)
     number = first[packed.index // BLOCK] + packed.index % BLOCK
     march = jax.tree.map(lambda leaf: leaf[packed.ray], marches)
-    return Candidates(packed, number, march.t(number))
+    t = march.t(number)
+    return Candidates(packed, number, t, march.length(t))
 
 
-def _look_up(
-    cells: Bool[Array, "n n n"], box: Box, ray: Rays, t: Float[Array, " s"]
+def look_up(
+    cells: Bool[Array, "n n n"], space: Space, ray: Rays, t: Float[Array, " s"]
 ) -> Bool[Array, " s"]:
-    """The cells at distances along a ray; beyond the box, the nearest within."""
-    scale = cells.shape[0] / (box.high - box.low)
-    place = [
-        (ray.origin[axis] - box.low[axis] + t * ray.direction[axis]) * scale[axis]
-        for axis in range(3)
-    ]
-    x, y, z = (jnp.clip(p.astype(jnp.int32), 0, cells.shape[0] - 1) for p in place)
-    number = (x * cells.shape[0] + y) * cells.shape[0] + z
-    return cells.reshape(-1).at[number].get(mode="promise_in_bounds")
+    """The cells at distances along a ray; beyond the space, the nearest within."""
+
+    def number(t: Float[Array, ""]) -> Int[Array, ""]:
+        place = space.unit(ray.origin + t * ray.direction) * len(cells)
+        x, y, z = jnp.clip(place.astype(jnp.int32), 0, len(cells) - 1)
+        return (x * len(cells) + y) * len(cells) + z
+
+    return cells.reshape(-1).at[jax.vmap(number)(t)].get(mode="promise_in_bounds")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax import compositing
 from nerf_jax.numerics import optical_depth
-from nerf_jax.occupancy import Box, Occupancy, find_candidates, march, near_blocks
+from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, near_blocks
 from nerf_jax.packing import Packed, pack, pack_ragged
 from nerf_jax.types import Field, Params, Point, Rays, Rendering, View
 
@@ -27,7 +27,7 @@ class Budget(NamedTuple):
     """How much there is room for, and what is left out. Static."""
 
     num_candidates: int
-    """K: even steps across the box."""
+    """K: steps across the space."""
     max_samples: int
     """Slots for what is read in full, and for the densities that are read at once."""
     min_transmittance: float
@@ -46,6 +46,18 @@ class Budget(NamedTuple):
         return 3 * self.max_samples
 
 
+class Samples(NamedTuple):
+    """Where the rays were read in full."""
+
+    packed: Packed
+    w: Float[Array, " M"]
+    """Weights."""
+    t: Float[Array, " M"]
+    """Distances, in the middle of their steps."""
+    length: Float[Array, " M"]
+    """Of the steps."""
+
+
 class Seen(NamedTuple):
     """What R rays see, and what it took."""
 
@@ -54,13 +66,13 @@ class Seen(NamedTuple):
     """The rays that there was room for: always the first so many."""
     work: dict[str, Array]
     """How many places were looked at, of each kind."""
+    samples: Samples
 
 
 def render_sparse(
     field: Field,
     params: Params,
     grid: Occupancy,
-    box: Box,
     budget: Budget,
     keys: Array | None,
     rays: Rays,
@@ -72,7 +84,7 @@ def render_sparse(
 
     Args:
         field, params: the scene.
-        grid, box: where something is.
+        grid: where something is.
         budget: how much to look at.
         keys: one a ray, to jitter the candidates; None puts them in the middle of their steps.
         rays: R of them.
@@ -85,16 +97,11 @@ def render_sparse(
             f"{rays.near.size} rays at once cannot share {budget.max_samples} samples: raise "
             "--model.max_samples, or lower --train.rays_per_step"
         )
-    marches = jax.vmap(march, (None if keys is None else 0, 0, None, None))(
-        keys, rays, box, budget.num_candidates
+    marches = jax.vmap(grid.space.march, (None if keys is None else 0, 0, None))(
+        keys, rays, budget.num_candidates
     )
-    near = jax.vmap(near_blocks, (None, None, 0, 0, None))(
-        grid, box, rays, marches, budget.num_candidates
-    )
-    found = find_candidates(
-        grid, box, rays, marches, near, budget.max_blocks, budget.max_candidates
-    )
-    length = box.step(budget.num_candidates)
+    near = jax.vmap(near_blocks, (None, 0, 0, None))(grid, rays, marches, budget.num_candidates)
+    found = find_candidates(grid, rays, marches, near, budget.max_blocks, budget.max_candidates)
 
     def density(ray: Int[Array, " M"], t: Float[Array, " M"]) -> tuple[Array, Array]:
         position = rays.origin[ray] + t[:, None] * rays.direction[ray]
@@ -105,22 +112,22 @@ def render_sparse(
         sigma, _ = density(found.packed.ray[slot], found.t[slot])
         return jax.lax.stop_gradient(sigma)
 
-    samples = _lit(density_alone, found.packed, length, budget)
-    t = found.t[samples.index]
+    samples = _lit(density_alone, found, budget)
+    t, length = found.t[samples.index], found.length[samples.index]
     sigma, features = density(samples.ray, t)
     view = jax.tree.map(lambda leaf: leaf[samples.ray], View(rays.direction, rays.appearance))
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
+    w = compositing.weights_packed(sigma, length, samples, budget.num_candidates)
     rendering = compositing.composite_packed(
-        sigma, rgb, t, length, rays.far, samples, budget.num_candidates
+        w, rgb, t, length, rays.far, samples, budget.num_candidates
     )
     work = {"candidates": found.packed.ends[-1], "samples": samples.ends[-1]}
-    return Seen(rendering, samples.kept, work)
+    return Seen(rendering, samples.kept, work, Samples(samples, w, t, length))
 
 
 def _lit(
     density: Callable[[Int[Array, " M"]], Float[Array, " M"]],
-    candidates: Packed,
-    length: Float[Array, ""],
+    found: Candidates,
     budget: Budget,
 ) -> Packed:
     """The candidates that light reaches and that stop some of it.
@@ -130,6 +137,7 @@ def _lit(
     whatever is behind a surface is hardly touched, and how often the loop turns is all that
     depends on the scene.
     """
+    candidates, length = found.packed, found.length
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), candidates.ends[:-1]])
     counts = candidates.ends - starts
     room = budget.max_samples
@@ -143,7 +151,8 @@ def _lit(
         asked = pack_ragged(ask, candidates.ends, candidates.kept, room)
         new = density(asked.index)
         sigma = sigma.at[jnp.where(asked.valid, asked.index, sigma.size)].set(new, mode="drop")
-        tau = tau.at[asked.ray].add(jnp.where(asked.valid, optical_depth(new, length), 0.0))
+        stopped = optical_depth(new, length[asked.index])
+        tau = tau.at[asked.ray].add(jnp.where(asked.valid, stopped, 0.0))
         read_so_far = read_so_far + stretch
         return read_so_far, (tau < opaque) & (read_so_far < counts), tau, sigma
 

@@ -57,9 +57,14 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> opta
 def make_optimizer(
     config: OptimizerConfig, steps_per_epoch: float = 1.0
 ) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015) with the config's learning rate."""
+    """Adam (Kingma and Ba, 2015) with the config's learning rate; the cameras' have their own."""
     rate = learning_rate(config, steps_per_epoch)
-    return optax.adam(rate, config.beta1, config.beta2, config.epsilon)
+    adam = functools.partial(optax.adam, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+    if not config.pose_learning_rate:
+        return adam(rate)
+    part = config.pose_learning_rate / config.learning_rate
+    parts = {"scene": adam(rate), "poses": adam(lambda step: part * rate(step))}
+    return optax.partition(parts, {"scene": "scene", "poses": "poses"})
 
 
 def init_state(

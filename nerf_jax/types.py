@@ -173,3 +173,6 @@ class Model(NamedTuple):
     advise: Callable[[Mapping[str, float]], Mapping[str, str]] = lambda means: {}
     """``means -> {metric: message}``: what the user should know, and do, about the metrics' means
     over some steps (and the number of the last one, ``step``)."""
+    survey: Callable[[Aux, Cameras, tuple[int, int]], Aux] = lambda aux, cameras, size_hw: aux
+    """``(aux, cameras, (height, width)) -> aux``: what the training cameras say of the scene
+    before the first step, such as where nothing can be seen; identity for most."""

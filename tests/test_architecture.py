@@ -15,9 +15,9 @@ FLOORS: list[set[str]] = [
     {"types", "numerics", "packing", "plain", "config", "devices"},
     {
         *{"cameras", "lenses", "cones", "encodings", "hashgrid", "sampling", "occupancy"},
-        *{"compositing", "losses", "metrics"},
+        *{"compositing", "losses", "metrics", "spaces"},
     },
-    {"fields", "render", "sparse"},
+    {"fields", "render", "sparse", "surveying", "poses"},
     {"model", "train", "checkpoint"},
     {"data", "export", "viewer", "report", "progress", "runs"},
     {"evaluate", "fit"},
@@ -29,6 +29,7 @@ NEIGHBOURS = {
     ("config", "plain"),  # near misses
     ("cameras", "lenses"),  # a camera has one
     ("compositing", "sampling"),  # the middle of an interval
+    ("occupancy", "spaces"),  # a grid divides a space
     ("progress", "export"),  # naming a package that is missing
     ("runs", "export"),  # the same, and files that appear whole
 }

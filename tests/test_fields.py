@@ -28,7 +28,7 @@ def field(method: str) -> Field:
     return fields.as_field(
         network,
         lambda point: frequency(point.position, position_bands),
-        functools.partial(frequency, num_bands=direction_bands),
+        lambda view: frequency(view.direction, direction_bands),
     )
 
 

@@ -172,8 +172,8 @@ def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
     aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
     budget = Budget(HASH.num_candidates, 4096, HASH.min_transmittance, HASH.min_alpha)
     training = jax.jit(
-        lambda *given: render_sparse(
-            model.hash_field(HASH), given[0], given[1], model.hash_box(HASH), budget, *given[2:]
+        lambda params, grid, keys, rays: render_sparse(
+            model.hash_field(HASH, grid.space), params, grid, budget, keys, rays
         )
     )(params, aux, None, batch.rays)
     assert training.kept.all()

@@ -7,8 +7,8 @@ import pytest
 
 from nerf_jax import compositing, occupancy
 from nerf_jax.numerics import bounded_exp
-from nerf_jax.occupancy import Box
 from nerf_jax.render import render_rays
+from nerf_jax.spaces import Box
 from nerf_jax.sparse import Budget, render_all, render_sparse
 from nerf_jax.types import Field, Params, Point, Rays, View
 from tests import scenes
@@ -47,23 +47,21 @@ def some_rays(count: int, seed: int = 0) -> Rays:
 
 def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occupancy:
     """The grid after many looks at every cell."""
-    grid = occupancy.unknown(CELLS)
+    grid = occupancy.unknown(BOX, CELLS)
 
     def density(x):
         return jax.vmap(field.density, (None, 0))(params, Point(x, jnp.zeros_like(x)))[0]
 
     def look(turn, grid):
         key = jax.random.fold_in(jax.random.key(0), turn)
-        return occupancy.update(grid, BOX, density, key, jnp.arange(CELLS**3), threshold, 1.0)
+        return occupancy.update(grid, density, key, jnp.arange(CELLS**3), threshold, 1.0)
 
     return jax.lax.fori_loop(0, 16, look, grid)
 
 
 def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
     """The same candidates by :func:`render_rays`, none left out but those of unoccupied cells."""
-    marches = jax.vmap(occupancy.march, (None if keys is None else 0, 0, None, None))(
-        keys, rays, BOX, CANDIDATES
-    )
+    marches = jax.vmap(BOX.march, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
     edges = jax.vmap(lambda m: m.start + jnp.arange(CANDIDATES + 1) * m.step)(marches)
     t = jax.vmap(lambda m: m.t(jnp.arange(CANDIDATES)))(marches)
     length = BOX.step(CANDIDATES)
@@ -78,7 +76,7 @@ def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
 
 @functools.cache
 def sparse(budget: Budget, field: Field):
-    return jax.jit(functools.partial(render_sparse, field, box=BOX, budget=budget))
+    return jax.jit(functools.partial(render_sparse, field, budget=budget))
 
 
 CLOUDS = clouds()
@@ -108,7 +106,7 @@ def test_sparse_equals_dense_where_nothing_is_left_out(jittered: bool):
 
 
 def _shift(keys, rays):
-    march = jax.vmap(occupancy.march, (0, 0, None, None))(keys, rays, BOX, CANDIDATES)
+    march = jax.vmap(BOX.march, (0, 0, None))(keys, rays, CANDIDATES)
     return (march.offset - 0.5) * march.step
 
 
@@ -123,7 +121,7 @@ def test_so_do_their_gradients():
 
         return jax.grad(total)(params)
 
-    found = loss(lambda p: render_sparse(CLOUDS, p, grid, BOX, EXACT, None, rays).rendering)
+    found = loss(lambda p: render_sparse(CLOUDS, p, grid, EXACT, None, rays).rendering)
     expected = loss(lambda p: dense(CLOUDS, p, rays, None, grid))
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-4), found, expected
@@ -181,18 +179,18 @@ def test_a_uniform_ball_is_what_beer_and_lambert_say():
 
 def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
     params = CLOUDS.init(None)
-    empty = occupancy.unknown(CELLS)._replace(
+    empty = occupancy.unknown(BOX, CELLS)._replace(
         occupied=jnp.zeros((CELLS,) * 3, bool),
         near_occupied=jnp.zeros((CELLS // occupancy.COARSE,) * 3, bool),
     )
     aside = some_rays(30)._replace(direction=jnp.tile(jnp.array([0.0, 0.0, 1.0]), (30, 1)))
     aside = aside._replace(origin=aside.origin + 9.0)
     still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
-    full = occupancy.unknown(CELLS)
+    full = occupancy.unknown(BOX, CELLS)
     for grid, rays in ((empty, some_rays(30)), (full, aside), (full, still)):
 
         def opacity(params, grid=grid, rays=rays):
-            seen = render_sparse(CLOUDS, params, grid, BOX, EXACT, None, rays)
+            seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
             return jnp.sum(seen.rendering.opacity), seen
 
         (total, seen), gradient = jax.value_and_grad(opacity, has_aux=True)(params)
@@ -209,7 +207,7 @@ def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
     whole = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
     tight = EXACT._replace(max_samples=128)
     promising = whole.rendering.opacity > 0
-    see = functools.partial(render_sparse, CLOUDS, params, grid, BOX, tight, None)
+    see = functools.partial(render_sparse, CLOUDS, params, grid, tight, None)
     found = jax.jit(lambda rays: render_all(see, rays, promising, window))(rays)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, whole.rendering
@@ -219,7 +217,7 @@ def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
 def test_a_median_is_where_half_of_the_weight_lies():
     """Against the plain compositing, ray by ray."""
     rays, params = some_rays(20, seed=6), CLOUDS.init(None)
-    grid = occupancy.unknown(CELLS)
+    grid = occupancy.unknown(BOX, CELLS)
     seen = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering
     expected = dense(CLOUDS, params, rays, None)
     hit = expected.opacity > 1e-3
@@ -231,6 +229,6 @@ def test_a_median_is_where_half_of_the_weight_lies():
 
 def test_more_rays_than_room_for_samples_are_refused():
     """Not each could read even one density at a time."""
-    grid, budget = occupancy.unknown(CELLS), EXACT._replace(max_samples=64)
+    grid, budget = occupancy.unknown(BOX, CELLS), EXACT._replace(max_samples=64)
     with pytest.raises(ValueError, match=r"90 rays .* 64 samples.*max_samples.*rays_per_step"):
-        render_sparse(CLOUDS, CLOUDS.init(None), grid, BOX, budget, None, some_rays(90))
+        render_sparse(CLOUDS, CLOUDS.init(None), grid, budget, None, some_rays(90))

@@ -95,14 +95,17 @@ class MipConfig:
 
 
 @dataclass(frozen=True)
-class HashConfig:
-    """The flagship: a hash grid, an occupancy grid, and evaluation only where it matters."""
+class GridConfig:
+    """What all methods have in common whose field is a hash grid."""
 
-    method: Literal["hash"] = "hash"
+    method: str = ""
+    space: Literal["box", "contracted", "frustum"] = "box"
+    """What the scene is in: a `box` with nothing around it; all the world, `contracted` from a
+    cube on; or the `frustum` of the mean camera, for photos taken from one side."""
     box_center: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Of the cube that the scene is within, in world units."""
+    """Of the cube that the scene is within, or contracted around, in world units."""
     box_radius: float = 1.5
-    """Half the side of that cube; nothing outside is seen."""
+    """Half the side of that cube. Outside of a `box` nothing is seen."""
     num_levels: int = 16
     """Levels of the hash grid."""
     num_features: int = 2
@@ -110,11 +113,42 @@ class HashConfig:
     max_entries: int = 2**19
     """Entries of a level's table; a level with fewer vertices has a table of its own size."""
     min_resolution: int = 16
-    """Vertices along the side of the box, of the coarsest level."""
+    """Vertices along the side of the space, of the coarsest level."""
     max_resolution: int = 2048
     """And of the finest. What one pixel covers in the middle of the scene is a good size."""
     width: int = 64
     """Units of a hidden layer."""
+    density_bias: float = -1.0
+    """The density's logarithm at the start: of what no ray has shown to be there yet."""
+    code_size: int = 0
+    """Numbers learned of each photo, for what differs between them: exposure, white balance."""
+    huber: float = 0.1
+    """Errors of a colour beyond this count linearly; 0 for L2."""
+    distortion: float = 0.0
+    """Of the loss that gathers what a ray sees at one place: against fog before the cameras."""
+
+    def __post_init__(self) -> None:
+        positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
+        require_positive(self, "model", *positive)
+        require(
+            len(self.box_center) == 3 and all(map(math.isfinite, self.box_center)),
+            "model.box_center",
+            self.box_center,
+            "three finite numbers",
+        )
+        least, most = self.min_resolution, self.max_resolution
+        require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
+        require(abs(self.density_bias) < 15, "model.density_bias", self.density_bias, "in +-15")
+        for name in ("code_size", "huber", "distortion"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, f"model.{name}", value, "finite and at least 0")
+
+
+@dataclass(frozen=True)
+class HashConfig(GridConfig):
+    """The flagship: a hash grid, an occupancy grid, and evaluation only where it matters."""
+
+    method: Literal["hash"] = "hash"
     grid_resolution: int = 128
     """Cells along the side of the occupancy grid."""
     grid_every: int = 16
@@ -124,31 +158,23 @@ class HashConfig:
     grid_alpha: float = 0.01
     """A cell is occupied if a step through it stops more of the light than this."""
     num_candidates: int = 1024
-    """Steps across the box."""
+    """Steps across the space: even in a box, longer with the distance in the others."""
     max_samples: int = 2**18
     """Samples of a training step, and of rendering at once: what bounds time and memory."""
     min_transmittance: float = 1e-4
     """What less light reaches than this is not looked at."""
     min_alpha: float = 1e-4
     """Samples that stop less of the light than this are left out."""
-    huber: float = 0.1
-    """Errors of a colour beyond this count linearly; 0 for L2."""
 
     def __post_init__(self) -> None:
-        positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
-        require_positive(self, "model", *positive, "grid_every", "grid_cells", "max_samples")
-        require(
-            len(self.box_center) == 3 and all(map(math.isfinite, self.box_center)),
-            "model.box_center",
-            self.box_center,
-            "three finite numbers",
-        )
-        least, most = self.min_resolution, self.max_resolution
-        require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
+        super().__post_init__()
+        require_positive(self, "model", "grid_every", "grid_cells", "max_samples")
         cells = self.grid_resolution
         require(cells > 0 and cells % 4 == 0, "model.grid_resolution", cells, "a multiple of 4")
-        # A step no longer than a cell: the diagonal is sqrt(3) sides.
-        count, needed = self.num_candidates, math.ceil(3**0.5 * cells / 8) * 8
+        # A step no longer than a cell: the diagonal of a box is sqrt(3) sides; elsewhere steps
+        # and cells grow alike, and six a side reach from near to far.
+        sides = 3**0.5 if self.space == "box" else 6.0
+        count, needed = self.num_candidates, math.ceil(sides * cells / 8) * 8
         right = count >= needed and count % 8 == 0
         require(
             right,
@@ -165,4 +191,41 @@ class HashConfig:
         for name in ("grid_alpha", "min_transmittance", "min_alpha"):
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}", value, "in [0, 1)")
-        require(self.huber >= 0, "model.huber", self.huber, "at least 0")
+
+
+@dataclass(frozen=True)
+class ProposalConfig(GridConfig):
+    """A hash grid read where small ones propose: for scenes that are nowhere empty."""
+
+    method: Literal["proposal"] = "proposal"
+    num_proposals: tuple[int, ...] = (256, 96)
+    """Samples of each round of proposals, of which only the density is read."""
+    num_samples: int = 48
+    """Samples that are read in full."""
+    proposal_resolutions: tuple[int, ...] = (128, 256)
+    """Of the finest level of each round's grid."""
+    proposal_entries: int = 2**17
+    """Entries of a level's table of those."""
+    proposal_width: int = 16
+    """Units of their hidden layer."""
+    interlevel: float = 1.0
+    """Of the loss that makes proposals cover what the field is found to hold."""
+    anneal_steps: int = 1000
+    """Steps while which proposals are not yet believed in full."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive = ("num_samples", "proposal_entries", "proposal_width", "interlevel")
+        require_positive(self, "model", *positive)
+        for name in ("num_proposals", "proposal_resolutions"):
+            values = getattr(self, name)
+            right = len(values) > 0 and min(values) >= self.min_resolution
+            require(right, f"model.{name}", values, f"some of at least {self.min_resolution}")
+        rounds = len(self.num_proposals)
+        require(
+            len(self.proposal_resolutions) == rounds,
+            "model.proposal_resolutions",
+            self.proposal_resolutions,
+            f"{rounds} numbers, as many as model.num_proposals",
+        )
+        require(self.anneal_steps >= 0, "model.anneal_steps", self.anneal_steps, "at least 0")

@@ -47,12 +47,17 @@ class OptimizerConfig:
     warmup_steps: int = 0
     """The learning rate rises linearly from a hundredth over these first steps."""
     schedule: Exponential | Milestones = field(default_factory=Exponential)
+    pose_learning_rate: float = 0.0
+    """Of the cameras' motions, in radians and world units; it follows the same schedule. 0: the
+    cameras are where the files say."""
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
         require_positive(self, "optimizer", "learning_rate", "epsilon")
+        rate = self.pose_learning_rate
+        require(0 <= rate < 1, "optimizer.pose_learning_rate", rate, "in [0, 1)")
         require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, ">= 0")
         for name in ("beta1", "beta2"):
             value = getattr(self, name)

@@ -1,0 +1,74 @@
+"""Camera poses learned along with the scene: a small motion of each photo's camera.
+
+What was estimated from photos is a little off, and what is a little off is blurred. Each training
+photo's rays are turned and moved by a motion that starts at rest and is trained as everything
+else. A method knows nothing of it: it is given rays.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nerf_jax.numerics import safe_norm
+from nerf_jax.types import Aux, Batch, Metrics, Model, Params, Rays
+
+
+def refine_poses(model: Model, num_photos: int) -> Model:
+    """The method, with the cameras of the training photos to be learned as well.
+
+    Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Views are rendered from the cameras as
+    they are given: the motions of all photos together are kept at rest, so that the scene stays
+    where the held-out cameras expect it.
+
+    Args:
+        model: the method.
+        num_photos: N, of the training split.
+    """
+
+    def init(key: Array) -> tuple[Params, Aux]:
+        params, aux = model.init(key)
+        return {"scene": params, "poses": jnp.zeros((num_photos, 6))}, aux
+
+    def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
+        motions = centered(params["poses"])[batch.rays.appearance]
+        batch = batch._replace(rays=jax.vmap(move)(motions, batch.rays))
+        return model.loss(params["scene"], aux, keys, batch)
+
+    return model._replace(
+        init=init,
+        loss=loss,
+        refresh=lambda params, aux, key, step: model.refresh(params["scene"], aux, key, step),
+        render=lambda params, aux, rays: model.render(params["scene"], aux, rays),
+    )
+
+
+def centered(motions: Float[Array, "N 6"]) -> Float[Array, "N 6"]:
+    """The motions, less what all of them have in common."""
+    return motions - jnp.mean(motions, axis=0, keepdims=True)
+
+
+def move(motion: Float[Array, "6"], ray: Rays) -> Rays:
+    """A ray whose camera is turned about its own place, and then moved.
+
+    Args:
+        motion: a rotation vector in radians and a translation in world units, in world axes.
+        ray: as the camera was.
+    """
+    return ray._replace(direction=rotate(motion[:3], ray.direction), origin=ray.origin + motion[3:])
+
+
+def rotate(turn: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3"]:
+    """A vector turned about an axis (Rodrigues, 1840).
+
+    Args:
+        turn: the axis, times the angle in radians.
+        x: the vector.
+    """
+    angle = safe_norm(turn)
+    # Both factors are entire functions of the angle; near zero by their series, for the gradient.
+    small = angle < 1e-3
+    safe = jnp.where(small, 1.0, angle)
+    sine = jnp.where(small, 1 - angle**2 / 6, jnp.sin(safe) / safe)
+    versine = jnp.where(small, 0.5 - angle**2 / 24, (1 - jnp.cos(safe)) / safe**2)
+    once = jnp.cross(turn, x)
+    return x + sine * once + versine * jnp.cross(turn, once)

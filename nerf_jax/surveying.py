@@ -1,0 +1,96 @@
+"""Surveying: what the training cameras say of a scene before anything is learned.
+
+How far its space reaches, and which of its cells any of them sees: in the others nothing could be
+learned, and whatever stood there would be seen from new viewpoints only.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from nerf_jax.cameras import project
+from nerf_jax.occupancy import Occupancy
+from nerf_jax.spaces import Contracted, Frustum, Space
+from nerf_jax.types import Cameras
+
+_MARGIN = 0.05
+"""Of the image's size: what is this little outside of it counts as seen, for a cell is seen from
+its middle."""
+
+
+def fit_space(space: Space, cameras: Cameras, size_hw: tuple[int, int]) -> Space:
+    """The space, its ends and its view those of the cameras.
+
+    Raises:
+        ValueError: cameras for a frustum look in opposite directions.
+    """
+    near, far = jnp.min(cameras.near), jnp.max(cameras.far)
+    match space:
+        case Contracted():
+            return space._replace(near=near, far=far)
+        case Frustum():
+            return _frustum(cameras, size_hw, near, far)
+        case _:
+            return space
+
+
+def _frustum(
+    cameras: Cameras, size_hw: tuple[int, int], near: Float[Array, ""], far: Float[Array, ""]
+) -> Frustum:
+    """That of the mean camera, so wide that it holds what all of them see."""
+    mean = jnp.mean(jnp.asarray(cameras.world_from_camera), axis=0)
+    left, _, right = jnp.linalg.svd(mean[:, :3])
+    rotation = left @ right  # the rotation nearest to the mean of rotations
+    if not jnp.linalg.det(rotation) > 0.5 or not jnp.linalg.norm(mean[:, 2]) > 0.5:
+        raise ValueError(
+            "model.space is 'frustum', for photos taken from one side, but these cameras look in "
+            "all directions: set model.space to 'contracted'"
+        )
+    camera_from_world = jnp.concatenate([rotation.T, -rotation.T @ mean[:, 3:]], axis=1)
+    axes = jnp.asarray(cameras.world_from_camera)
+    height, width = size_hw
+    corner = jnp.array([[x, y] for x in (0.0, width) for y in (0.0, height)])
+    # Of pinholes: what a lens adds at the corners is left to the margin.
+    place = (corner - cameras.principal[:, None]) / cameras.focal[:, None]  # [N, 4, 2]
+    ahead = jnp.concatenate([place * jnp.array([1.0, -1.0]), -jnp.ones((*place.shape[:2], 1))], -1)
+    along = jnp.einsum("nij,nkj->nki", axes[:, :, :3], ahead)
+    ends = axes[:, None, None, :, 3] + along[:, :, None] * jnp.stack([near, far])[:, None]
+    seen = ends @ rotation + camera_from_world[:, 3]
+    tangent = jnp.abs(seen[..., :2]) / jnp.maximum(-seen[..., 2:], near / 2)
+    return Frustum(camera_from_world, (1 + _MARGIN) * jnp.max(tangent, (0, 1, 2)), near, far)
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def visible_cells(
+    grid: Occupancy, cameras: Cameras, size_hw: tuple[int, int]
+) -> Bool[Array, "G G G"]:
+    """The cells whose middle some camera sees, no nearer than its ``near``.
+
+    Args:
+        grid: its space says where the cells are.
+        cameras: N of them.
+        size_hw: of their images.
+    """
+    resolution = len(grid.density)
+    height, width = size_hw
+    margin = _MARGIN * max(size_hw)
+
+    def seen(camera: Cameras, position: Float[Array, "3"]) -> Bool[Array, ""]:
+        (x, y), depth = project(camera, 0, position)
+        inside = (x > -margin) & (x < width + margin) & (y > -margin) & (y < height + margin)
+        return inside & (depth > camera.near[0])
+
+    def row(number: Int[Array, ""]) -> Bool[Array, " n"]:
+        """A row of cells along the last axis: all of them at once would fill the memory."""
+        corner = jnp.stack(jnp.unravel_index(number, (resolution, resolution)))
+        last = jnp.arange(resolution)
+        place = jnp.concatenate([jnp.broadcast_to(corner, (resolution, 2)), last[:, None]], axis=1)
+        position = jax.vmap(grid.space.world)((place + 0.5) / resolution)
+        one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], cameras)
+        by_camera = jax.vmap(jax.vmap(seen, (None, 0)), (0, None))(one, position)
+        return jnp.any(by_camera, axis=0)
+
+    rows = jax.lax.map(row, jnp.arange(resolution**2))
+    return rows.reshape(resolution, resolution, resolution)

@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nerf_jax import occupancy, surveying
+from nerf_jax.cameras import look_at
+from nerf_jax.spaces import Box, Contracted, Frustum
+from nerf_jax.types import Cameras
+
+UP = np.array([0.0, 0.0, 1.0])
+SIZE = (30, 40)
+NEAR, FAR = 0.3, 40.0
+
+
+def cameras(places, targets) -> Cameras:
+    count = len(places)
+    poses = [look_at(np.array(p), np.array(t), UP) for p, t in zip(places, targets, strict=True)]
+    return Cameras(
+        world_from_camera=np.stack(poses),
+        focal=np.full((count, 2), 35.0, np.float32),
+        principal=np.tile(np.array([20.0, 15.0], np.float32), (count, 1)),
+        near=np.full(count, NEAR, np.float32),
+        far=np.full(count, FAR, np.float32),
+    )
+
+
+AROUND = cameras([[3, 0, 0.5], [0, 3, 0.5], [-3, 0.2, 0.4]], [[0, 0, 0]] * 3)
+ASIDE = cameras([[3, 0, 0.0], [3, 0.4, 0.1], [3.1, -0.4, -0.2]], [[0, 0, 0]] * 3)
+CONTRACTED = Contracted(jnp.zeros(3), jnp.float32(3.0), jnp.float32(0.1), jnp.float32(9.0))
+BLANK = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), jnp.float32(9.0))
+
+
+def test_cells_are_visible_that_a_camera_sees():
+    """Against a loop over cells and cameras."""
+    grid = occupancy.unknown(CONTRACTED, 8)
+    visible = surveying.visible_cells(grid, AROUND, SIZE)
+    assert 0.1 < visible.mean() < 0.9
+    for cell in np.ndindex(8, 8, 8):
+        place = np.asarray(CONTRACTED.world((jnp.array(cell) + 0.5) / 8), float)
+        seen = False
+        for pose in AROUND.world_from_camera.astype(float):
+            x, y, z = pose[:, :3].T @ (place - pose[:, 3])
+            column, row = 20 + 35 * x / -z, 15 - 35 * y / -z
+            seen |= -z > NEAR and -2 < column < 42 and -2 < row < 32
+        assert visible[cell] == seen, (cell, place)
+
+
+def test_a_frustum_holds_what_its_cameras_see_and_little_more():
+    space = surveying.fit_space(BLANK, ASIDE, SIZE)
+    rotation = space.camera_from_world[:, :3]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
+    found = []
+    for pose in ASIDE.world_from_camera:
+        for corner in ([-20, -15], [20, -15], [-20, 15], [20, 15]):
+            way = pose[:, :3] @ np.array([corner[0] / 35, -corner[1] / 35, -1.0])
+            for depth in (NEAR, 1.0, FAR):
+                found.append(space.unit(jnp.asarray(pose[:, 3] + depth * way, jnp.float32)))
+    across = np.stack(found)[:, :2]
+    assert ((across > 0) & (across < 1)).all()
+    assert across.min() < 0.05
+    visible = surveying.visible_cells(occupancy.unknown(space, 8), ASIDE, SIZE)
+    assert visible.mean() > 0.8
+
+
+def test_the_ends_are_those_of_the_cameras():
+    space = surveying.fit_space(CONTRACTED, AROUND, SIZE)
+    np.testing.assert_allclose((space.near, space.far), (NEAR, FAR))
+    np.testing.assert_array_equal(space.radius, CONTRACTED.radius)
+    box = Box(jnp.zeros(3), jnp.ones(3))
+    assert surveying.fit_space(box, AROUND, SIZE) is box
+
+
+def test_cameras_all_around_have_no_frustum():
+    facing = cameras([[3, 0, 0], [-3, 0, 0]], [[0, 0, 0]] * 2)
+    for opposite in (facing, AROUND):
+        with pytest.raises(ValueError, match=r"model.space is 'frustum'.*'contracted'"):
+            surveying.fit_space(BLANK, opposite, SIZE)
+
+
+def test_the_same_cameras_twice_see_what_they_see_once():
+    grid = occupancy.unknown(CONTRACTED, 8)
+    twice = jax.tree.map(lambda leaf: np.concatenate([leaf] * 2), AROUND)
+    np.testing.assert_array_equal(
+        surveying.visible_cells(grid, AROUND, SIZE), surveying.visible_cells(grid, twice, SIZE)
+    )
