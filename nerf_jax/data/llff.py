@@ -125,19 +125,20 @@ def _check(path: Path, rows: Float[np.ndarray, "N 17"]) -> None:
             raise ValueError(f"{path}: row {row} (from 0) {expected}, but has {found:.200}")
 
     # float32's range, whose squares are finite in float64; false for nan.
-    require((np.abs(rows) <= np.finfo(np.float32).max).all(axis=1), rows, "must be finite numbers")
+    finite = np.abs(rows) <= np.finfo(np.float32).max
+    require(np.all(finite, axis=1), rows, "must be finite numbers")
     matrix, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
     rotation, pixels = matrix[:, :, :3], matrix[:, :, 4]
     gram = rotation.transpose(0, 2, 1) @ rotation
-    proper = (np.abs(gram - np.eye(3)) <= _ROTATION_TOLERANCE).all(axis=(1, 2))
+    proper = np.all(np.abs(gram - np.eye(3)) <= _ROTATION_TOLERANCE, axis=(1, 2))
     proper[proper] = np.linalg.det(rotation[proper]) > 0
     require(proper, rotation, "must have a rotation in the first three columns of its matrix")
     require(
-        ((pixels >= 1) & (pixels <= _MAX_PIXELS)).all(axis=1),
+        np.all((pixels >= 1) & (pixels <= _MAX_PIXELS), axis=1),
         pixels,
         f"must have height, width and focal length between 1 and {_MAX_PIXELS:g} pixels",
     )
-    ordered = (np.diff(bounds, prepend=0.0, axis=1) > 0).all(axis=1)
+    ordered = np.all(np.diff(bounds, prepend=0.0, axis=1) > 0, axis=1)
     require(ordered, bounds, "must have two bounds, 0 < near < far")
 
 
