@@ -22,7 +22,7 @@ from record import write_record
 from trial import Trial, lego
 
 from nerf_jax import hashgrid, occupancy
-from nerf_jax.model import hash_field
+from nerf_jax.model import grid_field
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.train import draw, make_optimizer
 from nerf_jax.types import Point, View
@@ -33,7 +33,7 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     config, state = trial.config, trial.state
     method, rays = config.model, config.train.rays_per_step
     params, grid = state.params, state.aux
-    field = hash_field(method, grid.space)
+    field = grid_field(method, grid.space)
     optimizer = make_optimizer(config.optimizer)
     keys = fold_in_each(jax.random.key(5), jnp.arange(rays))
     batch = jax.vmap(draw, (None, 0))(trial.dataset, keys)

@@ -6,6 +6,7 @@ transmittances ``T``, weights ``w`` and edges ``t[S+1]``.
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -146,3 +147,11 @@ def pixel_over(
 def solid(background: Background) -> Float[Array, "3"]:
     """The background of views to look at and to score: white where training draws it at random."""
     return jnp.zeros(3) if background == "black" else jnp.ones(3)
+
+
+def draw_background(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:
+    """What a training ray ends on, and the key for the rest of it."""
+    if background != "random":
+        return solid(background), key
+    color_key, key = jax.random.split(key)
+    return jax.random.uniform(color_key, (3,)), key

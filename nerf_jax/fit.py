@@ -16,7 +16,8 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.compositing import solid
-from nerf_jax.config import Config, HashConfig
+from nerf_jax.config import Config
+from nerf_jax.config.methods import GridConfig
 from nerf_jax.devices import REPLICATED, split_evenly
 from nerf_jax.metrics import psnr
 from nerf_jax.plain import to_dict
@@ -232,7 +233,7 @@ class _Loop:
         rays = self.config.train.rays_per_step
         share = split_evenly(rays, self.mesh, "train.rays_per_step")
         # Where every sample is read, 128 rays suit a CPU's caches; a packed step is of one size.
-        small = _on_cpu() and not isinstance(self.config.model, HashConfig)
+        small = _on_cpu() and not isinstance(self.config.model, GridConfig)
         at_once = self.config.train.rays_per_pass or (128 if small else share)
         passes = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= at_once)
         return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps, passes)

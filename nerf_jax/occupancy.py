@@ -106,9 +106,9 @@ def update(
     old = grid.density.reshape(-1)
     faded = old.at[cells].set(decay * old[cells], mode="promise_in_bounds")
     values = faded.at[cells].max(new, mode="promise_in_bounds").reshape(grid.density.shape)
-    known = values >= 0
+    known = (values >= 0) & grid.visible
     mean = safe_divide(jnp.sum(jnp.where(known, values, 0.0)), jnp.sum(known, dtype=jnp.float32))
-    occupied = grid.visible & (~known | (values > jnp.minimum(mean, threshold)))
+    occupied = grid.visible & ((values < 0) | (values > jnp.minimum(mean, threshold)))
     return grid._replace(density=values, occupied=occupied, near_occupied=_near(occupied))
 
 

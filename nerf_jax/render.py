@@ -74,6 +74,17 @@ def render_rays(
     return jax.vmap(compositing.composite)(w, rgb.reshape(*t.shape, 3), edges), w
 
 
+def weights_along(
+    field: Field, params: Params, rays: Rays, edges: Float[Array, "R E"]
+) -> Float[Array, "R E-1"]:
+    """The weights of R rays' intervals, by the density alone in their middles."""
+    t = jax.vmap(midpoints)(edges)
+    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
+    points = Point(positions, jnp.zeros_like(positions))
+    sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(points))
+    return jax.vmap(compositing.weights)(sigma.reshape(t.shape), jnp.diff(edges))
+
+
 def _flatten(tree: T) -> T:
     """The first two axes of every leaf as one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)

@@ -52,10 +52,8 @@ class Samples(NamedTuple):
     packed: Packed
     w: Float[Array, " M"]
     """Weights."""
-    t: Float[Array, " M"]
-    """Distances, in the middle of their steps."""
-    length: Float[Array, " M"]
-    """Of the steps."""
+    number: Int[Array, " M"]
+    """Of the step along the ray."""
 
 
 class Seen(NamedTuple):
@@ -122,7 +120,7 @@ def render_sparse(
         w, rgb, t, length, rays.far, samples, budget.num_candidates
     )
     work = {"candidates": found.packed.ends[-1], "samples": samples.ends[-1]}
-    return Seen(rendering, samples.kept, work, Samples(samples, w, t, length))
+    return Seen(rendering, samples.kept, work, Samples(samples, w, found.number[samples.index]))
 
 
 def _lit(

@@ -173,7 +173,7 @@ def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
     budget = Budget(HASH.num_candidates, 4096, HASH.min_transmittance, HASH.min_alpha)
     training = jax.jit(
         lambda params, grid, keys, rays: render_sparse(
-            model.hash_field(HASH, grid.space), params, grid, budget, keys, rays
+            model.grid_field(HASH, grid.space), params, grid, budget, keys, rays
         )
     )(params, aux, None, batch.rays)
     assert training.kept.all()

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nerf_jax.config.data import DataConfig
-from nerf_jax.config.methods import HashConfig, MipConfig, NerfConfig, TutorialConfig
+from nerf_jax.config.methods import (
+    HashConfig,
+    MipConfig,
+    NerfConfig,
+    ProposalConfig,
+    TutorialConfig,
+)
 from nerf_jax.config.training import (
     EvalConfig,
     Exponential,
@@ -33,6 +39,7 @@ __all__ = [
     "MipConfig",
     "NerfConfig",
     "OptimizerConfig",
+    "ProposalConfig",
     "RenderConfig",
     "TrainConfig",
     "TutorialConfig",
@@ -53,7 +60,9 @@ class Config:
     num_photos: int = 0
     """Of the training split, for what is learned of each; filled in when it is read."""
     data: DataConfig = field(default_factory=DataConfig)
-    model: HashConfig | MipConfig | NerfConfig | TutorialConfig = field(default_factory=NerfConfig)
+    model: HashConfig | MipConfig | NerfConfig | ProposalConfig | TutorialConfig = field(
+        default_factory=NerfConfig
+    )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -1,0 +1,110 @@
+"""Where to look, proposed by small fields: for scenes that are nowhere empty."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from nerf_jax import losses, surveying
+from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
+from nerf_jax.config import ProposalConfig
+from nerf_jax.model.grids import density_field, grid_field, grid_space
+from nerf_jax.render import render_rays, weights_along
+from nerf_jax.sampling import anneal_weights, inverse_cdf, stratified
+from nerf_jax.spaces import Space
+from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Rays, Rendering
+
+
+class Outlook(NamedTuple):
+    """What changes without a gradient."""
+
+    space: Space
+    trust: Float[Array, ""]
+    """How far proposals are believed, in [0, 1]."""
+
+
+class Round(NamedTuple):
+    """What was looked at, in one round: edges in [0, 1] of the steps from near to far."""
+
+    edges: Float[Array, "R S+1"]
+    w: Float[Array, "R S"]
+
+
+def proposal(
+    config: ProposalConfig, background: Background = "random", num_photos: int = 0
+) -> Model:
+    """Proposal networks (mip-NeRF 360, Section 3), hash grids in the place of MLPs.
+
+    Small fields of which only the density is read find where to look, each more closely than the
+    one before; the last one looks. The proposals learn from what it found, and not from the photos.
+    """
+    fields = [density_field(config, resolution) for resolution in config.proposal_resolutions]
+
+    def init(key: Array) -> tuple[Params, Outlook]:
+        space = grid_space(config)
+        keys = jax.random.split(key, len(fields) + 1)
+        proposals = [field(space).init(k) for field, k in zip(fields, keys[1:], strict=True)]
+        last = grid_field(config, space, num_photos).init(keys[0])
+        return {"field": last, "proposals": proposals}, Outlook(space, jnp.float32(0.0))
+
+    def survey(aux: Outlook, cameras: Cameras, size_hw: tuple[int, int]) -> Outlook:
+        return aux._replace(space=surveying.fit_space(aux.space, cameras, size_hw))
+
+    def refresh(params: Params, aux: Outlook, key: Array, step: Int[Array, ""]) -> Outlook:
+        return aux._replace(trust=jnp.minimum(step / max(1, config.anneal_steps), 1.0))
+
+    def see(
+        params: Params, aux: Outlook, keys: Array | None, rays: Rays
+    ) -> tuple[Rendering, list[Round]]:
+        march = jax.vmap(aux.space.march, (None, 0, None))(None, rays, 1)
+        march = march._replace(offset=jnp.zeros_like(march.offset))
+        steps = jax.vmap(lambda one: one.num_steps())(march)
+        counts = [*config.num_proposals, config.num_samples]
+        turns = _keys_of_rounds(keys, len(counts))
+
+        def spread(key: Array | None, ray: Rays) -> Array:
+            return stratified(key, 0.0, 1.0, counts[0])
+
+        edges = jax.vmap(spread)(turns[0], rays)
+        rounds = []
+        for number, field in enumerate(fields):
+            t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
+            w = weights_along(field(aux.space), params["proposals"][number], rays, t)
+            rounds.append(Round(edges, w))
+            believed = jax.vmap(anneal_weights, (0, None))(jax.lax.stop_gradient(w), aux.trust)
+            focus = functools.partial(inverse_cdf, num_samples=counts[number + 1])
+            edges = jax.vmap(focus)(turns[number + 1], edges, believed)
+        t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
+        seen, w = render_rays(grid_field(config, aux.space, num_photos), params["field"], rays, t)
+        return seen, [*rounds, Round(edges, w)]
+
+    def loss(params: Params, aux: Outlook, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
+        behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
+        target = pixel_over(batch.pixel, behind)
+        seen, (*rounds, last) = see(params, aux, keys, batch.rays)
+        rgb = over(seen.rgb, seen.opacity, behind)
+        mean = functools.partial(losses.mean_of_counted, counts=batch.counts)
+        mse = mean(losses.squared_error(rgb, target))
+        photometric = mean(losses.huber(rgb, target, config.huber)) if config.huber else mse
+        apart = mean(jax.vmap(losses.distortion)(last.w, last.edges))
+        bounds = jax.vmap(losses.interlevel)
+        missed = jnp.sum(
+            jnp.stack([mean(bounds(last.edges, last.w, one.edges, one.w)) for one in rounds])
+        )
+        total = photometric + config.distortion * apart + config.interlevel * missed
+        return total, {"loss": total, "mse": mse, "distortion": apart, "interlevel": missed}
+
+    def render(params: Params, aux: Outlook, rays: Rays) -> Rendering:
+        seen, _ = see(params, aux, None, rays)
+        return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
+
+    return Model(init, loss, refresh, render, survey=survey)
+
+
+def _keys_of_rounds(keys: Array | None, count: int) -> list[Array | None]:
+    """For each round a key for each ray, or none."""
+    if keys is None:
+        return [None] * count
+    return list(jax.vmap(functools.partial(jax.random.split, num=count), out_axes=1)(keys))
