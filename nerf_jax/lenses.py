@@ -90,6 +90,7 @@ def undistort(lens: Lens, place: Float[HostArray, "2"]) -> Float[Array, "2"]:
     the lens, is the implicit function theorem's. A polynomial may turn back at some radius, the
     lens's edge, and nothing is shown beyond it: a place there gives one within the edge.
     """
+    place = jnp.asarray(place)
     fixed, goal = jax.lax.stop_gradient((lens, place))
 
     def newton(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
