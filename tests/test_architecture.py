@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     },
     {"fields", "render", "sparse"},
     {"model", "train", "checkpoint"},
-    {"data", "export", "viewer", "report", "progress", "runs"},
+    {"data", "export", "viewer", "report", "prepare", "progress", "runs"},
     {"evaluate", "fit"},
     {"cli", "configs"},
 ]
@@ -29,6 +29,8 @@ NEIGHBOURS = {
     ("config", "plain"),  # near misses
     ("cameras", "lenses"),  # a camera has one
     ("compositing", "sampling"),  # the middle of an interval
+    ("prepare", "export"),  # the same as runs
+    ("prepare", "progress"),  # minutes go by
     ("progress", "export"),  # naming a package that is missing
     ("runs", "export"),  # the same, and files that appear whole
 }
