@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, render, and write ray datasets.
+"""The command line: train, evaluate, render, prepare photos, and write ray datasets.
 
 Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
@@ -26,6 +26,7 @@ from nerf_jax.evaluate import device_name, render_orbit, results, score_views
 from nerf_jax.export import require
 from nerf_jax.fit import Clock, Fitted, fit
 from nerf_jax.plain import near_miss, to_dict
+from nerf_jax.prepare import Settings, prepare_scene
 from nerf_jax.progress import duration, say
 from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.runs import Run, latest_run, new_run
@@ -42,6 +43,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     PSNR, SSIM, side-by-side pictures
   run.py render RUN                                             orbit video and stills
+  run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
 Without a config, the built-in scene. `run.py COMMAND --help` lists every option."""
@@ -88,6 +90,19 @@ class RenderArgs:
 
 
 @dataclass(frozen=True)
+class PrepareArgs:
+    """Find where photos were taken, with COLMAP, and write a scene that can be trained on."""
+
+    photos: tyro.conf.Positional[Path]
+    """A folder of photos, or a video."""
+    out: Path
+    """The scene's folder. If it was begun before from the same photos, that goes on."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=Settings
+    )
+
+
+@dataclass(frozen=True)
 class RaysArgs:
     """Write a split as a ray dataset: one row of origin, direction and colour for each pixel."""
 
@@ -107,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": train,
         "eval": evaluate,
         "render": render,
+        "prepare": prepare,
         "rays": rays,
     }
     if arguments and arguments[0] in ("-h", "--help", "help"):
@@ -341,6 +357,16 @@ def render(arguments: list[str]) -> int:
     renderer, state, _ = _restore(run, config)
     for path in _render(run, config, renderer, state, split):
         say("  ", path)
+    return 0
+
+
+def prepare(arguments: list[str]) -> int:
+    """``run.py prepare``: see :class:`PrepareArgs`."""
+    args = _parse(PrepareArgs, arguments, PrepareArgs(tyro.MISSING, tyro.MISSING))
+    prepare_scene(args.photos, args.out, args.settings)
+    say("everything is in", args.out)
+    for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
+        say("  ", args.out / name)
     return 0
 
 

@@ -35,15 +35,18 @@ class Budget(NamedTuple):
     min_alpha: float
     """What stops less of the light than this is air."""
 
+    candidates_per_sample: int = 6
+    """Those in occupied cells, for each that light will reach and that stops some of it."""
+
     @property
     def max_candidates(self) -> int:
-        """Slots for candidates in occupied cells: a few for each that light will reach."""
-        return 6 * self.max_samples
+        """Slots for candidates in occupied cells."""
+        return self.candidates_per_sample * self.max_samples
 
     @property
     def max_blocks(self) -> int:
         """Slots for blocks of candidates: mostly a few of a block's are in occupied cells."""
-        return 3 * self.max_samples
+        return self.max_candidates // 2
 
 
 class Samples(NamedTuple):

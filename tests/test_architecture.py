@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     },
     {"fields", "render", "sparse", "surveying", "poses"},
     {"model", "train", "checkpoint"},
-    {"data", "export", "viewer", "report", "progress", "runs"},
+    {"data", "export", "viewer", "report", "prepare", "progress", "runs"},
     {"evaluate", "fit"},
     {"cli", "configs"},
 ]
@@ -30,6 +30,8 @@ NEIGHBOURS = {
     ("cameras", "lenses"),  # a camera has one
     ("compositing", "sampling"),  # the middle of an interval
     ("occupancy", "spaces"),  # a grid divides a space
+    ("prepare", "export"),  # the same as runs
+    ("prepare", "progress"),  # minutes go by
     ("progress", "export"),  # naming a package that is missing
     ("runs", "export"),  # the same, and files that appear whole
 }

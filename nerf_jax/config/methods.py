@@ -161,6 +161,8 @@ class HashConfig(GridConfig):
     """Steps across the space: even in a box, longer with the distance in the others."""
     max_samples: int = 2**18
     """Samples of a training step, and of rendering at once: what bounds time and memory."""
+    candidates_per_sample: int = 6
+    """Room for steps in occupied cells, most of which light does not reach; captures need more."""
     min_transmittance: float = 1e-4
     """What less light reaches than this is not looked at."""
     min_alpha: float = 1e-4
@@ -169,6 +171,7 @@ class HashConfig(GridConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "model", "grid_every", "grid_cells", "max_samples")
+        require_positive(self, "model", "candidates_per_sample")
         cells = self.grid_resolution
         require(cells > 0 and cells % 4 == 0, "model.grid_resolution", cells, "a multiple of 4")
         # A step no longer than a cell: the diagonal of a box is sqrt(3) sides; elsewhere steps

@@ -30,7 +30,11 @@ from nerf_jax.types import (
 def hash_grid(config: HashConfig, background: Background = "random", num_photos: int = 0) -> Model:
     """The flagship: a hash grid read in occupied cells, and there only where light reaches."""
     budget = Budget(
-        config.num_candidates, config.max_samples, config.min_transmittance, config.min_alpha
+        config.num_candidates,
+        config.max_samples,
+        config.min_transmittance,
+        config.min_alpha,
+        config.candidates_per_sample,
     )
 
     def init(key: Array) -> tuple[Params, Aux]:
