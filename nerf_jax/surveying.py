@@ -36,6 +36,19 @@ def fit_space(space: Space, cameras: Cameras, size_hw: tuple[int, int]) -> Space
             return space
 
 
+def steps_per_cell(space: Contracted | Frustum) -> float:
+    """How many steps a space needs for each cell along its side, for none to be longer than one."""
+    match space:
+        case Contracted():
+            # At the cube's corner, seen from the opposite one, a cell is 2 / sqrt(3) of its
+            # distance, over the cells along the side.
+            growth, cell = float(space.step(1) / space.radius), 2 / 3**0.5
+        case Frustum():
+            growth, cell = float(space.step(1) / space.near), 1 - float(space.near / space.far)
+    # Blocks of steps leave as much room (occupancy.near_blocks).
+    return growth / cell * 7 / 8
+
+
 def _frustum(
     cameras: Cameras, size_hw: tuple[int, int], near: Float[Array, ""], far: Float[Array, ""]
 ) -> Frustum:

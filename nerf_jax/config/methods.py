@@ -174,9 +174,9 @@ class HashConfig(GridConfig):
         require_positive(self, "model", "candidates_per_sample")
         cells = self.grid_resolution
         require(cells > 0 and cells % 4 == 0, "model.grid_resolution", cells, "a multiple of 4")
-        # A step no longer than a cell: the diagonal of a box is sqrt(3) sides; elsewhere steps
-        # and cells grow alike, and six a side reach from near to far.
-        sides = 3**0.5 if self.space == "box" else 6.0
+        # A step no longer than a cell: the diagonal of a box is sqrt(3) sides. Elsewhere it depends
+        # on the cameras' near and far as well, and is looked at again when those are known.
+        sides = 3**0.5
         count, needed = self.num_candidates, math.ceil(sides * cells / 8) * 8
         right = count >= needed and count % 8 == 0
         require(

@@ -45,6 +45,14 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         if config.space == "box":
             return aux
         space = surveying.fit_space(aux.space, cameras, size_hw)
+        needed = config.grid_resolution * surveying.steps_per_cell(space)
+        if config.num_candidates < needed:
+            raise ValueError(
+                f"model.num_candidates is {config.num_candidates}, whose steps from "
+                f"{float(space.near):.3g} to {float(space.far):.3g} are longer than the cells of a "
+                f"grid of {config.grid_resolution}: raise it to {8 * math.ceil(needed / 8)}, or "
+                "lower --model.grid_resolution or --data.far"
+            )
         grid = occupancy.unknown(space, config.grid_resolution)
         return occupancy.seen_only(grid, surveying.visible_cells(grid, cameras, size_hw))
 
@@ -98,6 +106,12 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
 
     def advise(means: Mapping[str, float]) -> dict[str, str]:
         found = {}
+        if means["samples"] < 1:
+            found["samples"] = (
+                "nothing stops any light, so that nothing is learned: raise --model.density_bias "
+                f"(now {config.density_bias:g}), or lower --model.min_alpha (now "
+                f"{config.min_alpha:g})"
+            )
         if means["outside"] > 0.01:
             found["outside"] = (
                 f"{means['outside']:.0%} of the rays show something, but pass by the cube of half "

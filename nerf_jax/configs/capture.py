@@ -1,0 +1,62 @@
+"""A capture of your own, photos taken from all around or from within, in ten minutes on two cores.
+
+    python run.py prepare photos/ --out data/mine
+    python run.py --config capture.py --data.root data/mine
+
+The first line finds where the photos were taken from (``pip install 'nerf_jax[prepare]'``), and is
+not needed where COLMAP, nerfstudio or instant-ngp have done so. Images are shrunk to 500 pixels at
+most; ``--data.max_side`` says otherwise. For photos taken from one side, ``fern.py`` is better.
+"""
+
+from nerf_jax.config import (
+    Config,
+    DataConfig,
+    EvalConfig,
+    Exponential,
+    HashConfig,
+    OptimizerConfig,
+    RenderConfig,
+    TrainConfig,
+)
+
+config = Config(
+    name="capture",
+    note="8 levels of 2^17 entries, a grid of 96 cells, images of 500 pixels at most: for two CPU "
+    "cores and ten minutes",
+    data=DataConfig(scene="capture", max_side=500, background="random"),
+    model=HashConfig(
+        space="contracted",
+        box_radius=1.0,
+        num_levels=8,
+        num_features=4,
+        max_entries=2**17,
+        max_resolution=1024,
+        width=32,
+        distortion=0.01,
+        grid_resolution=96,
+        grid_cells=2**16,
+        grid_alpha=0.1,
+        num_candidates=640,
+        max_samples=2**14,
+        min_transmittance=1e-3,
+        min_alpha=1e-3,
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=2e-2,
+        warmup_steps=100,
+        schedule=Exponential(final=0.03, steps=12_000),
+        beta2=0.99,
+        epsilon=1e-15,
+    ),
+    train=TrainConfig(
+        num_steps=15_000,
+        max_seconds=600.0,
+        rays_per_step=4096,
+        steps_per_call=20,
+        validate_every=1000,
+        validation_rays=2048,
+        checkpoint_every=3000,
+    ),
+    eval=EvalConfig(rays_per_chunk=2**16),
+    render=RenderConfig(num_frames=60),
+)
