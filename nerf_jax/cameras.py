@@ -159,12 +159,40 @@ def orbit_path(
     up = np.array([0.0, 0.0, 1.0])
     path = [look_at(focus + distance * direction, focus, up) for direction in directions]
 
+    return _with_mean_lens(cameras, np.stack(path))
+
+
+def tour_path(cameras: Cameras, num_frames: int, *, breadth: float = 1.5) -> Cameras:
+    """A smooth flight past the given cameras in their order, where an orbit would leave the scene.
+
+    Each frame is seen by a mean of the cameras next to its place in the row, so that the flight
+    never goes where no photo was taken.
+
+    Args:
+        cameras: the training cameras, NumPy or JAX arrays, N of them.
+        num_frames: cameras of the path.
+        breadth: standard deviation of the mean, in cameras.
+    """
+    poses = np.asarray(cameras.world_from_camera, float)
+    place = np.linspace(0, len(poses) - 1, num_frames)[:, None]
+    share = np.exp(-0.5 * ((np.arange(len(poses)) - place) / breadth) ** 2)
+    mean = np.einsum("fn,nij->fij", share / share.sum(axis=1, keepdims=True), poses)
+    left, _, right = np.linalg.svd(mean[:, :, :3])
+    # The rotation nearest to the mean of rotations: where those cancel, a mirror image may be.
+    left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
+    path = np.concatenate([left @ right, mean[:, :, 3:]], axis=2)
+    return _with_mean_lens(cameras, path.astype(np.float32))
+
+
+def _with_mean_lens(cameras: Cameras, path: Float[np.ndarray, "F 3 4"]) -> Cameras:
+    """Pinholes at the poses of a path, with the mean of the cameras' intrinsics."""
+
     def constant(leaf: HostArray) -> np.ndarray:
         mean = np.asarray(leaf, np.float32).mean(axis=0)
-        return np.broadcast_to(mean, (num_frames, *mean.shape))
+        return np.broadcast_to(mean, (len(path), *mean.shape))
 
     return Cameras(
-        world_from_camera=np.stack(path),
+        world_from_camera=path,
         focal=constant(cameras.focal),
         principal=constant(cameras.principal),
         near=constant(cameras.near),

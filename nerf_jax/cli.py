@@ -22,7 +22,7 @@ from nerf_jax import data, model
 from nerf_jax.config import Config, DataConfig, RenderConfig
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import ray_mesh
-from nerf_jax.evaluate import device_name, render_orbit, results, score_views
+from nerf_jax.evaluate import device_name, render_path, results, score_views
 from nerf_jax.export import require
 from nerf_jax.fit import Clock, Fitted, fit
 from nerf_jax.plain import near_miss, to_dict
@@ -312,9 +312,9 @@ def _render(
 ) -> list[Path]:
     cameras = split.dataset.cameras
     if not isinstance(cameras, Cameras):
-        raise ValueError("a ray dataset says nothing of cameras: there is nothing to orbit")
+        raise ValueError("a ray dataset says nothing of cameras: there is no way to fly past them")
     height, width = split.dataset.pixels.shape[1:3]
-    return render_orbit(run, renderer, state, cameras, (height, width), config)
+    return render_path(run, renderer, state, cameras, (height, width), config)
 
 
 def _restore(run: Run, config: Config) -> tuple[ImageRenderer, TrainState, Clock]:

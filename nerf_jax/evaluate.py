@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nerf_jax.cameras import orbit_path, resize
+from nerf_jax.cameras import orbit_path, resize, tour_path
 from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Split
@@ -114,7 +114,7 @@ def device_name() -> str:
     return name if len(devices) == 1 else f"{len(devices)} x {name}"
 
 
-def render_orbit(
+def render_path(
     run: Run,
     renderer: ImageRenderer,
     state: TrainState,
@@ -122,13 +122,13 @@ def render_orbit(
     size_hw: tuple[int, int],
     config: Config,
 ) -> list[Path]:
-    """The video of a turn around the scene, its depth, and four stills of each.
+    """The video of a way around or past the scene, its depth, and four stills of each.
 
     Args:
         run: where they go.
         renderer: of the run's model.
         state: trained.
-        cameras: of the training images: what they look at is what the turn goes around.
+        cameras: of the training images: what they look at is what a turn goes around.
         size_hw: of those images.
         config: its ``render`` part.
 
@@ -136,9 +136,11 @@ def render_orbit(
         The files written.
     """
     wanted = config.render
-    path = resize(
-        orbit_path(cameras, wanted.num_frames, wanted.elevation_degrees), 1 / wanted.downscale
-    )
+    if wanted.path == "orbit":
+        path = orbit_path(cameras, wanted.num_frames, wanted.elevation_degrees)
+    else:
+        path = tour_path(cameras, wanted.num_frames)
+    path = resize(path, 1 / wanted.downscale)
     size_hw = (max(1, size_hw[0] // wanted.downscale), max(1, size_hw[1] // wanted.downscale))
     path = jax.tree.map(jnp.asarray, path)
 
@@ -152,7 +154,7 @@ def render_orbit(
     opacity = np.stack([np.asarray(frame.opacity) for frame in frames])
     # One scale for the whole turn: a depth that flickers says nothing.
     depths = list(color_depth(depth, opacity, *depth_range(depth, opacity)))
-    videos = {"orbit.mp4": colors, "orbit_depth.mp4": depths}
+    videos = {f"{wanted.path}.mp4": colors, f"{wanted.path}_depth.mp4": depths}
     for name, pictures in videos.items():
         write_video(run.folder / name, pictures, wanted.fps)
     for still in range(0, wanted.num_frames, max(1, wanted.num_frames // 4)):

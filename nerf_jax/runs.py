@@ -8,7 +8,7 @@
 ``results.json``   scores, and what they mean
 ``images/``        the held-out views: truth, rendering, error, depth
 ``stills/``        colour and depth from a few new viewpoints
-``orbit.mp4``      a turn around the scene; ``orbit_depth.mp4`` its depth
+``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``
 =================  =========================================================
 """
 

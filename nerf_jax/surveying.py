@@ -5,6 +5,7 @@ learned, and whatever stood there would be seen from new viewpoints only.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -36,17 +37,29 @@ def fit_space(space: Space, cameras: Cameras, size_hw: tuple[int, int]) -> Space
             return space
 
 
-def steps_per_cell(space: Contracted | Frustum) -> float:
-    """How many steps a space needs for each cell along its side, for none to be longer than one."""
+def check_steps(space: Space, num_steps: int, resolution: int) -> None:
+    """Make sure that no step is longer than a cell, lest blocks of them be missed.
+
+    Raises:
+        ValueError: some are.
+    """
     match space:
-        case Contracted():
-            # At the cube's corner, seen from the opposite one, a cell is 2 / sqrt(3) of its
-            # distance, over the cells along the side.
-            growth, cell = float(space.step(1) / space.radius), 2 / 3**0.5
-        case Frustum():
-            growth, cell = float(space.step(1) / space.near), 1 - float(space.near / space.far)
-    # Blocks of steps leave as much room (occupancy.near_blocks).
-    return growth / cell * 7 / 8
+        case Contracted(radius=radius, near=near, far=far):
+            # At a corner of the cube, seen from the opposite one, a cell is 2 / sqrt(3) of its
+            # distance over the number of cells along the side.
+            growth, cell = float(space.step(1) / radius), 2 / 3**0.5
+        case Frustum(near=near, far=far):
+            growth, cell = float(space.step(1) / near), 1 - float(near / far)
+        case _:
+            return  # a box's are known from the config
+    # Seven eighths of that: blocks of steps leave as much room (occupancy.near_blocks).
+    needed = math.ceil(growth / cell * resolution * 7 / 64) * 8
+    if num_steps < needed:
+        raise ValueError(
+            f"model.num_candidates is {num_steps}, whose steps from {float(near):.3g} to "
+            f"{float(far):.3g} are longer than the cells of a grid of {resolution}: raise it to "
+            f"{needed}, or lower --model.grid_resolution or --data.far"
+        )
 
 
 def _frustum(

@@ -88,7 +88,8 @@ def floor(name: str) -> int:
 
 def test_the_imports_are_read_aright():
     assert {"cameras", "compositing", "types", "devices"} <= own_imports("render")
-    assert {"fields", "losses"} <= own_imports("model")  # `from nerf_jax import fields, losses`
+    # `from nerf_jax import fields, losses`
+    assert {"fields", "losses"} <= own_imports("model.classic")
     assert "flax" in imports("fields")
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_jax import cameras as cameras_module
-from nerf_jax.cameras import focus_point, look_at, orbit_path, resize
+from nerf_jax.cameras import focus_point, look_at, orbit_path, resize, tour_path
 from nerf_jax.types import Cameras, Lens, RayTable
 from tests import oracles
 
@@ -394,3 +394,34 @@ def test_a_resized_image_shows_the_same_rays(factor: float):
     same = after._replace(radius=after.radius * factor)  # the smaller pixels, the thinner cones
     for one, other in zip(before, same, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def arc(count: int) -> Cameras:
+    """Cameras along a part of a circle, as one walks past something."""
+    turns = np.linspace(0.3, 2.0, count)
+    places = FOCUS + 4 * np.stack([np.cos(turns), np.sin(turns), 0.1 + 0 * turns], axis=1)
+    poses = np.stack([look_at(place, FOCUS, UP) for place in places])
+    lens = jax.tree.map(lambda leaf: np.repeat(leaf[:1], count, axis=0), some_cameras(1))
+    return lens._replace(world_from_camera=poses)
+
+
+def test_a_tour_flies_past_the_cameras_in_their_order():
+    cameras = arc(12)
+    path = tour_path(cameras, 58)
+    rotation = path.world_from_camera[:, :, :3].astype(float)
+    gram = np.einsum("fij,fik->fjk", rotation, rotation)
+    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=1e-5)
+    assert (np.linalg.det(rotation) > 0).all()
+    places, given = path.world_from_camera[:, :, 3], cameras.world_from_camera[:, :, 3]
+    gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    assert gaps.max() < 3 * np.median(gaps)  # smooth
+    nearest = np.argmin(np.linalg.norm(places[:, None] - given, axis=2), axis=1)
+    assert (np.diff(nearest) >= 0).all()
+    assert nearest[-1] - nearest[0] >= 8
+    for name in ("focal", "principal", "near", "far"):
+        assert len(getattr(path, name)) == 58
+
+
+def test_a_tour_of_one_camera_stays_there():
+    path = tour_path(arc(1), 3).world_from_camera
+    np.testing.assert_allclose(path, np.repeat(arc(1).world_from_camera, 3, axis=0), atol=1e-6)

@@ -43,7 +43,7 @@ def toy(weight: float = 1.0) -> Model:
 
     def loss(params, aux, keys, batch):
         rays = batch.rays
-        off = jnp.sum((rays.direction - jnp.array([1.0, 0, 0])) ** 2 + rays.origin**2)
+        off = jnp.sum((rays.direction - jnp.array([[1.0, 0, 0]])) ** 2 + rays.origin**2)
         return weight * off + params, {"loss": off}
 
     return Model(

@@ -71,6 +71,16 @@ def test_the_ends_are_those_of_the_cameras():
     assert surveying.fit_space(box, AROUND, SIZE) is box
 
 
+def test_steps_longer_than_cells_are_refused_and_the_number_named_will_do():
+    for blank, rig in ((CONTRACTED, AROUND), (BLANK, ASIDE)):
+        space = surveying.fit_space(blank, rig, SIZE)
+        with pytest.raises(ValueError, match=r"model.num_candidates is 8, .* raise it to \d+") as e:
+            surveying.check_steps(space, 8, 64)
+        needed = int(str(e.value).split("raise it to ")[1].split(",")[0])
+        surveying.check_steps(space, needed, 64)
+        assert needed % 8 == 0
+
+
 def test_cameras_all_around_have_no_frustum():
     facing = cameras([[3, 0, 0], [-3, 0, 0]], [[0, 0, 0]] * 2)
     for opposite in (facing, AROUND):

@@ -121,15 +121,18 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """The orbit video."""
+    """The video."""
 
+    path: Literal["orbit", "tour"] = "orbit"
+    """A turn around what the cameras look at, or a flight past the training cameras, for captures
+    that were not taken from all around."""
     num_frames: int = 60
-    """Over one turn; 0 for no video."""
+    """Over the whole path; 0 for no video."""
     fps: float = 15.0
     downscale: int = 1
     """Frames are this much smaller than the images of the dataset."""
     elevation_degrees: float | None = None
-    """Of the camera over the horizon; without it, the mean of the training cameras."""
+    """Of an orbit's camera over the horizon; without it, the mean of the training cameras."""
 
     def __post_init__(self) -> None:
         require(self.num_frames >= 0, "render.num_frames", self.num_frames, "at least 0")

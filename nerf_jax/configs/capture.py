@@ -58,5 +58,5 @@ config = Config(
         checkpoint_every=3000,
     ),
     eval=EvalConfig(rays_per_chunk=2**16),
-    render=RenderConfig(num_frames=60),
+    render=RenderConfig(path="tour", num_frames=60),
 )

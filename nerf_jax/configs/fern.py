@@ -2,15 +2,16 @@
 
     python run.py --config fern.py
 
-At an eighth of its size, 504x378, for ten minutes on two cores. The same for photos of your own
-that were all taken from one side: add ``--data.root data/mine --data.downscale 1``.
+At an eighth of its size, 504x378, for ten minutes on two cores. For photos of your own that were
+all taken from one side: ``--data.root data/mine --data.downscale 1 --data.max_side 500``.
 """
 
 from dataclasses import replace
 
-from nerf_jax.config import DataConfig, load
+from nerf_jax.config import DataConfig, HashConfig, load
 
 _capture = load("capture.py", "cpu")
+assert isinstance(_capture.model, HashConfig)
 config = replace(
     _capture,
     name="fern",

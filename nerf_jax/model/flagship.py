@@ -45,14 +45,7 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         if config.space == "box":
             return aux
         space = surveying.fit_space(aux.space, cameras, size_hw)
-        needed = config.grid_resolution * surveying.steps_per_cell(space)
-        if config.num_candidates < needed:
-            raise ValueError(
-                f"model.num_candidates is {config.num_candidates}, whose steps from "
-                f"{float(space.near):.3g} to {float(space.far):.3g} are longer than the cells of a "
-                f"grid of {config.grid_resolution}: raise it to {8 * math.ceil(needed / 8)}, or "
-                "lower --model.grid_resolution or --data.far"
-            )
+        surveying.check_steps(space, config.num_candidates, config.grid_resolution)
         grid = occupancy.unknown(space, config.grid_resolution)
         return occupancy.seen_only(grid, surveying.visible_cells(grid, cameras, size_hw))
 
