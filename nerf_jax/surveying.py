@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.cameras import project
@@ -27,7 +28,7 @@ def fit_space(space: Space, cameras: Cameras, size_hw: tuple[int, int]) -> Space
     Raises:
         ValueError: cameras for a frustum look in opposite directions.
     """
-    near, far = jnp.min(cameras.near), jnp.max(cameras.far)
+    near, far = jnp.float32(np.min(cameras.near)), jnp.float32(np.max(cameras.far))
     match space:
         case Contracted():
             return space._replace(near=near, far=far)
@@ -66,26 +67,30 @@ def _frustum(
     cameras: Cameras, size_hw: tuple[int, int], near: Float[Array, ""], far: Float[Array, ""]
 ) -> Frustum:
     """That of the mean camera, so wide that it holds what all of them see."""
-    mean = jnp.mean(jnp.asarray(cameras.world_from_camera), axis=0)
-    left, _, right = jnp.linalg.svd(mean[:, :3])
+    poses = np.asarray(cameras.world_from_camera, float)
+    mean = poses.mean(axis=0)
+    left, _, right = np.linalg.svd(mean[:, :3])
     rotation = left @ right  # the rotation nearest to the mean of rotations
-    if not jnp.linalg.det(rotation) > 0.5 or not jnp.linalg.norm(mean[:, 2]) > 0.5:
+    if np.linalg.det(rotation) < 0 or np.linalg.norm(mean[:, 2]) < 0.5:
         raise ValueError(
             "model.space is 'frustum', for photos taken from one side, but these cameras look in "
             "all directions: set model.space to 'contracted'"
         )
-    camera_from_world = jnp.concatenate([rotation.T, -rotation.T @ mean[:, 3:]], axis=1)
-    axes = jnp.asarray(cameras.world_from_camera)
     height, width = size_hw
-    corner = jnp.array([[x, y] for x in (0.0, width) for y in (0.0, height)])
+    corners = np.array([[x, y] for x in (0, width) for y in (0, height)])
     # Of pinholes: what a lens adds at the corners is left to the margin.
-    place = (corner - cameras.principal[:, None]) / cameras.focal[:, None]  # [N, 4, 2]
-    ahead = jnp.concatenate([place * jnp.array([1.0, -1.0]), -jnp.ones((*place.shape[:2], 1))], -1)
-    along = jnp.einsum("nij,nkj->nki", axes[:, :, :3], ahead)
-    ends = axes[:, None, None, :, 3] + along[:, :, None] * jnp.stack([near, far])[:, None]
-    seen = ends @ rotation + camera_from_world[:, 3]
-    tangent = jnp.abs(seen[..., :2]) / jnp.maximum(-seen[..., 2:], near / 2)
-    return Frustum(camera_from_world, (1 + _MARGIN) * jnp.max(tangent, (0, 1, 2)), near, far)
+    place = (corners - np.asarray(cameras.principal)[:, None]) / np.asarray(cameras.focal)[:, None]
+    ahead = np.concatenate([place * [1, -1], -np.ones_like(place[..., :1])], axis=2)
+    along = np.einsum("nij,nkj->nki", poses[:, :, :3], ahead)
+    depths = np.array([near, far])[:, None]
+    ends = poses[:, None, None, :, 3] + along[:, :, None] * depths  # [N, 4, 2, 3]
+    seen = (ends - mean[:, 3]) @ rotation
+    tangent = np.abs(seen[..., :2]) / np.maximum(-seen[..., 2:], near / 2)
+    camera_from_world = np.c_[rotation.T, -rotation.T @ mean[:, 3]]
+    widest = (1 + _MARGIN) * tangent.max(axis=(0, 1, 2))
+    return Frustum(
+        jnp.asarray(camera_from_world, jnp.float32), jnp.asarray(widest, jnp.float32), near, far
+    )
 
 
 @functools.partial(jax.jit, static_argnames="size_hw")

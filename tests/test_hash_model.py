@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 
 from nerf_jax import model
 from nerf_jax.compositing import over, solid
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
-from nerf_jax.devices import ray_mesh
+from nerf_jax.devices import REPLICATED, ray_mesh
 from nerf_jax.fit import Fitted, fit
 from nerf_jax.metrics import psnr
 from nerf_jax.plain import to_dict
@@ -255,6 +256,53 @@ def test_resuming_continues_bit_for_bit_and_remembers_the_grid(tmp_path):
     assert last[0]["loss"] == last[1]["loss"]
 
 
+# -------------------------------------------------------------------------------- captures
+
+
+def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[float, TrainState]:
+    """The PSNR on the ball's photos after some steps in another space, as a capture is trained."""
+    method = model.build(Config(num_photos=4, model=config, **fields))
+    data, mesh = small.dataset(), ray_mesh()
+    optimizer = make_optimizer(fields.get("optimizer", RATE))
+    state = init_state(method, optimizer, 0, mesh)
+    aux = method.survey(state.aux, data.cameras, data.pixels.shape[1:3])
+    state, metrics = make_train_steps(method, optimizer, mesh, 128, steps)(
+        state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED))), data
+    )
+    assert np.isfinite(metrics["loss"]).all()
+    error = make_validation(method, mesh, 512, solid("white"))(state.params, state.aux, data)
+    return float(psnr(error)), state
+
+
+def test_a_ball_is_learned_in_contracted_space():
+    """Whose cube is smaller than the ball, and whose cameras stand outside of it."""
+    config = dataclasses.replace(
+        HASH, space="contracted", box_radius=0.8, distortion=0.01, num_candidates=64, code_size=2
+    )
+    found, state = in_photos(config)
+    assert found > 16
+    assert 0.3 < state.aux.visible.mean() < 0.99
+    assert not (state.aux.occupied & ~state.aux.visible).any()
+    codes = state.params["params"]["codes"]
+    assert codes.shape == (4, 2)
+    assert np.ptp(codes, axis=0).min() > 1e-3
+
+
+def test_learned_poses_are_trained_beside_the_scene():
+    rate = dataclasses.replace(RATE, pose_learning_rate=1e-4)
+    found, state = in_photos(HASH, optimizer=rate)
+    assert found > 16
+    assert 0 < np.abs(state.params["poses"]).max() < 100 * 1e-4 * 1.01
+
+
+def test_steps_longer_than_cells_are_refused_before_training():
+    config = dataclasses.replace(HASH, space="contracted", box_radius=0.8, grid_resolution=16)
+    far = small.dataset().cameras._replace(far=np.full(4, 1e5, np.float32))
+    method = model.build(Config(model=config))
+    with pytest.raises(ValueError, match=r"model.num_candidates is 32, .* raise it to"):
+        method.survey(method.init(jax.random.key(0))[1], far, (16, 16))
+
+
 # ---------------------------------------------------------------------- advice and mistakes
 
 
@@ -267,14 +315,17 @@ def test_resuming_continues_bit_for_bit_and_remembers_the_grid(tmp_path):
         ({"outside": 0.0, "kept": 0.09, "step": 1024}, set()),
         ({"outside": 0.0, "kept": 0.09, "step": 1025}, {"kept"}),
         ({"outside": 0.5, "kept": 0.01, "step": 5000}, {"outside", "kept"}),
+        ({"outside": 0.0, "kept": 1.0, "step": 5, "samples": 0.0}, {"samples"}),
     ],
 )
 def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set[str]):
-    advice = build().advise(means)
+    advice = build().advise({"samples": 100.0, **means})
     assert set(advice) == spoken
     if "outside" in spoken:
         assert "--model.box_radius" in advice["outside"]
         assert "1.2" in advice["outside"]
+    if "samples" in spoken:
+        assert "--model.density_bias (now -1)" in advice["samples"]
     if "kept" in spoken:
         assert "--model.max_samples (now 2048)" in advice["kept"]
 
@@ -302,7 +353,7 @@ def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set
         ({"max_samples": 1000}, "model.max_samples must be at least model.num_candidates, 1024"),
         ({"min_transmittance": -0.1}, r"model.min_transmittance must be in \[0, 1\)"),
         ({"min_alpha": 1.0}, r"model.min_alpha must be in \[0, 1\)"),
-        ({"huber": -0.1}, "model.huber must be at least 0"),
+        ({"huber": -0.1}, "model.huber must be finite and at least 0"),
     ],
 )
 def test_numbers_that_cannot_be_are_named(values: dict[str, object], message: str):

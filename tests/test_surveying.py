@@ -15,7 +15,8 @@ NEAR, FAR = 0.3, 40.0
 
 def cameras(places, targets) -> Cameras:
     count = len(places)
-    poses = [look_at(np.array(p), np.array(t), UP) for p, t in zip(places, targets, strict=True)]
+    pairs = zip(np.array(places, float), np.array(targets, float), strict=True)
+    poses = [look_at(place, target, UP) for place, target in pairs]
     return Cameras(
         world_from_camera=np.stack(poses),
         focal=np.full((count, 2), 35.0, np.float32),
