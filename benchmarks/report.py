@@ -123,6 +123,24 @@ def ablations(record: dict[str, Any]) -> str:
     return "\n\n".join([note, table(head, rows), made_by(record)])
 
 
+def captures(record: dict[str, Any]) -> str:
+    rows = [
+        (
+            r["config"],
+            "{1}x{0}".format(*r["image_size_hw"]),
+            f"{r['photos']} + {r['held_out']}",
+            f"{r['train_seconds']:.0f}",
+            f"{r['psnr']:.2f}",
+            f"{r['ssim']:.3f}",
+            f"{r['worst']:.2f}",
+        )
+        for r in record["rows"]
+    ]
+    head = ["config", "size", "photos + held out", "training, s", "PSNR, dB", "SSIM", "worst view"]
+    note = "Every eighth photo held out; float32, mean of per-image values."
+    return "\n\n".join([note, table(head, rows), made_by(record)])
+
+
 def main() -> None:
     parts, curves = (
         ["# Results", "Made by `python benchmarks/report.py` from `benchmarks/results`."],
@@ -136,6 +154,7 @@ def main() -> None:
         ("Scaling, CPU", "scaling_cpu", scaling),
         ("Scaling, GPU", "scaling_gpu", scaling),
         ("Ablations", "ablations", ablations),
+        ("Captures", "captures", captures),
     ]
     for title, name, describe in sections:
         record = read(name)

@@ -12,7 +12,7 @@ from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
 from nerf_jax.render import image_renderer
-from nerf_jax.train import init_state, make_optimizer, make_train_steps
+from nerf_jax.train import init_state, make_optimizer, make_train_steps, surveyed
 
 
 class Trial:
@@ -25,7 +25,8 @@ class Trial:
         self.dataset = jax.device_put(scene.split("train").dataset)
         self.held_out = jax.device_put(scene.split(config.eval.split).dataset)
         optimizer = make_optimizer(config.optimizer)
-        self.state = init_state(self.model, optimizer, config.train.seed, self.mesh)
+        blank = init_state(self.model, optimizer, config.train.seed, self.mesh)
+        self.state = surveyed(blank, self.model, scene.split("train").dataset, self.mesh)
         start = time.perf_counter()
         steps = make_train_steps(
             self.model, optimizer, self.mesh, config.train.rays_per_step, steps_per_call

@@ -31,8 +31,9 @@ from nerf_jax.train import (
     make_optimizer,
     make_train_steps,
     make_validation,
+    surveyed,
 )
-from nerf_jax.types import Cameras, Dataset, Metrics, Model
+from nerf_jax.types import Dataset, Metrics, Model
 
 
 @dataclass
@@ -83,14 +84,12 @@ def fit(
     optimizer = make_optimizer(config.optimizer, _rays(dataset) / settings.rays_per_step)
     state = init_state(model, optimizer, settings.seed, mesh)
     clock, checkpoints = Clock(), run.checkpoints
-    if not resume and isinstance(dataset.cameras, Cameras):
-        _, height, width, _ = dataset.pixels.shape
-        aux = model.survey(state.aux, dataset.cameras, (height, width))
-        state = state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED)))
     if resume:
         state = checkpoints.restore(state)
         clock = Clock(**checkpoints.about()["clock"])
         run.forget_metrics_after(int(state.step))
+    else:
+        state = surveyed(state, model, dataset, mesh)
     on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
     loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device)
     if held_out is not None and settings.validate_every:

@@ -16,7 +16,7 @@ from nerf_jax.config import Exponential, Milestones, OptimizerConfig
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
 from nerf_jax.losses import mean_of_counted, squared_error
 from nerf_jax.numerics import fold_in_each
-from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
+from nerf_jax.types import Aux, Batch, Cameras, Dataset, Metrics, Model, Params
 
 
 class TrainState(NamedTuple):
@@ -79,6 +79,15 @@ def init_state(
         return TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
 
     return jax.device_put(init(jax.random.key(seed)), NamedSharding(mesh, REPLICATED))
+
+
+def surveyed(state: TrainState, model: Model, dataset: Dataset, mesh: Mesh) -> TrainState:
+    """The state before the first step, once the model has looked at the training cameras."""
+    if not isinstance(dataset.cameras, Cameras):
+        return state
+    _, height, width, _ = dataset.pixels.shape
+    aux = model.survey(state.aux, dataset.cameras, (height, width))
+    return state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED)))
 
 
 def draw(dataset: Dataset, key: Array) -> Batch:

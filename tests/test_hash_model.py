@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
 
 from nerf_jax import model
 from nerf_jax.compositing import over, solid
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
-from nerf_jax.devices import REPLICATED, ray_mesh
+from nerf_jax.devices import ray_mesh
 from nerf_jax.fit import Fitted, fit
 from nerf_jax.metrics import psnr
 from nerf_jax.plain import to_dict
@@ -25,6 +24,7 @@ from nerf_jax.train import (
     make_optimizer,
     make_train_steps,
     make_validation,
+    surveyed,
 )
 from nerf_jax.types import Batch, Metrics, Params
 from tests import small
@@ -264,11 +264,8 @@ def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[f
     method = model.build(Config(num_photos=4, model=config, **fields))
     data, mesh = small.dataset(), ray_mesh()
     optimizer = make_optimizer(fields.get("optimizer", RATE))
-    state = init_state(method, optimizer, 0, mesh)
-    aux = method.survey(state.aux, data.cameras, data.pixels.shape[1:3])
-    state, metrics = make_train_steps(method, optimizer, mesh, 128, steps)(
-        state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED))), data
-    )
+    state = surveyed(init_state(method, optimizer, 0, mesh), method, data, mesh)
+    state, metrics = make_train_steps(method, optimizer, mesh, 128, steps)(state, data)
     assert np.isfinite(metrics["loss"]).all()
     error = make_validation(method, mesh, 512, solid("white"))(state.params, state.aux, data)
     return float(psnr(error)), state
