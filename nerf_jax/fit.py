@@ -156,6 +156,7 @@ class _Loop:
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
         self._compiled: dict[int, TrainSteps] = {}
+        self._compile_validation: Callable[[], Callable[[], float]] | None = None
         self._validate: Callable[[], float] | None = None
         self._val_psnr: float | None = None
         self._val_is_new = False
@@ -171,7 +172,13 @@ class _Loop:
             self.config.train.validation_rays,
             solid(self.config.data.background),
         )
-        self._validate = lambda: float(psnr(error(self.state.params, self.state.aux, held_out)))
+
+        def compile_now() -> Callable[[], float]:
+            given = self.state.params, self.state.aux, held_out
+            compiled = error.lower(*given).compile()  # type: ignore[attr-defined]
+            return lambda: float(psnr(compiled(self.state.params, self.state.aux, held_out)))
+
+        self._compile_validation = compile_now
 
     def run_until(self, stop: _Stop) -> None:
         settings = self.config.train
@@ -221,10 +228,10 @@ class _Loop:
         steps = self._train_steps(num_steps)
         # The validation beside it, as XLA hardly fills a second core with one of them.
         with ThreadPoolExecutor(1) as beside:
-            first = self._validate if self._val_psnr is None else None
-            score = beside.submit(first) if first else None
+            first = self._compile_validation if self._validate is None else None
+            validate = beside.submit(first) if first else None
             compiled = steps.lower(self.state, self.dataset).compile()  # type: ignore[attr-defined]
-            self._val_psnr = score.result() if score else self._val_psnr
+            self._validate = validate.result() if validate else self._validate
         seconds = time.perf_counter() - start
         self.clock.compile_seconds += seconds
         memory = compiled.memory_analysis()
