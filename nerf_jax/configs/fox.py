@@ -2,7 +2,8 @@
 
     python run.py --config fox.py
 
-At a quarter of its size, 270x480, for ten minutes on two cores.
+At a quarter of its size, 270x480, for ten minutes on two cores: 30.6 dB on the 7 photos held out,
+27 dB after one minute (``--train.max_seconds 60``).
 """
 
 from dataclasses import replace
