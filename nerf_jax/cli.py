@@ -367,6 +367,7 @@ def prepare(arguments: list[str]) -> int:
     say("everything is in", args.out)
     for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
         say("  ", args.out / name)
+    say(f"train with: run.py --config capture.py --data.root {args.out}")
     return 0
 
 
