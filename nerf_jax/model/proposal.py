@@ -12,7 +12,7 @@ from nerf_jax.compositing import Background, draw_background, over, pixel_over, 
 from nerf_jax.config import ProposalConfig
 from nerf_jax.model.grids import density_field, grid_field, grid_space
 from nerf_jax.render import render_rays, weights_along
-from nerf_jax.sampling import anneal_weights, inverse_cdf, stratified
+from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
 from nerf_jax.spaces import Space
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Rays, Rendering
 
@@ -65,7 +65,7 @@ def proposal(
         turns = _keys_of_rounds(keys, len(counts))
 
         def spread(key: Array | None, ray: Rays) -> Array:
-            return stratified(key, 0.0, 1.0, counts[0])
+            return stratified(key, 0.0, 1.0, counts[0]).at[0].set(0.0).at[-1].set(1.0)
 
         edges = jax.vmap(spread)(turns[0], rays)
         rounds = []
@@ -73,9 +73,8 @@ def proposal(
             t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
             w = weights_along(field(aux.space), params["proposals"][number], rays, t)
             rounds.append(Round(edges, w))
-            believed = jax.vmap(anneal_weights, (0, None))(jax.lax.stop_gradient(w), aux.trust)
-            focus = functools.partial(inverse_cdf, num_samples=counts[number + 1])
-            edges = jax.vmap(focus)(turns[number + 1], edges, believed)
+            focus = functools.partial(_focus, aux.trust, counts[number + 1])
+            edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
         t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
         seen, w = render_rays(grid_field(config, aux.space, num_photos), params["field"], rays, t)
         return seen, [*rounds, Round(edges, w)]
@@ -101,6 +100,18 @@ def proposal(
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
     return Model(init, loss, refresh, render, survey=survey)
+
+
+_PADDING = 0.01
+"""Of each interval's weight: a proposal that is wrong must be looked past to be put right."""
+
+
+def _focus(
+    trust: Float[Array, ""], num_samples: int, key: Array | None, edges: Array, w: Array
+) -> Array:
+    """Edges where the weights are, from end to end all the same: nothing goes unseen."""
+    believed = blur_weights(anneal_weights(w, trust), padding=_PADDING)
+    return inverse_cdf(key, edges, believed, num_samples).at[0].set(0.0).at[-1].set(1.0)
 
 
 def _keys_of_rounds(keys: Array | None, count: int) -> list[Array | None]:
