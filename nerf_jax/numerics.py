@@ -1,5 +1,7 @@
 """Every singularity of the package, handled here and once: values and gradients stay finite."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -42,6 +44,13 @@ def safe_divide(
 def fold_in_each(key: Array, numbers: Array) -> Array:
     """A key for each number: what is drawn for one does not depend on which others there are."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
+def split_each(keys: Array | None, count: int) -> list[Array | None]:
+    """So many lists of keys, one key a ray in each, of one key a ray; or as many times None."""
+    if keys is None:
+        return [None] * count
+    return list(jax.vmap(functools.partial(jax.random.split, num=count), out_axes=1)(keys))
 
 
 def interpolate_sorted(

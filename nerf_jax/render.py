@@ -61,9 +61,7 @@ def render_rays(
     """
     t = jax.vmap(midpoints)(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
-    if points is None:
-        positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
-        points = Point(positions, jnp.zeros_like(positions))
+    points = _points_at(rays, t) if points is None else points
     view = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf[:, None], (*t.shape, *leaf.shape[1:])),
         View(rays.direction, rays.appearance),
@@ -79,10 +77,14 @@ def weights_along(
 ) -> Float[Array, "R E-1"]:
     """The weights of R rays' intervals, by the density alone in their middles."""
     t = jax.vmap(midpoints)(edges)
-    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
-    points = Point(positions, jnp.zeros_like(positions))
-    sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(points))
+    sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(_points_at(rays, t)))
     return jax.vmap(compositing.weights)(sigma.reshape(t.shape), jnp.diff(edges))
+
+
+def _points_at(rays: Rays, t: Float[Array, "R S"]) -> Point:
+    """R x S places without a footprint."""
+    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
+    return Point(positions, jnp.zeros_like(positions))
 
 
 def _flatten(tree: T) -> T:

@@ -156,3 +156,13 @@ def test_bounded_exp_of_a_batch_equals_the_loop():
     x = np.linspace(-100, 100, 12, dtype=np.float32).reshape(4, 3)
     for row, values in zip(x, jax.vmap(bounded_exp)(x), strict=True):
         np.testing.assert_allclose(values, bounded_exp(row), rtol=1e-6)
+
+
+def test_keys_of_rays_are_split_each_by_itself():
+    keys = jax.random.split(jax.random.key(3), 5)
+    lists = numerics.split_each(keys, 3)
+    for ray in range(5):
+        expected = jax.random.key_data(jax.random.split(keys[ray], 3))
+        found = [jax.random.key_data(each[ray]) for each in lists]
+        np.testing.assert_array_equal(np.stack(found), expected)
+    assert numerics.split_each(None, 2) == [None, None]

@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data.capture import Capture, to_scene
+from nerf_jax.data.images import read_header
 from nerf_jax.data.intrinsics import Intrinsics, check, to_cameras
 from nerf_jax.data.json_fields import Fields, read_object
 from nerf_jax.data.ply import read_points
@@ -152,26 +153,10 @@ def _size(file: Fields, frame: Fields, photo: Path) -> tuple[float, float]:
     """Height and width that the intrinsics are for."""
     holders = {name: _holder(file, frame, name) for name in ("h", "w")}
     if not any(name in fields for name, fields in holders.items()):
-        return _stored_size(photo)
+        return read_header(photo).stored_hw  # before any turn that EXIF asks for
     expected = "be the photo's size in pixels, w and h together"
     height, width = (fields.number(name, expected=expected) for name, fields in holders.items())
     return height, width
-
-
-def _stored_size(photo: Path) -> tuple[int, int]:
-    """Height and width from the head of an image file, before any turn that EXIF asks for."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("reading images needs Pillow: pip install pillow") from error
-
-    try:
-        with Image.open(photo) as image:
-            return image.height, image.width
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        raise ValueError(
-            f"{photo}: cannot be read as an image ({error}); copy or download the file again"
-        ) from error
 
 
 def _focal(

@@ -12,6 +12,7 @@ from nerf_jax.compositing import Background, draw_background, over, pixel_over, 
 from nerf_jax.cones import frusta
 from nerf_jax.config import MipConfig, NerfConfig, TutorialConfig
 from nerf_jax.encodings import frequency, integrated
+from nerf_jax.numerics import split_each
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import blur_weights, inverse_cdf, stratified
 from nerf_jax.types import (
@@ -65,7 +66,7 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         return jnp.sort(jnp.append(edges, inverse_cdf(key, edges, w, config.num_fine - 1)))
 
     def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
-        spread_keys, focus_keys = _two_each(keys)
+        spread_keys, focus_keys = split_each(keys, 2)
         edges = jax.vmap(spread)(spread_keys, rays)
         coarse, w = render_rays(field, params["coarse"], rays, edges)
         edges = jax.vmap(focus)(focus_keys, edges, jax.lax.stop_gradient(w))
@@ -94,7 +95,7 @@ def mip(config: MipConfig, background: Background = "white") -> Model:
         return render_rays(field, params, rays, edges, points=jax.vmap(frusta)(rays, edges))
 
     def see(params: Params, keys: Array | None, rays: Rays) -> tuple[Rendering, ...]:
-        spread_keys, focus_keys = _two_each(keys)
+        spread_keys, focus_keys = split_each(keys, 2)
         edges = jax.vmap(spread)(spread_keys, rays)
         coarse, w = look(params, rays, edges)
         edges = jax.vmap(focus)(focus_keys, edges, jax.lax.stop_gradient(w))
@@ -160,11 +161,3 @@ def _photometric(
         refresh=lambda params, aux, key, step: aux,
         render=render,
     )
-
-
-def _two_each(keys: Array | None) -> tuple[Array | None, Array | None]:
-    """Two keys for each ray, or none."""
-    if keys is None:
-        return None, None
-    first, second = jax.vmap(jax.random.split, out_axes=1)(keys)
-    return first, second

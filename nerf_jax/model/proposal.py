@@ -11,6 +11,7 @@ from nerf_jax import losses, surveying
 from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
 from nerf_jax.config import ProposalConfig
 from nerf_jax.model.grids import density_field, grid_field, grid_space
+from nerf_jax.numerics import split_each
 from nerf_jax.render import render_rays, weights_along
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
 from nerf_jax.spaces import Space
@@ -62,21 +63,23 @@ def proposal(
         march = march._replace(offset=jnp.zeros_like(march.offset))
         steps = jax.vmap(lambda one: one.num_steps())(march)
         counts = [*config.num_proposals, config.num_samples]
-        turns = _keys_of_rounds(keys, len(counts))
+        turns = split_each(keys, len(counts))
 
         def spread(key: Array | None, ray: Rays) -> Array:
             return stratified(key, 0.0, 1.0, counts[0]).at[0].set(0.0).at[-1].set(1.0)
 
+        def at(edges: Array) -> Array:
+            return jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
+
         edges = jax.vmap(spread)(turns[0], rays)
         rounds = []
         for number, field in enumerate(fields):
-            t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
-            w = weights_along(field(aux.space), params["proposals"][number], rays, t)
+            w = weights_along(field(aux.space), params["proposals"][number], rays, at(edges))
             rounds.append(Round(edges, w))
             focus = functools.partial(_focus, aux.trust, counts[number + 1])
             edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
-        t = jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
-        seen, w = render_rays(grid_field(config, aux.space, num_photos), params["field"], rays, t)
+        last = grid_field(config, aux.space, num_photos)
+        seen, w = render_rays(last, params["field"], rays, at(edges))
         return seen, [*rounds, Round(edges, w)]
 
     def loss(params: Params, aux: Outlook, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
@@ -112,10 +115,3 @@ def _focus(
     """Edges where the weights are, from end to end all the same: nothing goes unseen."""
     believed = blur_weights(anneal_weights(w, trust), padding=_PADDING)
     return inverse_cdf(key, edges, believed, num_samples).at[0].set(0.0).at[-1].set(1.0)
-
-
-def _keys_of_rounds(keys: Array | None, count: int) -> list[Array | None]:
-    """For each round a key for each ray, or none."""
-    if keys is None:
-        return [None] * count
-    return list(jax.vmap(functools.partial(jax.random.split, num=count), out_axes=1)(keys))
