@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nerf_jax.evaluate import device_name
+from nerf_jax.devices import device_name
 from nerf_jax.export import written_aside
 
 

@@ -31,3 +31,10 @@ def split_evenly(count: int, mesh: Mesh, name: str) -> int:
             f"{share * mesh.size or mesh.size} would do"
         )
     return share
+
+
+def device_name() -> str:
+    """The devices that jax computes on, for people."""
+    devices = jax.devices()
+    name = f"{devices[0].platform} ({devices[0].device_kind})"
+    return name if len(devices) == 1 else f"{len(devices)} x {name}"

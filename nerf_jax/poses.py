@@ -7,10 +7,11 @@ else. A method knows nothing of it: it is given rays.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax.numerics import safe_norm
-from nerf_jax.types import Aux, Batch, Metrics, Model, Params, Rays
+from nerf_jax.types import Aux, Batch, Cameras, Metrics, Model, Params, Rays
 
 
 def refine_poses(model: Model, num_photos: int) -> Model:
@@ -55,6 +56,20 @@ def move(motion: Float[Array, "6"], ray: Rays) -> Rays:
         ray: as the camera was.
     """
     return ray._replace(direction=rotate(motion[:3], ray.direction), origin=ray.origin + motion[3:])
+
+
+def moved(motions: Float[Array, "N 6"], cameras: Cameras) -> Cameras:
+    """Cameras where their photos were learned to have been taken, as NumPy arrays.
+
+    Args:
+        motions: the trained parameters ``poses``.
+        cameras: the training cameras as they were given, N of them.
+    """
+    given = jnp.asarray(cameras.world_from_camera)
+    turned = jax.vmap(jax.vmap(rotate, (None, 1), 1))(centered(motions)[:, :3], given[:, :, :3])
+    places = given[:, :, 3:] + centered(motions)[:, 3:, None]
+    poses = np.asarray(jnp.concatenate([turned, places], axis=2))
+    return cameras._replace(world_from_camera=poses)
 
 
 def rotate(turn: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3"]:

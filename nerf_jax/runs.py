@@ -2,6 +2,7 @@
 
 =================  =========================================================
 ``config.json``    the resolved config
+``setting.npz``    where the photos were taken: rendering needs no dataset
 ``metrics.jsonl``  a line for every report of training
 ``curves.png``     the same, to look at
 ``checkpoints/``   the state, and the config it belongs to
@@ -33,6 +34,10 @@ class Run:
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder / "checkpoints")
+
+    @property
+    def setting_file(self) -> Path:
+        return self.folder / "setting.npz"
 
     @property
     def metrics_file(self) -> Path:

@@ -22,9 +22,9 @@ from tests import typechecker
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 _package = Path(__file__).parents[1] / "nerf_jax"
-# For as long as the tests run. Not the command line's, where a marker of tyro's stands for what
-# is still to be asked for.
-_checked = [f"nerf_jax.{path.stem}" for path in _package.iterdir() if path.stem != "cli"]
+# For as long as the tests run. Not the commands', where a marker of tyro's stands for what is
+# still to be asked for.
+_checked = [f"nerf_jax.{path.stem}" for path in _package.iterdir() if path.stem != "commands"]
 install_import_hook(_checked, f"{typechecker.__name__}.check")
 
 

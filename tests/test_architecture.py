@@ -19,8 +19,11 @@ FLOORS: list[set[str]] = [
     },
     {"fields", "render", "sparse", "surveying", "poses"},
     {"model", "train", "checkpoint"},
-    {"data", "export", "viewer", "report", "prepare", "progress", "runs"},
-    {"evaluate", "fit"},
+    {"data", "export", "prepare", "progress", "runs"},
+    {"fit", "setting"},
+    {"trained"},
+    {"evaluate", "film", "viewer", "report"},
+    {"commands"},
     {"cli", "configs"},
 ]
 """From the ground up: a file imports from lower floors only. A folder is one name."""

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax import cli
+from nerf_jax.commands.train import _describe
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.runs import Run
 from tests import small
@@ -57,7 +58,7 @@ def test_a_run_leaves_everything(place):
 def test_notes_of_a_scene_are_told_below_it(capsys):
     split = Split(small.dataset(), names=("a", "b", "c", "d"))
     scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
-    cli._describe(scene, split, None, lambda key: ({}, ()))
+    _describe(scene, split, None, lambda key: ({}, ()))
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
     assert told[1] == "  2 of the 6 photos are not there"
