@@ -1,4 +1,4 @@
-"""Cameras: from a pixel to its ray and back, and paths for cameras to fly.
+"""Cameras: from a pixel to its ray and back.
 
 Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) has its centre at
 ``(i + 0.5, j + 0.5)``, rows counted from the top of the image.
@@ -124,82 +124,20 @@ def focus_point(world_from_camera: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarr
     return mean + np.linalg.lstsq(across.sum(axis=0), offsets, rcond=1e-6)[0]
 
 
-def orbit_path(
-    cameras: Cameras, num_frames: int, elevation_degrees: float | None = None
-) -> Cameras:
-    """A turn around what the given cameras look at, at their mean distance and lens.
-
-    Args:
-        cameras: the training cameras, NumPy or JAX arrays, N of them.
-        num_frames: cameras of the path; the last stands one step before the first.
-        elevation_degrees: above the plane through the focus; the cameras' mean if None.
-
-    Returns:
-        ``num_frames`` pinholes, z up, starting above the positive x axis.
-    """
-    poses = np.asarray(cameras.world_from_camera)
-    focus = focus_point(poses)
-    offsets = poses[:, :, 3] - focus
-    distance = np.linalg.norm(offsets, axis=1).mean()
-    if elevation_degrees is None:
-        # At most 60 degrees: the mean over a whole hemisphere must not look straight down.
-        sine = np.clip(offsets[:, 2].sum() / np.linalg.norm(offsets, axis=1).sum(), -0.87, 0.87)
-        elevation = np.arcsin(sine)
-    else:
-        elevation = np.radians(elevation_degrees)
-    turns = np.arange(num_frames) * 2 * np.pi / num_frames
-    directions = np.stack(
-        [
-            np.cos(elevation) * np.cos(turns),
-            np.cos(elevation) * np.sin(turns),
-            np.full(num_frames, np.sin(elevation)),
-        ],
-        axis=1,
-    )
-    up = np.array([0.0, 0.0, 1.0])
-    path = [look_at(focus + distance * direction, focus, up) for direction in directions]
-
-    return _with_mean_lens(cameras, np.stack(path))
-
-
-def tour_path(cameras: Cameras, num_frames: int, *, breadth: float = 1.5) -> Cameras:
-    """A smooth flight past the given cameras in their order, where an orbit would leave the scene.
-
-    Each frame is seen by a mean of the cameras next to its place in the row, so that the flight
-    never goes where no photo was taken.
-
-    Args:
-        cameras: the training cameras, NumPy or JAX arrays, N of them.
-        num_frames: cameras of the path.
-        breadth: standard deviation of the mean, in cameras.
-    """
-    poses = np.asarray(cameras.world_from_camera, float)
-    place = np.linspace(0, len(poses) - 1, num_frames)[:, None]
-    share = np.exp(-0.5 * ((np.arange(len(poses)) - place) / breadth) ** 2)
-    mean = np.einsum("fn,nij->fij", share / share.sum(axis=1, keepdims=True), poses)
-    left, _, right = np.linalg.svd(mean[:, :, :3])
-    # The rotation nearest to the mean of rotations: where those cancel, a mirror image may be.
-    left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
-    path = np.concatenate([left @ right, mean[:, :, 3:]], axis=2)
-    return _with_mean_lens(cameras, path.astype(np.float32))
-
-
-def _with_mean_lens(cameras: Cameras, path: Float[np.ndarray, "F 3 4"]) -> Cameras:
-    """Pinholes at the poses of a path, with the mean of the cameras' intrinsics."""
-
-    def constant(leaf: HostArray) -> np.ndarray:
-        mean = np.asarray(leaf, np.float32).mean(axis=0)
-        return np.broadcast_to(mean, (len(path), *mean.shape))
-
-    return Cameras(
-        world_from_camera=path,
-        focal=constant(cameras.focal),
-        principal=constant(cameras.principal),
-        near=constant(cameras.near),
-        far=constant(cameras.far),
-    )
-
-
 def resize(cameras: Cameras, factor: float) -> Cameras:
     """The same cameras with images ``factor`` times as large: only the intrinsics change."""
     return cameras._replace(focal=cameras.focal * factor, principal=cameras.principal * factor)
+
+
+def reframe(cameras: Cameras, old_hw: tuple[int, int], new_hw: tuple[int, int]) -> Cameras:
+    """The same cameras with images of another size and shape.
+
+    From top to bottom they show the same; a wider image shows more at its sides, a narrower one
+    less.
+    """
+    factor = new_hw[0] / old_hw[0]
+    old, new = (np.array(size_hw[::-1], np.float32) for size_hw in (old_hw, new_hw))
+    return cameras._replace(
+        focal=np.float32(factor) * np.asarray(cameras.focal),
+        principal=new / 2 + np.float32(factor) * (np.asarray(cameras.principal) - old / 2),
+    )

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_jax import cameras as cameras_module
-from nerf_jax.cameras import focus_point, look_at, orbit_path, resize, tour_path
+from nerf_jax.cameras import focus_point, look_at, reframe, resize
 from nerf_jax.types import Cameras, Lens, RayTable
 from tests import oracles
 
@@ -304,7 +304,7 @@ def test_look_at_names_what_cannot_be_looked_at(target):
         look_at(np.array([1.0, 2, 3]), np.array(target, float), UP)
 
 
-# ------------------------------------------------------------------------------- the orbit
+# ------------------------------------------------------------------------------- the focus
 
 
 def test_the_focus_is_where_the_axes_meet():
@@ -327,61 +327,6 @@ def test_the_focus_of_parallel_axes_is_the_mean_camera():
     np.testing.assert_allclose(focus_point(poses), places.mean(axis=0), atol=1e-5)
 
 
-FOCUS = np.array([1.0, -0.5, 0.25])
-
-
-def ring(elevation_degrees: float, distances=(3.0, 4.0, 5.0)) -> Cameras:
-    """Cameras that look at ``FOCUS`` from one elevation and several distances."""
-    elevation, turns = np.radians(elevation_degrees), np.arange(len(distances)) * 2.1
-    directions = np.stack(
-        [
-            np.cos(elevation) * np.cos(turns),
-            np.cos(elevation) * np.sin(turns),
-            np.sin(elevation) + 0 * turns,
-        ],
-        axis=1,
-    )
-    places = FOCUS + np.array(distances)[:, None] * directions
-    poses = np.stack([look_at(place, FOCUS, UP) for place in places])
-    return some_cameras(len(distances))._replace(world_from_camera=poses)
-
-
-def polar(path: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distance from the focus, elevation and azimuth in degrees."""
-    offsets = path.world_from_camera[:, :, 3] - FOCUS
-    distance = np.linalg.norm(offsets, axis=1)
-    elevation = np.degrees(np.arcsin(offsets[:, 2] / distance))
-    return distance, elevation, np.degrees(np.arctan2(offsets[:, 1], offsets[:, 0]))
-
-
-@pytest.mark.parametrize(("asked", "expected"), [(None, 20), (-35.0, -35)])
-def test_an_orbit_is_a_closed_turn_around_the_focus(asked, expected):
-    path = orbit_path(ring(20), 8, asked)
-    distance, elevation, azimuth = polar(path)
-    np.testing.assert_allclose(distance, 4, rtol=1e-5)
-    np.testing.assert_allclose(elevation, expected, atol=1e-3)
-    np.testing.assert_allclose(azimuth[0], 0, atol=1e-3)
-    np.testing.assert_allclose(np.diff(azimuth, append=azimuth[0]) % 360, 45, atol=1e-3)
-    for pose in path.world_from_camera:
-        np.testing.assert_allclose(pose, look_at(pose[:, 3], FOCUS, UP), atol=1e-5)
-
-
-@pytest.mark.parametrize(("mean", "expected"), [(85, 60.5), (-85, -60.5)])
-def test_an_orbit_does_not_look_straight_down_because_the_cameras_did(mean, expected):
-    _, elevation, _ = polar(orbit_path(ring(mean), 3))
-    np.testing.assert_allclose(elevation, expected, atol=0.1)
-
-
-def test_an_orbit_has_the_mean_lens():
-    cameras = ring(20)
-    path = orbit_path(cameras, 5)
-    for name in ("focal", "principal", "near", "far"):
-        mean = np.mean(getattr(cameras, name), axis=0)
-        for frame in getattr(path, name):
-            np.testing.assert_allclose(frame, mean, rtol=1e-6)
-        assert len(getattr(path, name)) == 5
-
-
 # ---------------------------------------------------------------------------------- resize
 
 
@@ -396,32 +341,15 @@ def test_a_resized_image_shows_the_same_rays(factor: float):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def arc(count: int) -> Cameras:
-    """Cameras along a part of a circle, as one walks past something."""
-    turns = np.linspace(0.3, 2.0, count)
-    places = FOCUS + 4 * np.stack([np.cos(turns), np.sin(turns), 0.1 + 0 * turns], axis=1)
-    poses = np.stack([look_at(place, FOCUS, UP) for place in places])
-    lens = jax.tree.map(lambda leaf: np.repeat(leaf[:1], count, axis=0), some_cameras(1))
-    return lens._replace(world_from_camera=poses)
+def test_a_wider_image_of_the_same_cameras_shows_more_at_its_sides():
+    """Beside the middle by as much as there is more of the image, everything is where it was."""
+    cameras = some_cameras()
+    before = cast_rays(cameras, jnp.int32(1), jnp.array([2.0, 7.0]))
+    after = cast_rays(reframe(cameras, (8, 10), (16, 30)), jnp.int32(1), jnp.array([9.0, 14.0]))
+    for one, other in zip(before, after._replace(radius=2 * after.radius), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_a_tour_flies_past_the_cameras_in_their_order():
-    cameras = arc(12)
-    path = tour_path(cameras, 58)
-    rotation = path.world_from_camera[:, :, :3].astype(float)
-    gram = np.einsum("fij,fik->fjk", rotation, rotation)
-    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=1e-5)
-    assert (np.linalg.det(rotation) > 0).all()
-    places, given = path.world_from_camera[:, :, 3], cameras.world_from_camera[:, :, 3]
-    gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
-    assert gaps.max() < 3 * np.median(gaps)  # smooth
-    nearest = np.argmin(np.linalg.norm(places[:, None] - given, axis=2), axis=1)
-    assert (np.diff(nearest) >= 0).all()
-    assert nearest[-1] - nearest[0] >= 8
-    for name in ("focal", "principal", "near", "far"):
-        assert len(getattr(path, name)) == 58
-
-
-def test_a_tour_of_one_camera_stays_there():
-    path = tour_path(arc(1), 3).world_from_camera
-    np.testing.assert_allclose(path, np.repeat(arc(1).world_from_camera, 3, axis=0), atol=1e-6)
+def test_a_larger_image_of_the_same_shape_is_a_resized_one():
+    one, other = reframe(some_cameras(), (8, 10), (12, 15)), resize(some_cameras(), 1.5)
+    jax.tree.map(lambda *leaves: np.testing.assert_allclose(*leaves, rtol=1e-6), one, other)
