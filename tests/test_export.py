@@ -1,6 +1,10 @@
 """Pictures and videos: right colours, right frames, never half a file."""
 
+import subprocess
+import weakref
+
 import numpy as np
+import OpenEXR
 import pytest
 from PIL import Image
 
@@ -40,13 +44,87 @@ def test_video_frames(tmp_path):
     np.testing.assert_allclose(found.mean(axis=(1, 2, 3)) / 255, levels, atol=0.02)
 
 
-def test_a_video_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "subprocess.run", lambda *a, **k: type("R", (), {"returncode": 1, "stderr": b"no codec"})
-    )
-    with pytest.raises(OSError, match=r"a.mp4: the video could not be written: .*no codec"):
-        export.write_video(tmp_path / "a.mp4", [np.zeros((4, 4, 3), np.float32)], fps=10)
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_video_is_written_a_frame_at_a_time(tmp_path, name):
+    alive: set[int] = set()
+    most = 0
+
+    def frames():
+        nonlocal most
+        for number in range(12):
+            frame = np.full((16, 16, 3), number / 12)
+            alive.add(number)
+            weakref.finalize(frame, alive.remove, number)
+            most = max(most, len(alive))
+            yield frame
+
+    write = {"a.mp4": export.write_video, "a.gif": export.write_gif}[name]
+    write(tmp_path / name, frames(), fps=10)
+    assert 1 <= most <= 3
+
+
+def test_gif_frames(tmp_path):
+    """Each has colours of its own: 256 of them for all would not do."""
+    rng = np.random.default_rng(0)
+    frames = [np.stack([np.full((9, 25), level), *rng.random((2, 9, 25))], 2) for level in (0, 1)]
+    export.write_gif(tmp_path / "a.gif", iter([*frames, frames[1]]), fps=4)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (25, 9), 0)
+        for number, frame in enumerate([*frames, frames[1]]):
+            gif.seek(number)
+            assert gif.info["duration"] == 250
+            found = np.asarray(gif.convert("RGB")) / 255
+            assert np.abs(found - frame).mean() < 0.02
+
+
+def test_a_video_that_cannot_be_made_leaves_nothing(tmp_path):
+    """ffmpeg itself gives up, before it has read all frames."""
+    frames = [np.zeros((512, 512, 3), np.float32)] * 20
+    with pytest.raises(OSError, match=r"a.mp5: the video could not be written: .*output format"):
+        export.write_video(tmp_path / "a.mp5", frames, fps=10)
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_fail_stop_the_video(tmp_path):
+    def frames():
+        yield np.zeros((16, 16, 3))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export.write_video(tmp_path / "a.mp4", frames(), fps=10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_ffmpeg(monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    with pytest.raises(OSError, match="no ffmpeg at /nowhere/ffmpeg: correct or unset IMAGEIO"):
+        export.ffmpeg()
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    monkeypatch.setattr("imageio_ffmpeg._utils._get_ffmpeg_exe", lambda: None)
+    with pytest.raises(OSError, match="No ffmpeg exe could be found"):
+        export.ffmpeg()
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_sixteen_bits(tmp_path, channels):
+    values = np.random.default_rng(0).integers(0, 2**16, (5, 7, *channels)).astype(np.uint16)
+    export.write_png16(tmp_path / "new" / "a.png", values)
+    form = "rgb48le" if channels else "gray16le"
+    command = ["-i", str(tmp_path / "new" / "a.png"), "-f", "rawvideo", "-pix_fmt", form, "-"]
+    command = [export.ffmpeg(), "-loglevel", "error", *command]
+    read = subprocess.run(command, capture_output=True, check=True).stdout
+    np.testing.assert_array_equal(np.frombuffer(read, "<u2").reshape(values.shape), values)
+    with Image.open(tmp_path / "new" / "a.png") as image:
+        image.verify()  # its checksums too
+
+
+def test_exr_channels(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
+    export.write_exr(tmp_path / "new" / "a.exr", {"Z": values[0], "N.X": values[1]})
+    with OpenEXR.File(str(tmp_path / "new" / "a.exr")) as file:
+        found = {name: channel.pixels for name, channel in file.channels().items()}
+    np.testing.assert_array_equal(found["Z"], values[0])
+    np.testing.assert_array_equal(found["N.X"], values[1])
 
 
 def test_depth_colours():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from nerf_jax.export import require
+from nerf_jax.export import ffmpeg, require
 from nerf_jax.progress import track
 
 _SIZE_HW = (360, 640)
@@ -88,8 +88,7 @@ def _motion(before: Float[np.ndarray, "H W"], now: Float[np.ndarray, "H W"]) -> 
 
 
 def _ffmpeg() -> list[str]:
-    executable = require("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
-    return [executable, "-nostdin", "-loglevel", "error", "-y"]
+    return [ffmpeg(), "-nostdin", "-loglevel", "error", "-y"]
 
 
 def _length(video: Path) -> int:
