@@ -25,7 +25,7 @@ nerf_jax: neural radiance fields in pure JAX
 
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     PSNR, SSIM, side-by-side pictures
-  run.py render RUN                                             orbit video and stills
+  run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 

@@ -9,7 +9,9 @@
 ``results.json``   scores, and what they mean
 ``images/``        the held-out views: truth, rendering, error, depth
 ``stills/``        colour and depth from a few new viewpoints
-``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``
+``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``, whose scale
+                   ``..._depth.json`` and ``stills/depth_scale.png`` say
+``frames/``        of a render that was broken off
 =================  =========================================================
 """
 

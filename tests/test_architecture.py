@@ -15,9 +15,9 @@ FLOORS: list[set[str]] = [
     {"types", "numerics", "packing", "plain", "config", "devices"},
     {
         *{"cameras", "lenses", "cones", "encodings", "hashgrid", "sampling", "occupancy"},
-        *{"compositing", "losses", "metrics", "spaces"},
+        *{"compositing", "losses", "metrics", "spaces", "splines"},
     },
-    {"fields", "render", "sparse", "surveying", "poses", "normals"},
+    {"fields", "render", "sparse", "surveying", "poses", "normals", "paths"},
     {"model", "train", "checkpoint"},
     {"data", "export", "prepare", "progress", "runs"},
     {"fit", "setting"},
@@ -30,6 +30,7 @@ FLOORS: list[set[str]] = [
 
 NEIGHBOURS = {
     ("config", "plain"),  # near misses
+    ("data", "export"),  # files that appear whole
     ("cameras", "lenses"),  # a camera has one
     ("compositing", "sampling"),  # the middle of an interval
     ("occupancy", "spaces"),  # a grid divides a space
@@ -42,7 +43,17 @@ NEIGHBOURS = {
 
 CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
-OPTIONAL = ["PIL", "imageio", "imageio_ffmpeg", "matplotlib", "skimage", "trimesh", "tyro", "viser"]
+OPTIONAL = [
+    "OpenEXR",
+    "PIL",
+    "imageio",
+    "imageio_ffmpeg",
+    "matplotlib",
+    "skimage",
+    "trimesh",
+    "tyro",
+    "viser",
+]
 
 
 def module_name(path: Path) -> str:

@@ -141,6 +141,28 @@ def test_render_again(place):
     assert frames[0].shape == (8, 8, 3)
 
 
+def test_render_elsewhere_another_way(place, capsys):
+    out = place / "films"
+    arguments = ["--path", "spline", "--num-frames", "2", "--size", "10", "12", "--output", out]
+    arguments += ["--outputs", "depth", "normals", "--formats", "gif", "png16"]
+    assert run("render", place / "run", *arguments) == 0
+    names = {"spline_depth.gif", "spline_depth_png16", "spline_normals.gif", "spline_normals_png16"}
+    assert {path.name for path in out.iterdir()} == {*names, "spline_depth.json", "stills"}
+    with Image.open(out / "spline_normals.gif") as gif:
+        assert (gif.size, gif.n_frames) == ((12, 10), 2)
+    assert re.search(r"depth from \S+ \(red\) to \S+ \(blue\), in units", capsys.readouterr().out)
+
+
+def test_render_mistakes(place, capsys):
+    assert run("render", place / "run", "--num-frames", "0") == 1
+    assert "error: render.num_frames is 0" in capsys.readouterr().err
+    (place / "bad.json").write_text('{"camera_path": []}')
+    assert run("render", place / "run", "--path", place / "bad.json") == 1
+    error = capsys.readouterr().err
+    assert re.match(r"error: .*bad.json: camera_path must be a list of at least one camera", error)
+    assert error.count("\n") == 1
+
+
 def test_rays_are_written_and_trained_on(place, capsys):
     for split in ("train", "val"):
         out = place / "rays" / f"{split}.npz"

@@ -32,7 +32,7 @@ UNUSUAL = Config(
     model=TutorialConfig(num_samples=7),
     optimizer=OptimizerConfig(schedule=Milestones(epochs=(1.0, 2.5), factor=0.3)),
     train=TrainConfig(max_seconds=3.5),
-    render=RenderConfig(elevation_degrees=-10.0),
+    render=RenderConfig(elevation_degrees=-10.0, size=(48, 64), formats=("gif", "exr")),
 )
 
 
@@ -168,6 +168,13 @@ def test_a_mistake_in_a_saved_config_is_named_by_its_path(values, message: str):
         (RenderConfig, {"elevation_degrees": 90.0}, "elevation_degrees must be between -90 and 90"),
         (RenderConfig, {"elevation_degrees": float("nan")}, "elevation_degrees must be between"),
         (RenderConfig, {"downscale": 0}, "render.downscale must be positive"),
+        (
+            RenderConfig,
+            {"path": "orbti"},
+            "render.path must be orbit, .* ends in .json, but is 'orbt",
+        ),
+        (RenderConfig, {"size": (48, 0)}, r"render.size must be two sides .* but is \(48, 0\)"),
+        (RenderConfig, {"outputs": ()}, "render.outputs must be not empty"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(section, values, message: str):

@@ -1,4 +1,4 @@
-"""``run.py render``: a way around or past the scene of a run."""
+"""``run.py render``: a way around, past or through the scene of a run."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,10 +15,12 @@ from nerf_jax.runs import Run
 
 @dataclass(frozen=True)
 class RenderArgs:
-    """Render a turn around the scene of a run: video and stills, colour and depth."""
+    """Film the scene of a run along a path. Broken off, it goes on where it was."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
+    output: Path | None = None
+    """Where everything goes. [default: the run's folder]"""
     render: Annotated[RenderConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RenderConfig
     )
@@ -28,9 +30,14 @@ def render(arguments: list[str]) -> int:
     """Run the command."""
     run = Run(parse(RenderArgs, arguments, RenderArgs(MISSING)).run)
     config = run.config()
-    args = parse(RenderArgs, arguments, RenderArgs(run.folder, config.render))
-    if not args.render.num_frames:
-        raise ValueError("--num-frames is 0: nothing to render")
-    for path in film(trained.load(run, dataclasses.replace(config, render=args.render))):
+    args = parse(RenderArgs, arguments, RenderArgs(run.folder, render=config.render))
+    folder = args.output or run.folder
+    scene = trained.load(run)
+    try:
+        written = film(scene, args.render, folder=folder)
+    except KeyboardInterrupt:
+        say("what was rendered is kept: the same command goes on from there")
+        raise
+    for path in written:
         say("  ", path)
     return 0

@@ -131,7 +131,8 @@ def _look(learned: Trained, held_out: Split | None) -> None:
         written += evaluate(learned, held_out)
     if learned.setting.shots:
         _tell_motions(learned)
-        written += film(learned) if config.render.num_frames else []
+        if config.render.num_frames:
+            written += film(learned, config.render, folder=folder)
     say("everything is in", folder)
     for path in written:
         say("  ", path)

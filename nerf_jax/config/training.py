@@ -5,6 +5,9 @@ from typing import Literal
 
 from nerf_jax.config.checks import require, require_positive
 
+LARGEST_SIDE = 2**15
+"""Of a frame, in pixels."""
+
 
 @dataclass(frozen=True)
 class Exponential:
@@ -119,24 +122,56 @@ class EvalConfig:
         require_positive(self, "eval", "every", "rays_per_chunk")
 
 
+PATHS = ("orbit", "ellipse", "spiral", "tour", "spline")
+
+
 @dataclass(frozen=True)
 class RenderConfig:
     """The video."""
 
-    path: Literal["orbit", "tour"] = "orbit"
-    """A turn around what the cameras look at, or a flight past the training cameras, for captures
-    that were not taken from all around."""
+    path: str = "orbit"
+    """orbit: a turn around what the cameras look at; ellipse: the same through the middle of the
+    capture; spiral: before one point, for photos from one side; tour: past the training cameras,
+    for captures that were not taken from all around; spline: exactly through them, in their order.
+    Or a file that ends in .json, with the fields of nerfstudio's camera paths."""
     num_frames: int = 60
-    """Over the whole path; 0 for no video."""
-    fps: float = 15.0
+    """Over the whole path; 0 for no video. A path's file has its own."""
+    fps: float | None = None
+    """Frames a second; without it, those of a path's file, or 15."""
+    size: tuple[int, int] | None = None
+    """Height and width; without it, those of a path's file, or of the dataset's images. Another
+    shape shows more or less at the sides."""
     downscale: int = 1
-    """Frames are this much smaller than the images of the dataset."""
+    """Frames are this much smaller."""
     elevation_degrees: float | None = None
     """Of an orbit's camera over the horizon; without it, the mean of the training cameras."""
+    outputs: tuple[Literal["color", "depth", "normals"], ...] = ("color", "depth")
+    """What is seen. Depth is coloured by one scale for all frames, which is told."""
+    formats: tuple[Literal["mp4", "gif", "png", "png16", "exr"], ...] = ("mp4",)
+    """Of each output. mp4 and gif are videos; the others folders of frames: png 8 bits, png16 16
+    bits with depth as numbers, exr float32 with depth as numbers and colour made linear."""
+    depth_unit: float = 0.001
+    """A step of png16's depth, in units of the dataset's files: a millimetre where those are
+    metres."""
+    keep_frames: bool = False
+    """Keep what was rendered, so that other outputs and formats of the same path need no rendering.
+    Else it is there until the end only, for a render that is broken off to go on from."""
 
     def __post_init__(self) -> None:
+        require(
+            self.path in PATHS or self.path.endswith(".json"),
+            "render.path",
+            self.path,
+            f"{', '.join(PATHS)}, or a file that ends in .json",
+        )
         require(self.num_frames >= 0, "render.num_frames", self.num_frames, "at least 0")
-        require_positive(self, "render", "fps", "downscale")
+        require_positive(self, "render", "downscale", "depth_unit")
+        if self.fps is not None:
+            require_positive(self, "render", "fps")
+        sides = self.size is None or all(0 < side <= LARGEST_SIDE for side in self.size)
+        require(sides, "render.size", self.size, f"two sides of 1 to {LARGEST_SIDE} pixels")
         elevation = self.elevation_degrees
         between = elevation is None or -90 < elevation < 90  # at the poles, no way is up
         require(between, "render.elevation_degrees", elevation, "between -90 and 90")
+        for name in ("outputs", "formats"):
+            require(bool(getattr(self, name)), f"render.{name}", getattr(self, name), "not empty")

@@ -51,5 +51,5 @@ config = Config(
         checkpoint_every=1000,
     ),
     eval=EvalConfig(rays_per_chunk=16_384),
-    render=RenderConfig(num_frames=60, fps=15.0),
+    render=RenderConfig(num_frames=60),
 )
