@@ -1,8 +1,10 @@
 """Films of a ball whose every pixel is known: what is in them, and what is not rendered twice."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -13,11 +15,13 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from nerf_jax.cameras import cast_rays, project, reframe
+from nerf_jax.cameras import cast_rays, focus_point, project, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.data.camera_path import write_path
 from nerf_jax.film import film, frame_size
-from nerf_jax.film.pictures import draw_scale
+from nerf_jax.film.frames import Frame, Frames
+from nerf_jax.film.pictures import depth_scale, draw_scale
+from nerf_jax.film.shot import plan
 from nerf_jax.fit import Clock
 from nerf_jax.paths import ellipse_path, orbit_path, spline_path
 from nerf_jax.runs import Run
@@ -123,6 +127,15 @@ def test_a_spiral_is_around_what_the_middle_camera_sees(tmp_path):
     assert np.abs(middles - [32, 24]).max() < 6
 
 
+def test_a_spiral_before_nothing_is_around_what_the_cameras_look_at(tmp_path):
+    there = scene(tmp_path)
+    empty = np.zeros((small.SIZE, small.SIZE), np.float32)
+    nothing = Rendering(np.ones((small.SIZE, small.SIZE, 3), np.float32), empty, empty, empty)
+    there = dataclasses.replace(there, renderer=lambda *asked: nothing)
+    path = plan(there, wanted(path="spiral"), None).cameras
+    np.testing.assert_allclose(focus_point(path.world_from_camera), 0, atol=1e-4)
+
+
 def test_depth_and_normals_in_colour(tmp_path):
     config = wanted(outputs=("depth", "normals"), formats=("png",))
     film(scene(tmp_path), config, folder=tmp_path)
@@ -212,6 +225,23 @@ def test_a_gif_has_every_frame(tmp_path):
             assert gif.info["duration"] == 80
             inside = np.asarray(gif.convert("RGB"))[16, 23] / 255
             np.testing.assert_allclose(inside, COLOR, atol=0.03)
+
+
+def test_depths_scale_holds_a_frame_at_a_time():
+    alive: set[int] = set()
+    most = []
+
+    class Counted(Frames):
+        def read(self, number: int) -> Frame:
+            depth = np.full((20, 30), 2.0 + number, np.float32)
+            alive.add(number)
+            weakref.finalize(depth, alive.remove, number)
+            most.append(len(alive))
+            return Frame(np.zeros((20, 30, 3), np.float32), np.ones_like(depth), depth)
+
+    near, far = depth_scale(Counted(Path(), 100))
+    assert max(most) <= 2
+    np.testing.assert_allclose([near, far], np.percentile(np.arange(100) + 2, [1, 99]), atol=1)
 
 
 # -------------------------------------------------------------------------- broken off

@@ -70,8 +70,6 @@ def film(
 
 def _check(shot: Shot, wanted: RenderConfig, folder: Path) -> None:
     """Better said before an hour of rendering than after it."""
-    if not shot.num_frames:
-        raise ValueError("render.num_frames is 0: nothing to render; ask for some")
     if {"mp4", "gif"} & set(wanted.formats):
         ffmpeg()
     if "exr" in wanted.formats:

@@ -73,7 +73,9 @@ def depth_scale(frames: Frames) -> tuple[float, float]:
     samples: list[tuple[np.ndarray, np.ndarray]] = []
     for frame in frames:
         step = -(-frame.depth.size // share)
-        samples.append((frame.depth.ravel()[::step], frame.opacity.ravel()[::step]))
+        # Copies: a view would keep its frame.
+        few = (frame.depth.ravel()[::step].copy(), frame.opacity.ravel()[::step].copy())
+        samples.append(few)
     depth, opacity = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     return depth_range(depth, opacity)
 

@@ -39,10 +39,13 @@ def plan(scene: Trained, wanted: RenderConfig, path: Cameras | None) -> Shot:
         OSError, ValueError: as :func:`nerf_jax.film.film`.
     """
     fps = FPS if wanted.fps is None else wanted.fps
+    is_file = path is None and wanted.path.endswith(".json")
+    if not is_file and not (wanted.num_frames if path is None else len(path.focal)):
+        raise ValueError("render.num_frames is 0: nothing to render; ask for some")
     if path is not None:
         given = jax.tree.map(np.asarray, path)
         return Shot("path", given, frame_size(scene, wanted), fps)
-    if not wanted.path.endswith(".json"):
+    if not is_file:
         size_hw = frame_size(scene, wanted)
         cameras = reframe(_fly(scene, wanted), scene.size_hw, size_hw)
         return Shot(wanted.path, cameras, size_hw, fps)
@@ -68,8 +71,6 @@ def _shrunk(wanted: RenderConfig, size_hw: tuple[int, int]) -> tuple[int, int]:
 def _fly(scene: Trained, wanted: RenderConfig) -> Cameras:
     """The cameras of a path that is made from the training cameras, for images of their size."""
     cameras, count = scene.cameras(), wanted.num_frames
-    if not count:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[:0], cameras)
     match wanted.path:
         case "orbit":
             return paths.orbit_path(cameras, count, wanted.elevation_degrees)
@@ -92,6 +93,7 @@ def _distance(scene: Trained, cameras: Cameras) -> float:
     seen = scene.see(reframe(cameras, scene.size_hw, size_hw), middle, size_hw)
     solid = np.asarray(seen.median_depth)[np.asarray(seen.opacity) > 0.5]
     if solid.size:
-        return float(np.median(solid))
+        # Rounded: a device may add in another order the next time, and the path is to be the same.
+        return float(f"{np.median(solid):.3g}")
     poses = np.asarray(cameras.world_from_camera)
     return float(np.linalg.norm(focus_point(poses) - poses[middle, :, 3]))
