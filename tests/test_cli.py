@@ -153,6 +153,15 @@ def test_render_elsewhere_another_way(place, capsys):
     assert re.search(r"depth from \S+ \(red\) to \S+ \(blue\), in units", capsys.readouterr().out)
 
 
+def test_render_interrupted(place, capsys, monkeypatch):
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nerf_jax.commands.render.film", stop)
+    assert run("render", place / "run") == 130
+    assert "the same command goes on from there" in capsys.readouterr().out
+
+
 def test_render_mistakes(place, capsys):
     assert run("render", place / "run", "--num-frames", "0") == 1
     assert "error: render.num_frames is 0" in capsys.readouterr().err
