@@ -10,6 +10,7 @@
 ``images/``        the held-out views: truth, rendering, error, depth
 ``stills/``        colour and depth from a few new viewpoints
 ``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``
+``report.html``    all of the above to look at, in one file
 =================  =========================================================
 """
 
@@ -63,11 +64,24 @@ class Run:
                 f"{self.folder}: no run there (no config.json); name a folder that "
                 "`run.py` has made, such as outputs/bricks/..."
             )
-        try:
-            values = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-        return from_dict(configs.Config, values, where=str(path))
+        return from_dict(configs.Config, _read_json(path), where=str(path))
+
+    @property
+    def results_file(self) -> Path:
+        return self.folder / "results.json"
+
+    def results(self) -> dict[str, Any]:
+        """The scores of the newest evaluation, as :func:`nerf_jax.evaluate.results` has them.
+
+        Raises:
+            FileNotFoundError: there was none.
+            ValueError: ``results.json`` is damaged.
+        """
+        if not self.results_file.is_file():
+            raise FileNotFoundError(
+                f"{self.folder}: no results there yet; `run.py eval {self.folder}` writes them"
+            )
+        return _read_json(self.results_file)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The reports of training so far; a line that was cut off is left out."""
@@ -130,6 +144,13 @@ class Run:
         figure.suptitle(self.folder.name)
         with written_aside(self.folder / "curves.png") as aside:
             figure.savefig(aside, dpi=120)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
 
 
 def new_run(name: str) -> Run:

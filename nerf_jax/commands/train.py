@@ -20,7 +20,7 @@ from nerf_jax.film import film
 from nerf_jax.fit import fit
 from nerf_jax.plain import to_dict
 from nerf_jax.progress import duration, say
-from nerf_jax.render import image_renderer
+from nerf_jax.report import write_report
 from nerf_jax.runs import Run, latest_run, new_run
 from nerf_jax.setting import Setting
 from nerf_jax.trained import Trained
@@ -74,8 +74,7 @@ def train(arguments: list[str]) -> int:
     if fitted.interrupted_by is not None:
         say(f"saved; go on with: run.py --output {run.folder} --resume")
         return 128 + fitted.interrupted_by
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    _look(Trained(run, config, fitted.state, fitted.clock, setting, renderer), held_out)
+    _look(Trained.of(config, fitted.state, setting, fitted.clock, run), held_out)
     return 0
 
 
@@ -132,6 +131,8 @@ def _look(learned: Trained, held_out: Split | None) -> None:
     if learned.setting.shots:
         _tell_motions(learned)
         written += film(learned) if config.render.num_frames else []
+    if held_out is not None:
+        written.append(write_report(learned.run))  # last, as it shows the video too
     say("everything is in", folder)
     for path in written:
         say("  ", path)
