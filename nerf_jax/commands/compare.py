@@ -22,6 +22,5 @@ class CompareArgs:
 def compare_runs(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(CompareArgs, arguments, CompareArgs(MISSING))
-    out = args.out or args.runs[0].parent / "compare.html"
-    say(compare([Run(folder) for folder in args.runs], out))
+    say(compare([Run(folder) for folder in args.runs], args.out))
     return 0

@@ -13,7 +13,7 @@ from nerf_jax.report.pages import write_page
 from nerf_jax.report.pictures import picture, read_panels
 from nerf_jax.report.record import Record, View, read
 from nerf_jax.report.single import MAX_SIDE
-from nerf_jax.report.words import plain, protocol
+from nerf_jax.report.words import NOTHING, TIMES, plain, protocol
 from nerf_jax.runs import Run
 
 MAX_RUNS = 26
@@ -56,13 +56,13 @@ class SharedView(NamedTuple):
     seen: tuple[Seen, ...]
 
 
-def compare(runs: Sequence[Run], out: Path) -> Path:
+def compare(runs: Sequence[Run], out: Path | None = None) -> Path:
     """Write a page of several runs: scores, the same views, curves, and how their configs differ.
 
     Args:
         runs: two or more that were evaluated. Their scores are marked as not comparable where
             they were taken otherwise than those of the first.
-        out: the file to write.
+        out: the file to write; ``compare.html`` beside the first run's folder if None.
 
     Raises:
         OSError: one is no run, was never evaluated, or ``out`` cannot be written.
@@ -78,14 +78,11 @@ def compare(runs: Sequence[Run], out: Path) -> Path:
         )
     ]
     return write_page(
-        out,
+        out or runs[0].folder.parent / "compare.html",
         "comparison.html",
         members=members,
         best=best([member for member in members if not member.unlike]),
         protocol=protocol(records[0].protocol),
-        devices={
-            str(record.facts.get("machine")) + str(record.facts.get("device")) for record in records
-        },
         differences=differences([record.config for record in records]),
         views=_shared(members),
         plots=_curves(members),
@@ -118,7 +115,7 @@ def unlike(first: Record, other: Record) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return " × ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f" {TIMES} ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def best(members: Sequence[Member]) -> set[tuple[str, str]]:
@@ -133,13 +130,10 @@ def best(members: Sequence[Member]) -> set[tuple[str, str]]:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The fields that are not the same in all configs; ``MISSING`` where one has no such field."""
+    """The fields that are not the same in all configs; a dash where one has no such field."""
     names = dict.fromkeys(name for config in configs for name in config)
-    rows = {name: [config.get(name, MISSING) for config in configs] for name in names}
+    rows = {name: [config.get(name, NOTHING) for config in configs] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
-
-
-MISSING = "–"
 
 
 def _shared(members: Sequence[Member]) -> list[SharedView]:

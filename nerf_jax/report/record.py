@@ -59,6 +59,11 @@ class Record:
         rates = sorted(r["rays_per_second"] for r in self.reports if r.get("rays_per_second"))
         return float(rates[len(rates) // 2]) if rates else math.nan
 
+    @property
+    def machine(self) -> str:
+        """What it was evaluated on, and most often trained."""
+        return "; ".join(str(self.facts[n]) for n in ("machine", "device") if n in self.facts)
+
     def fact(self, name: str) -> float:
         """A number of the results, or NaN."""
         return _number(self.facts.get(name))
