@@ -81,7 +81,11 @@ class Run:
             raise FileNotFoundError(
                 f"{self.folder}: no results there yet; `run.py eval {self.folder}` writes them"
             )
-        return _read_json(self.results_file)
+        found = _read_json(self.results_file)
+        if not isinstance(found, dict):
+            kind = type(found).__name__
+            raise ValueError(f"{self.results_file}: expected a table of fields, found {kind}")
+        return found
 
     def metrics(self) -> list[dict[str, Any]]:
         """The reports of training so far; a line that was cut off is left out."""

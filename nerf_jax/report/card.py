@@ -31,7 +31,7 @@ def card_of(record: Record) -> str:
     seen = [view for view in record.views if view.picture.is_file()]
     pictures = {}
     if seen:
-        middle = seen[(len(seen) - 1) // 2]
+        middle = seen[len(seen) // 2]
         panels = read_panels(middle.picture)
         pictures = {f"truth, {middle.name}": panels.truth, "rendering": panels.rendering}
     facts = {

@@ -131,5 +131,7 @@ def _axis(label: str, values: Sequence[float], start: float, end: float) -> Axis
 def _ticks(values: Sequence[float], bins: int) -> list[float]:
     """Round numbers from below the least value to above the greatest."""
     locator = require("matplotlib.ticker", "matplotlib").MaxNLocator(bins)
-    ticks = locator.tick_values(float(min(values)), float(max(values)))
+    low, high = float(min(values)), float(max(values))
+    margin = 0.5 if low == high else 0.0  # a scale of no length has no places
+    ticks = locator.tick_values(low - margin, high + margin)
     return [round(float(tick), 10) for tick in ticks]

@@ -81,7 +81,7 @@ def telling(views: list[View]) -> list[tuple[str, View]]:
     """The few views that say most of many, each with what it is; ``views`` from worst to best."""
     last = len(views) - 1
     # Where several are the same view, the later name is the more telling one.
-    names = {last // 2: "in the middle", 1: "second worst", last: "the best", 0: "the worst"}
+    names = {(last + 1) // 2: "in the middle", 1: "second worst", last: "the best", 0: "the worst"}
     return [(names[number], views[number]) for number in sorted(names) if 0 <= number <= last]
 
 

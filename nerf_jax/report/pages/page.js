@@ -98,6 +98,11 @@ for (const plot of document.querySelectorAll(".plot[data-axes]")) {
   });
 }
 
+// Paper cannot be unfolded.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
 // Videos stand still for those who asked their system for less motion.
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
   for (const video of document.querySelectorAll("video")) {
