@@ -37,7 +37,7 @@ def card_of(record: Record) -> str:
     facts = {
         "PSNR": f"{fixed(record.score.psnr, 2)} dB",
         "SSIM": fixed(record.score.ssim, 4),
-        "held-out views": str(len(record.views)),
+        f"views of {record.protocol['split']}": str(len(record.views)),
         "steps": count(record.fact("steps")),
         "training": seconds(record.fact("train_seconds")),
     }
