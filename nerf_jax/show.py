@@ -1,4 +1,4 @@
-"""A trained scene in a notebook: a turn around it that plays in the page.
+"""A trained scene in a notebook: a turn around it that plays, and the viewer to look around in.
 
 The scene shows itself, with its scores: leave it as the last line of a cell.
 """
@@ -6,12 +6,14 @@ The scene shows itself, with its scores: leave it as the last line of a cell.
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
+from nerf_jax import model
 from nerf_jax.cameras import orbit_path, resize, tour_path
 from nerf_jax.export import require, to_uint8, written_aside
 from nerf_jax.report.pictures import data_uri
@@ -84,3 +86,41 @@ def animation(
     )
     pillow.fromarray(pictures[0]).save(still, "PNG")
     return Animation(label, gif.getvalue(), still.getvalue())
+
+
+@dataclass(frozen=True)
+class Window:
+    """The viewer within a notebook's page, open until it is closed."""
+
+    viewer: Any
+    height: int
+
+    def close(self) -> None:
+        """Close the viewer."""
+        self.viewer.close()
+
+    def __repr__(self) -> str:
+        return f"Window({self.viewer.url!r})"
+
+    def _repr_html_(self) -> str:
+        size = f'width="100%" height="{self.height}"'
+        return f'<iframe title="viewer" src="{self.viewer.url}" {size} style="border: 0"></iframe>'
+
+
+def viewer(scene: Trained, *, port: int = 8080, height: int = 560) -> Window:
+    """The viewer in a notebook on the same machine, or one that reaches the port through SSH.
+
+    Args:
+        scene: what to look around in.
+        port: the first one to try.
+        height: of the window, in pixels.
+
+    Raises:
+        ImportError: what the viewer needs is missing.
+        OSError: no port is free.
+        ValueError: the scene was given by rays and not by cameras.
+    """
+    parts = require("nerf_jax.viewer", "nerf_jax[viewer]")
+    photos = parts.Photos.of(scene.cameras(), scene.setting.shots["train"])
+    method = model.build(scene.config)
+    return Window(parts.Viewer(parts.Stage(scene), scene.config, method, photos, port), height)

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -73,3 +75,21 @@ def test_what_cannot_be_shown(scene):
         show.orbit(scene, num_frames=0)
     with pytest.raises(ValueError, match="no way to fly past them"):
         show.orbit(untrained(rays=True))
+
+
+def test_the_viewer_is_a_window_in_the_page(scene):
+    pytest.importorskip("nerf_jax.viewer", reason="there is no viewer yet")
+    window = show.viewer(scene, port=18431, height=300)
+    try:
+        (frame,) = made.Page(window._repr_html_()).all("iframe")
+        assert (frame["src"], frame["height"]) == (window.viewer.url, "300")
+        with urllib.request.urlopen(frame["src"], timeout=20) as answer:
+            assert b"<html" in answer.read().lower()
+    finally:
+        window.close()
+
+
+def test_what_the_viewer_needs_is_named(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nerf_jax.viewer", None)
+    with pytest.raises(ImportError, match=r"pip install 'nerf_jax\[viewer\]'"):
+        show.viewer(scene)

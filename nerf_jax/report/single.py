@@ -19,6 +19,9 @@ MAX_VIDEO_BYTES = 2**20
 """Larger videos stay beside the page and are linked."""
 
 
+_ASIDE = {"_depth": "depth", "_normals": "normals"}
+
+
 class Shown(NamedTuple):
     """A view with its pictures, as addresses."""
 
@@ -113,14 +116,15 @@ def _rows(record: Record, panels: dict[str, Panels]) -> list[Row]:
 
 
 def _videos(record: Record) -> list[Video]:
-    """The newest way through the scene, and its depth."""
-    files = [path for path in record.run.folder.glob("*.mp4") if "_" not in path.stem]
+    """The newest way through the scene, in colour and in what else was filmed of it."""
+    files = [p for p in record.run.folder.glob("*.mp4") if not p.stem.endswith(tuple(_ASIDE))]
     newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return []
-    depth = newest.with_stem(f"{newest.stem}_depth")
-    pair = {"colour": newest, "depth": depth}
-    return [_video(label, path) for label, path in pair.items() if path.is_file()]
+    kinds = {"colour": newest} | {
+        _ASIDE[end]: newest.with_stem(newest.stem + end) for end in _ASIDE
+    }
+    return [_video(label, path) for label, path in kinds.items() if path.is_file()]
 
 
 def _video(label: str, path: Path) -> Video:
