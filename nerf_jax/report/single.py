@@ -121,10 +121,9 @@ def _videos(record: Record) -> list[Video]:
     newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         return []
-    kinds = {"colour": newest} | {
-        _ASIDE[end]: newest.with_stem(newest.stem + end) for end in _ASIDE
-    }
-    return [_video(label, path) for label, path in kinds.items() if path.is_file()]
+    kinds = {"": "colour"} | _ASIDE
+    found = {label: newest.with_stem(newest.stem + end) for end, label in kinds.items()}
+    return [_video(label, path) for label, path in found.items() if path.is_file()]
 
 
 def _video(label: str, path: Path) -> Video:
