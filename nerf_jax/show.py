@@ -3,6 +3,7 @@
 The scene shows itself, with its scores: leave it as the last line of a cell.
 """
 
+import html
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Animation:
         return f"Animation({self.label!r}, {len(self.gif):,} bytes)"
 
     def _repr_html_(self) -> str:
-        return f'<img alt="{self.label}" src="{data_uri(self.gif, "image/gif")}">'
+        return f'<img alt="{html.escape(self.label)}" src="{data_uri(self.gif, "image/gif")}">'
 
     def _repr_png_(self) -> bytes:
         return self.still

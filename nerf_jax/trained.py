@@ -14,7 +14,7 @@ from nerf_jax.fit import Clock
 from nerf_jax.progress import duration, say
 from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.runs import Run, new_run
-from nerf_jax.setting import Setting
+from nerf_jax.setting import Setting, Shots
 from nerf_jax.train import TrainState, init_state, make_optimizer
 from nerf_jax.types import Cameras, RayTable, Rendering
 
@@ -66,20 +66,23 @@ class Trained:
         Raises:
             ValueError: the scene was given by rays and has none.
         """
-        if "train" not in self.setting.shots:
-            raise ValueError(
-                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
-                "there is no way to fly past them"
-            )
-        given = self.setting.shots["train"].cameras
+        given = self._shots().cameras
         if not self.config.optimizer.pose_learning_rate:
             return given
         return poses.moved(self.state.params["poses"], given)
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Of the photos that were learned from."""
-        return self.setting.shots["train"].size_hw
+        """Of the photos that were learned from; raises as :meth:`cameras` does."""
+        return self._shots().size_hw
+
+    def _shots(self) -> Shots:
+        if "train" not in self.setting.shots:
+            raise ValueError(
+                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
+                "there is no way to fly past them"
+            )
+        return self.setting.shots["train"]
 
     def __repr__(self) -> str:
         return f"Trained({str(self.run.folder)!r}, step {int(self.state.step)})"

@@ -165,7 +165,7 @@ def _beside(why: str, group: Sequence[tuple[Member, View]]) -> SharedView:
     panels = [read_panels(view.picture) for _, view in group]
     largest = max(panels, key=lambda each: each.truth.size).truth
     seen = tuple(
-        Seen(member, view, picture(each.rendering, MAX_SIDE), picture(each.error, MAX_SIDE))
+        Seen(member, view, picture(each.rendering, MAX_SIDE), picture(each.error, MAX_SIDE // 2))
         for (member, view), each in zip(group, panels, strict=True)
     )
     size_hw = largest.shape[0], largest.shape[1]

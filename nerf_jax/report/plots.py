@@ -107,12 +107,12 @@ def histogram(title: str, label: str, values: Mapping[str, float]) -> Histogram 
     if not known:
         return None
     edges = _ticks(list(known.values()), bins=10)
-    bins = np.clip(np.searchsorted(edges, list(known.values()), "right") - 1, 0, len(edges) - 2)
+    places = np.clip(np.searchsorted(edges, list(known.values()), "right") - 1, 0, len(edges) - 2)
     bars = tuple(
         Bar(
             edges[number],
             edges[number + 1],
-            tuple(name for name, bin in zip(known, bins, strict=True) if bin == number),
+            tuple(name for name, place in zip(known, places, strict=True) if place == number),
         )
         for number in range(len(edges) - 1)
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from nerf_jax.report import plots
 from nerf_jax.report.pages import write_page
-from nerf_jax.report.pictures import Panels, data_uri, picture, read_panels
+from nerf_jax.report.pictures import data_uri, picture, read_panels
 from nerf_jax.report.record import Record, View, read
 from nerf_jax.report.words import protocol
 from nerf_jax.runs import Run
@@ -57,19 +57,14 @@ def write_report(run: Run) -> Path:
         ValueError: a file of it is damaged.
     """
     record = read(run)
-    panels = {
-        view.name: read_panels(view.picture) for view in record.views if view.picture.is_file()
-    }
+    pictured = [view for view in record.views if view.picture.is_file()]
     return write_page(
         run.folder / "report.html",
         "single.html",
         record=record,
         protocol=protocol(record.protocol),
-        shown=[
-            _shown(why, view, panels[view.name])
-            for why, view in telling([view for view in record.views if view.name in panels])
-        ],
-        rows=_rows(record, panels),
+        shown=[_shown(why, view) for why, view in telling(pictured)],
+        rows=[Row(view, _thumbnail(view, len(pictured))) for view in record.views],
         videos=_videos(record),
         plots=_curves(record),
         histogram=plots.histogram(
@@ -97,22 +92,16 @@ def sections(config: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _shown(why: str, view: View, panels: Panels) -> Shown:
+def _shown(why: str, view: View) -> Shown:
+    panels = read_panels(view.picture)
     height, width = panels.truth.shape[:2]
     return Shown(why, view, (height, width), *(picture(panel, MAX_SIDE) for panel in panels))
 
 
-def _rows(record: Record, panels: dict[str, Panels]) -> list[Row]:
-    few = len(panels) <= MAX_THUMBNAILS
-    return [
-        Row(
-            view,
-            picture(panels[view.name].rendering, THUMBNAIL_SIDE)
-            if few and view.name in panels
-            else None,
-        )
-        for view in record.views
-    ]
+def _thumbnail(view: View, among: int) -> str | None:
+    if among > MAX_THUMBNAILS or not view.picture.is_file():
+        return None
+    return picture(read_panels(view.picture).rendering, THUMBNAIL_SIDE)
 
 
 def _videos(record: Record) -> list[Video]:
