@@ -47,12 +47,12 @@ def picture(pixels: UInt8[np.ndarray, "H W 3"], max_side: int) -> str:
     """A ``data:`` URI of a picture, made smaller if it is larger than ``max_side``."""
     pillow = require("PIL.Image", "pillow")
     image = pillow.fromarray(pixels)
-    image.thumbnail((max_side, max_side), pillow.Resampling.LANCZOS)
     small = max(image.size) <= LOSSLESS_SIDE
+    image.thumbnail((max_side, max_side), pillow.Resampling.LANCZOS)
     # Sharp: halved colour would blur the edges of what is to be compared.
     how = {"lossless": True} if small else {"quality": 90, "use_sharp_yuv": True}
     stream = io.BytesIO()
-    image.save(stream, format="WEBP", method=6, **how)
+    image.save(stream, format="WEBP", **how)
     return data_uri(stream.getvalue(), "image/webp")
 
 
