@@ -1,23 +1,14 @@
 """A figure is worth what is known about it: the machine, the versions and the command."""
 
 import json
-import os
 import platform
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nerf_jax.devices import device_name
+from nerf_jax.devices import device_name, processor
 from nerf_jax.export import written_aside
-
-
-def processor() -> str:
-    """The processor's name, and how many of its cores there are to use."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 def write_record(

@@ -6,12 +6,14 @@
 They are written beside this script.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import imageio_ffmpeg
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).parent
 
@@ -32,6 +34,25 @@ def turn(run: Path) -> None:
     subprocess.run([*command, "-filter_complex", beside, str(DOCS / "orbit.gif")], check=True)
 
 
+def report(run: Path, width: int = 1080) -> None:
+    """The run's report down to its first view, as a browser shows it."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = chromium.new_page(viewport={"width": width, "height": 2400})
+        page.goto((run / "report.html").resolve().as_uri())
+        page.add_style_tag(content="video::-webkit-media-controls { display: none }")
+        page.evaluate("document.querySelectorAll('video').forEach((v) => v.pause())")
+        page.evaluate("document.querySelectorAll('video').forEach((v) => (v.currentTime = 0.4))")
+        page.wait_for_timeout(500)
+        view = page.locator("article").first.bounding_box()
+        clip = {"x": 0, "y": 0, "width": width, "height": view["y"] + view["height"] + 40}
+        page.screenshot(path=DOCS / "report.png", clip=clip)
+        chromium.close()
+
+
 if __name__ == "__main__":
     strip(Path(sys.argv[1]), view="val_03")
     turn(Path(sys.argv[1]))
+    report(Path(sys.argv[1]))

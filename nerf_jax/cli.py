@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, render, prepare photos, and write ray datasets.
+"""The command line: train, evaluate, compare, render, prepare photos, and write ray datasets.
 
 Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from nerf_jax.commands.compare import compare_runs
 from nerf_jax.commands.evaluate import eval_run
 from nerf_jax.commands.prepare import prepare
 from nerf_jax.commands.rays import rays
@@ -24,7 +25,8 @@ USAGE = """\
 nerf_jax: neural radiance fields in pure JAX
 
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
-  run.py eval RUN [--split val] [--every K]                     PSNR, SSIM, side-by-side pictures
+  run.py eval RUN [--split val] [--every K]                     scores, pictures, report.html
+  run.py compare RUN RUN... [--out PAGE.html]                   several runs on one page
   run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train,
         "eval": eval_run,
+        "compare": compare_runs,
         "render": render,
         "prepare": prepare,
         "rays": rays,

@@ -1,6 +1,9 @@
 """The devices a program runs on: rays are shared out over all of them."""
 
+import os
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -38,3 +41,11 @@ def device_name() -> str:
     devices = jax.devices()
     name = f"{devices[0].platform} ({devices[0].device_kind})"
     return name if len(devices) == 1 else f"{len(devices)} x {name}"
+
+
+def processor() -> str:
+    """The processor's name, and how many of its cores there are to use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Split
-from nerf_jax.devices import device_name
+from nerf_jax.devices import device_name, processor
 from nerf_jax.export import color_depth, depth_range, write_png
 from nerf_jax.metrics import psnr, ssim
 from nerf_jax.progress import say, track
@@ -110,6 +110,7 @@ def results(
         },
         "steps": step,
         **seconds,
+        "machine": processor(),
         "device": device_name(),
         "versions": {
             "python": platform.python_version(),

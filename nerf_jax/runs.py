@@ -12,6 +12,7 @@
 ``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``, whose scale
                    ``..._depth.json`` and ``stills/depth_scale.png`` say
 ``frames/``        of a render that was broken off
+``report.html``    all of the above to look at, in one file
 =================  =========================================================
 """
 
@@ -65,11 +66,28 @@ class Run:
                 f"{self.folder}: no run there (no config.json); name a folder that "
                 "`run.py` has made, such as outputs/bricks/..."
             )
-        try:
-            values = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-        return from_dict(configs.Config, values, where=str(path))
+        return from_dict(configs.Config, _read_json(path), where=str(path))
+
+    @property
+    def results_file(self) -> Path:
+        return self.folder / "results.json"
+
+    def results(self) -> dict[str, Any]:
+        """The scores of the newest evaluation, as :func:`nerf_jax.evaluate.results` has them.
+
+        Raises:
+            FileNotFoundError: there was none.
+            ValueError: ``results.json`` is damaged.
+        """
+        if not self.results_file.is_file():
+            raise FileNotFoundError(
+                f"{self.folder}: no results there yet; `run.py eval {self.folder}` writes them"
+            )
+        found = _read_json(self.results_file)
+        if not isinstance(found, dict):
+            kind = type(found).__name__
+            raise ValueError(f"{self.results_file}: expected a table of fields, found {kind}")
+        return found
 
     def metrics(self) -> list[dict[str, Any]]:
         """The reports of training so far; a line that was cut off is left out."""
@@ -132,6 +150,13 @@ class Run:
         figure.suptitle(self.folder.name)
         with written_aside(self.folder / "curves.png") as aside:
             figure.savefig(aside, dpi=120)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
 
 
 def new_run(name: str) -> Run:

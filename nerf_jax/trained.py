@@ -2,19 +2,27 @@
 
 from dataclasses import dataclass
 
-from nerf_jax import model, poses
+import numpy as np
+from jaxtyping import UInt8
+
+from nerf_jax import model, poses, report
+from nerf_jax.cameras import resize
 from nerf_jax.config import Config
 from nerf_jax.devices import device_name, ray_mesh
+from nerf_jax.export import to_uint8
 from nerf_jax.fit import Clock
-from nerf_jax.progress import say
+from nerf_jax.progress import duration, say
 from nerf_jax.render import ImageRenderer, image_renderer
-from nerf_jax.runs import Run
-from nerf_jax.setting import Setting
+from nerf_jax.runs import Run, new_run
+from nerf_jax.setting import Setting, Shots
 from nerf_jax.train import TrainState, init_state, make_optimizer
 from nerf_jax.types import Cameras, RayTable, Rendering
 
+GLANCE_SIDE = 128
+"""Of the picture in a notebook, in pixels: seen within a second or two on a laptop."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A learned scene, and where its photos were taken. No dataset is needed any more."""
 
@@ -24,6 +32,29 @@ class Trained:
     clock: Clock
     setting: Setting
     renderer: ImageRenderer
+
+    @staticmethod
+    def of(
+        config: Config,
+        state: TrainState,
+        setting: Setting,
+        clock: Clock | None = None,
+        run: Run | None = None,
+    ) -> "Trained":
+        """A state in memory as a scene to look at.
+
+        Args:
+            config: of the method that the state belongs to.
+            state: such as a notebook has just trained.
+            setting: where its photos were taken, ``Setting.of(scene, splits)``.
+            clock: where the time went.
+            run: where its files are, or are to go; a folder under ``outputs/`` that is not made
+                before something is written if None.
+        """
+        render = model.build(config).render
+        renderer = image_renderer(render, config.eval.rays_per_chunk)
+        run = new_run(config.name) if run is None else run
+        return Trained(run, config, state, clock or Clock(), setting, renderer)
 
     def see(self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]) -> Rendering:
         """What one of some cameras sees, as NumPy arrays [H, W, ...]."""
@@ -35,20 +66,43 @@ class Trained:
         Raises:
             ValueError: the scene was given by rays and has none.
         """
-        if "train" not in self.setting.shots:
-            raise ValueError(
-                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
-                "there is no way to fly past them"
-            )
-        given = self.setting.shots["train"].cameras
+        given = self._shots().cameras
         if not self.config.optimizer.pose_learning_rate:
             return given
         return poses.moved(self.state.params["poses"], given)
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Of the photos that were learned from."""
-        return self.setting.shots["train"].size_hw
+        """Of the photos that were learned from; raises as :meth:`cameras` does."""
+        return self._shots().size_hw
+
+    def _shots(self) -> Shots:
+        if "train" not in self.setting.shots:
+            raise ValueError(
+                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
+                "there is no way to fly past them"
+            )
+        return self.setting.shots["train"]
+
+    def __repr__(self) -> str:
+        return f"Trained({str(self.run.folder)!r}, step {int(self.state.step)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the scores and a view of them if this state was scored, else a view."""
+        step = int(self.state.step)
+        if self.run.results_file.is_file() and self.run.results().get("steps") == step:
+            return report.card_of(report.read(self.run))
+        facts = {"steps": f"{step:,}", "training": duration(self.clock.train_seconds)}
+        return report.card(self.config.name, self._glance(), facts)
+
+    def _glance(self) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
+        """What the first training camera sees, small, by the name of its photo."""
+        if "train" not in self.setting.shots:
+            return {}
+        factor = min(1.0, GLANCE_SIDE / max(self.size_hw))
+        height, width = (max(1, round(factor * side)) for side in self.size_hw)
+        seen = self.see(resize(self.cameras(), factor), 0, (height, width))
+        return {f"as from {self.setting.shots['train'].names[0]}": to_uint8(np.asarray(seen.rgb))}
 
 
 def load(run: Run, config: Config | None = None) -> Trained:
@@ -63,13 +117,10 @@ def load(run: Run, config: Config | None = None) -> Trained:
         ValueError: a file of it is damaged.
     """
     config = run.config() if config is None else config
-    method = model.build(config)
-    blank = init_state(method, make_optimizer(config.optimizer), 0, ray_mesh())
+    blank = init_state(model.build(config), make_optimizer(config.optimizer), 0, ray_mesh())
     checkpoints = run.checkpoints
     state = checkpoints.restore(blank)
     clock = Clock(**checkpoints.about()["clock"])
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
-    setting = Setting.load(run.setting_file)
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    return Trained(run, config, state, clock, setting, renderer)
+    return Trained.of(config, state, Setting.load(run.setting_file), clock, run)

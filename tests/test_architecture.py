@@ -20,10 +20,10 @@ FLOORS: list[set[str]] = [
     {"fields", "render", "sparse", "surveying", "poses", "normals", "paths"},
     {"model", "train", "checkpoint"},
     {"data", "export", "prepare", "progress", "runs"},
-    {"fit", "setting"},
+    {"fit", "setting", "report"},
     {"trained"},
-    {"evaluate", "film", "viewer", "report"},
-    {"commands"},
+    {"evaluate", "film", "viewer"},
+    {"commands", "show"},
     {"cli", "configs"},
 ]
 """From the ground up: a file imports from lower floors only. A folder is one name."""
@@ -44,15 +44,8 @@ NEIGHBOURS = {
 CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
 OPTIONAL = [
-    "OpenEXR",
-    "PIL",
-    "imageio",
-    "imageio_ffmpeg",
-    "matplotlib",
-    "skimage",
-    "trimesh",
-    "tyro",
-    "viser",
+    *{"OpenEXR", "PIL", "imageio", "imageio_ffmpeg", "jinja2", "matplotlib"},
+    *{"skimage", "trimesh", "tyro", "viser"},
 ]
 
 

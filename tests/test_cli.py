@@ -43,6 +43,7 @@ def test_a_run_leaves_everything(place):
         "config.json",
         "metrics.jsonl",
         "curves.png",
+        "report.html",
         "results.json",
         "images/val/r_4.png",
         "images/val/r_5.png",
@@ -132,6 +133,8 @@ def test_eval_another_split_and_size(place, capsys):
     assert results["protocol"]["image_size_hw"] == [8, 8]
     assert results["protocol"]["every"] == 2
     assert (place / "run" / "images" / "train" / "r_2.png").is_file()
+    page = (place / "run" / "report.html").read_text(encoding="utf-8")
+    assert "every 2nd of the split “train”, which was learned from" in page
 
 
 def test_render_again(place):
@@ -187,6 +190,13 @@ def test_rays_are_written_and_trained_on(place, capsys):
     assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
 
 
+def test_runs_are_compared(place, capsys):
+    assert run("compare", place / "run", place / "of_rays") == 0
+    assert capsys.readouterr().out == f"{place / 'compare.html'}\n"
+    assert run("compare", place / "run", place / "run", "--out", place / "new" / "a.html") == 0
+    assert "same in every field" in (place / "new" / "a.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -194,6 +204,8 @@ def test_rays_are_written_and_trained_on(place, capsys):
         (["--config", "leg.py"], r"no config 'leg.py'.*Did you mean lego.py"),
         (["eval", "nowhere"], r"nowhere: no run there"),
         (["render", "nowhere"], r"nowhere: no run there"),
+        (["compare", "nowhere", "there"], r"nowhere: no run there"),
+        (["compare"], r"compare takes 2 to 26 runs, not 0"),
         (["--data.scene", "x", "--data.root", "no/where"], r"no/where"),
         (["--resume", "--output", "nowhere"], r"nowhere: no run there"),
     ],

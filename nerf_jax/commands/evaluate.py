@@ -10,12 +10,13 @@ from nerf_jax.commands.options import MISSING, parse, tyro
 from nerf_jax.config import DataConfig
 from nerf_jax.evaluate import evaluate
 from nerf_jax.progress import say
+from nerf_jax.report import write_report
 from nerf_jax.runs import Run
 
 
 @dataclass(frozen=True)
 class EvalArgs:
-    """Score a run on held-out views: PSNR, SSIM, results.json and side-by-side pictures."""
+    """Score a run on held-out views: PSNR, SSIM, pictures, and a report of it all on one page."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
@@ -39,6 +40,7 @@ def eval_run(arguments: list[str]) -> int:
     wanted = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
     config = dataclasses.replace(config, data=args.data, eval=wanted)
     held_out = data.load(config.data).split(args.split)
-    for path in evaluate(trained.load(run, config), held_out):
+    written = evaluate(trained.load(run, config), held_out)
+    for path in [*written, write_report(run)]:
         say("  ", path)
     return 0

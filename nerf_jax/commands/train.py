@@ -21,6 +21,7 @@ from nerf_jax.fit import fit
 from nerf_jax.plain import to_dict
 from nerf_jax.progress import duration, say
 from nerf_jax.render import image_renderer
+from nerf_jax.report import write_report
 from nerf_jax.runs import Run, latest_run, new_run
 from nerf_jax.setting import Setting
 from nerf_jax.trained import Trained
@@ -133,6 +134,8 @@ def _look(learned: Trained, held_out: Split | None) -> None:
         _tell_motions(learned)
         if config.render.num_frames:
             written += film(learned, config.render, folder=folder)
+    if held_out is not None:
+        written.append(write_report(learned.run))  # last, as it shows the video too
     say("everything is in", folder)
     for path in written:
         say("  ", path)

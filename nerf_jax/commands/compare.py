@@ -1,0 +1,26 @@
+"""``run.py compare``: several runs on one page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerf_jax.commands.options import MISSING, parse, tyro
+from nerf_jax.progress import say
+from nerf_jax.report import compare
+from nerf_jax.runs import Run
+
+
+@dataclass(frozen=True)
+class CompareArgs:
+    """Lay runs side by side on one page: scores, the same views, curves, what differs."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """The runs' folders. The first is what the others are held against."""
+    out: Path | None = None
+    """The page to write. [default: compare.html beside the first run's folder]"""
+
+
+def compare_runs(arguments: list[str]) -> int:
+    """Run the command."""
+    args = parse(CompareArgs, arguments, CompareArgs(MISSING))
+    say(compare([Run(folder) for folder in args.runs], args.out))
+    return 0

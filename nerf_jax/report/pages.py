@@ -1,0 +1,51 @@
+"""Templates, and how a page of them is written."""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+from nerf_jax.export import require, written_aside
+from nerf_jax.report import words
+
+TEMPLATES = Path(__file__).parent / "pages"
+
+
+@functools.cache
+def _environment() -> Any:
+    jinja2 = require("jinja2", "jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,  # names of photos and paths are anyone's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "fixed": words.fixed,
+        "count": words.count,
+        "seconds": words.seconds,
+        "setting": words.setting,
+    }
+    environment.tests["known"] = math.isfinite
+    return environment
+
+
+def filled(template: str, **values: Any) -> str:
+    """A template with its values."""
+    return _environment().get_template(template).render(values)
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Write a page, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    text = filled(template, **values)
+    try:
+        with written_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{path}: the page could not be written ({error.strerror})") from error
+    return path
