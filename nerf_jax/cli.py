@@ -31,7 +31,7 @@ from nerf_jax.progress import duration, say
 from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.runs import Run, latest_run, new_run
 from nerf_jax.train import TrainState, init_state, make_optimizer
-from nerf_jax.types import Cameras
+from nerf_jax.types import Cameras, Model
 
 tyro = require("tyro", "nerf_jax[app]")
 
@@ -219,7 +219,7 @@ def train(arguments: list[str]) -> int:
     if fitted.interrupted_by is not None:
         say(f"saved; go on with: run.py --output {run.folder} --resume")
         return 128 + fitted.interrupted_by
-    _look(run, config, method.render, fitted, split, held_out)
+    _look(run, config, method, fitted, split, held_out)
     return 0
 
 
@@ -268,18 +268,18 @@ def _describe(
 def _look(
     run: Run,
     config: Config,
-    render_rays: Callable[..., Any],
+    method: Model,
     fitted: Fitted,
     split: Split,
     held_out: Split | None,
 ) -> None:
     """What comes after training: scores, pictures, the video, and where they are."""
-    renderer = image_renderer(render_rays, config.eval.rays_per_chunk)
+    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     written: list[Path] = [run.folder / "curves.png"]
     if held_out is None:
         say(f"no {config.eval.split} split: nothing to evaluate on")
     else:
-        written += _evaluate(run, config, renderer, fitted.state, fitted.clock, held_out)
+        written += _evaluate(run, config, method, renderer, fitted.state, fitted.clock, held_out)
     if config.render.num_frames and isinstance(split.dataset.cameras, Cameras):
         written += _render(run, config, renderer, fitted.state, split)
     say("everything is in", run.folder)
@@ -290,20 +290,27 @@ def _look(
 def _evaluate(
     run: Run,
     config: Config,
+    method: Model,
     renderer: ImageRenderer,
     state: TrainState,
     clock: Clock,
     held_out: Split,
 ) -> list[Path]:
     images = run.folder / "images" / config.eval.split
-    scores = score_views(renderer, state, held_out, config, images)
+    scores = score_views(method, renderer, state, held_out, config, images)
     outcome = results(scores, held_out, config, int(state.step), vars(clock))
     for score in scores:
-        say(f"  {score.name}: PSNR {score.psnr:.2f} dB, SSIM {score.ssim:.4f}")
+        say(f"  {score.name}: PSNR {score.whole.psnr:.2f} dB, SSIM {score.whole.ssim:.4f}")
     say(
         f"{config.eval.split}: PSNR {outcome['psnr']:.2f} dB, SSIM {outcome['ssim']:.4f} "
         f"(mean of {len(scores)} views)"
     )
+    if "right_half" in outcome:
+        right = outcome["right_half"]
+        say(
+            f"right halves: PSNR {right['fitted_code']['psnr']:.2f} dB with codes fitted on the "
+            f"left ones, {right['mean_code']['psnr']:.2f} dB with the mean code"
+        )
     return [run.write_json("results.json", outcome), images]
 
 
@@ -317,7 +324,7 @@ def _render(
     return render_path(run, renderer, state, cameras, (height, width), config)
 
 
-def _restore(run: Run, config: Config) -> tuple[ImageRenderer, TrainState, Clock]:
+def _restore(run: Run, config: Config) -> tuple[Model, ImageRenderer, TrainState, Clock]:
     method = model.build(config)
     blank = init_state(method, make_optimizer(config.optimizer), 0, ray_mesh())
     checkpoints = run.checkpoints
@@ -325,7 +332,7 @@ def _restore(run: Run, config: Config) -> tuple[ImageRenderer, TrainState, Clock
     clock = Clock(**checkpoints.about()["clock"])
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
-    return image_renderer(method.render, config.eval.rays_per_chunk), state, clock
+    return method, image_renderer(method.render, config.eval.rays_per_chunk), state, clock
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -339,8 +346,8 @@ def evaluate(arguments: list[str]) -> int:
     wanted = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
     config = dataclasses.replace(config, data=args.data, eval=wanted)
     held_out = data.load(config.data).split(args.split)
-    renderer, state, clock = _restore(run, config)
-    for path in _evaluate(run, config, renderer, state, clock, held_out):
+    method, renderer, state, clock = _restore(run, config)
+    for path in _evaluate(run, config, method, renderer, state, clock, held_out):
         say("  ", path)
     return 0
 
@@ -354,7 +361,7 @@ def render(arguments: list[str]) -> int:
         raise ValueError("--num-frames is 0: nothing to render")
     config = dataclasses.replace(config, data=args.data, render=args.render)
     split = data.load(config.data).split("train")
-    renderer, state, _ = _restore(run, config)
+    _, renderer, state, _ = _restore(run, config)
     for path in _render(run, config, renderer, state, split):
         say("  ", path)
     return 0

@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     },
     {"fields", "render", "sparse", "surveying", "poses"},
     {"model", "train", "checkpoint"},
-    {"data", "export", "viewer", "report", "prepare", "progress", "runs"},
+    {"data", "export", "viewer", "report", "prepare", "progress", "runs", "appearance"},
     {"evaluate", "fit"},
     {"cli", "configs"},
 ]
