@@ -1,15 +1,18 @@
 """A trained scene against photos that it never saw."""
 
+import functools
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from nerf_jax import appearance
 from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Split
@@ -23,11 +26,35 @@ from nerf_jax.types import Rendering
 
 @dataclass(frozen=True)
 class Score:
-    """How one held-out view compares to its photo."""
+    """How a picture compares to its photo."""
 
-    name: str
     psnr: float
     ssim: float
+
+
+@dataclass(frozen=True)
+class RightHalf:
+    """How the right half of a view does, by the appearance code that it is seen with."""
+
+    fitted_code: Score
+    """Fitted on the left half: :mod:`nerf_jax.appearance`."""
+    mean_code: Score
+    """The mean of the training photos', which all else is seen with."""
+
+
+@dataclass(frozen=True)
+class ViewScore:
+    """How one held-out view does."""
+
+    name: str
+    whole: Score
+    right_half: RightHalf | None = None
+    """Where the model has appearance codes."""
+
+    def numbers(self) -> dict[str, Any]:
+        """As ``results.json`` has them."""
+        halves = {"right_half": asdict(self.right_half)} if self.right_half else {}
+        return asdict(self.whole) | halves
 
 
 def evaluate(scene: Trained, held_out: Split) -> list[Path]:
@@ -41,15 +68,21 @@ def evaluate(scene: Trained, held_out: Split) -> list[Path]:
     scores = score_views(scene, held_out, images)
     outcome = results(scores, held_out, config, int(scene.state.step), vars(scene.clock))
     for score in scores:
-        say(f"  {score.name}: PSNR {score.psnr:.2f} dB, SSIM {score.ssim:.4f}")
+        say(f"  {score.name}: PSNR {score.whole.psnr:.2f} dB, SSIM {score.whole.ssim:.4f}")
     say(
         f"{config.eval.split}: PSNR {outcome['psnr']:.2f} dB, SSIM {outcome['ssim']:.4f} "
         f"(mean of {len(scores)} views)"
     )
+    if "right_half" in outcome:
+        right = outcome["right_half"]
+        say(
+            f"right halves: PSNR {right['fitted_code']['psnr']:.2f} dB with codes fitted on the "
+            f"left ones, {right['mean_code']['psnr']:.2f} dB with the mean code"
+        )
     return [run.write_json("results.json", outcome), images]
 
 
-def score_views(scene: Trained, split: Split, folder: Path) -> list[Score]:
+def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
     """Render the held-out views, compare them, and write each beside its truth.
 
     Args:
@@ -62,19 +95,56 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[Score]:
     size_hw = (dataset.pixels.shape[1], dataset.pixels.shape[2])
     chosen = range(0, len(split.names), config.eval.every)
     scores = []
+    state = scene.state
+    has_codes = appearance.codes(state.params) is not None
+    fit = functools.partial(
+        appearance.fit_code,
+        *(scene.model, state.params, state.aux),
+        key=jax.random.key(0),
+        # No more at once than training is known to have room for.
+        num_rays=min(appearance.NUM_RAYS, config.train.rays_per_step),
+    )
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
         seen = scene.see(dataset.cameras, index, size_hw)
-        truth = _photo(np.asarray(dataset.pixels[index]), config)
-        image = np.clip(np.asarray(seen.rgb), 0.0, 1.0)
-        counted = slice(None) if dataset.mask is None else np.asarray(dataset.mask[index])
-        mse = jnp.mean((image - truth)[counted] ** 2)
-        windows = min(size_hw) >= 11
-        similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if windows else np.nan
-        scores.append(Score(split.names[index], float(psnr(mse)), similarity))
+        image, truth = _clipped(seen), _photo(np.asarray(dataset.pixels[index]), config)
+        counts, right_half = appearance.counted(dataset, index), None
+        if has_codes:
+            fitted = fit(photo=appearance.left_half(dataset, index))
+            again = scene.renderer(fitted, state.aux, dataset.cameras, index, size_hw)
+            right_half = _right_half(_clipped(again), image, truth, counts)
+        scores.append(ViewScore(split.names[index], _compare(image, truth, counts), right_half))
         error = np.clip(3 * np.abs(image - truth), 0.0, 1.0)
         strip = [truth, image, error, _depth_picture(seen)]
         write_png(folder / f"{split.names[index].replace('/', '_')}.png", np.hstack(strip))
     return scores
+
+
+def _compare(
+    image: Float[np.ndarray, "H W 3"],
+    truth: Float[np.ndarray, "H W 3"],
+    counts: Bool[np.ndarray, "H W"],
+) -> Score:
+    mse = jnp.mean((image - truth)[counts] ** 2)
+    windows = min(counts.shape) >= 11
+    similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if windows else np.nan
+    return Score(float(psnr(mse)), similarity)
+
+
+def _right_half(
+    by_fitted_code: Float[np.ndarray, "H W 3"],
+    by_mean_code: Float[np.ndarray, "H W 3"],
+    truth: Float[np.ndarray, "H W 3"],
+    counts: Bool[np.ndarray, "H W"],
+) -> RightHalf:
+    right = np.s_[:, appearance.middle_column(counts) :]
+    return RightHalf(
+        _compare(by_fitted_code[right], truth[right], counts[right]),
+        _compare(by_mean_code[right], truth[right], counts[right]),
+    )
+
+
+def _clipped(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
+    return np.clip(np.asarray(seen.rgb), 0.0, 1.0)
 
 
 def _photo(pixels: np.ndarray, config: Config) -> Float[np.ndarray, "H W 3"]:
@@ -88,14 +158,19 @@ def _depth_picture(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
 
 
 def results(
-    scores: list[Score], split: Split, config: Config, step: int, seconds: dict[str, float]
+    scores: list[ViewScore], split: Split, config: Config, step: int, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """The scores, and everything that says what they mean."""
+    """The scores, and everything that says what they mean.
+
+    Beside each ``psnr`` and ``ssim``, the means' and the images', there is a ``right_half`` where
+    the model has appearance codes, with a ``fitted_code`` and a ``mean_code`` that have the same.
+    """
     height, width = split.dataset.pixels.shape[1:3]
     background = "black" if config.data.background == "black" else "white"
+    numbers = [score.numbers() for score in scores]
+    means = jax.tree.map(lambda *each: float(np.mean(each)), *numbers)
     return {
-        "psnr": float(np.mean([score.psnr for score in scores])),
-        "ssim": float(np.mean([score.ssim for score in scores])),
+        **means,
         "protocol": {
             "scene": config.data.scene,
             "split": config.eval.split,
@@ -107,6 +182,7 @@ def results(
             "quantisation": "none: float32 renderings clipped to [0, 1]",
             "psnr": "mean of per-image values",
             "ssim": "11x11 Gaussian window, sigma 1.5",
+            **({"right_half": _HALVES} if "right_half" in means else {}),
         },
         "steps": step,
         **seconds,
@@ -116,5 +192,14 @@ def results(
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         },
-        "per_image": [vars(score) for score in scores],
+        "per_image": [
+            {"name": score.name, **own} for score, own in zip(scores, numbers, strict=True)
+        ],
     }
+
+
+_HALVES = (
+    "the right half of each view: fitted_code, seen with an appearance code fitted on the left "
+    f"half of its photo ({appearance.NUM_STEPS} steps of Adam); mean_code, seen with the mean of "
+    "the training photos' codes, as is the whole view"
+)

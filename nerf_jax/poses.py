@@ -17,9 +17,9 @@ from nerf_jax.types import Aux, Batch, Cameras, Metrics, Model, Params, Rays
 def refine_poses(model: Model, num_photos: int) -> Model:
     """The method, with the cameras of the training photos to be learned as well.
 
-    Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Views are rendered from the cameras as
-    they are given: the motions of all photos together are kept at rest, so that the scene stays
-    where the held-out cameras expect it.
+    Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Views, and rays of no training photo,
+    are seen from the cameras as they are given: the motions of all photos together are kept at
+    rest, so that the scene stays where the held-out cameras expect it.
 
     Args:
         model: the method.
@@ -31,7 +31,8 @@ def refine_poses(model: Model, num_photos: int) -> Model:
         return {"scene": params, "poses": jnp.zeros((num_photos, 6))}, aux
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        motions = centered(params["poses"])[batch.rays.appearance]
+        photo = batch.rays.appearance
+        motions = jnp.where(photo[:, None] < 0, 0.0, centered(params["poses"])[photo])
         batch = batch._replace(rays=jax.vmap(move)(motions, batch.rays))
         return model.loss(params["scene"], aux, keys, batch)
 

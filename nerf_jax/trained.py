@@ -16,7 +16,7 @@ from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.runs import Run, new_run
 from nerf_jax.setting import Setting, Shots
 from nerf_jax.train import TrainState, init_state, make_optimizer
-from nerf_jax.types import Cameras, RayTable, Rendering
+from nerf_jax.types import Cameras, Model, RayTable, Rendering
 
 GLANCE_SIDE = 128
 """Of the picture in a notebook, in pixels: seen within a second or two on a laptop."""
@@ -28,6 +28,7 @@ class Trained:
 
     run: Run
     config: Config
+    model: Model
     state: TrainState
     clock: Clock
     setting: Setting
@@ -51,10 +52,10 @@ class Trained:
             run: where its files are, or are to go; a folder under ``outputs/`` that is not made
                 before something is written if None.
         """
-        render = model.build(config).render
-        renderer = image_renderer(render, config.eval.rays_per_chunk)
+        method = model.build(config)
+        renderer = image_renderer(method.render, config.eval.rays_per_chunk)
         run = new_run(config.name) if run is None else run
-        return Trained(run, config, state, clock or Clock(), setting, renderer)
+        return Trained(run, config, method, state, clock or Clock(), setting, renderer)
 
     def see(self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]) -> Rendering:
         """What one of some cameras sees, as NumPy arrays [H, W, ...]."""

@@ -19,7 +19,7 @@ FLOORS: list[set[str]] = [
     },
     {"fields", "render", "sparse", "surveying", "poses", "normals", "paths"},
     {"model", "train", "checkpoint"},
-    {"data", "export", "prepare", "progress", "runs"},
+    {"data", "export", "prepare", "progress", "runs", "appearance"},
     {"fit", "setting", "report"},
     {"trained"},
     {"evaluate", "film", "viewer"},

@@ -15,6 +15,7 @@ import OpenEXR
 import pytest
 from PIL import Image
 
+from nerf_jax import model
 from nerf_jax.cameras import cast_rays, focus_point, project, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.data.camera_path import write_path
@@ -78,7 +79,8 @@ def scene(tmp_path: Path, step: int = 8) -> Trained:
     state = TrainState(jnp.int32(step), {"w": jnp.ones(3) * step}, (), (), jax.random.key(0))
     shots = {"train": Shots(("a", "b", "c", "d"), cameras, (small.SIZE, small.SIZE))}
     setting = Setting(WORLD_FROM_ORIGINAL, shots)
-    return Trained(Run(tmp_path / "run"), small.config(), state, Clock(), setting, Ball())
+    run, config = Run(tmp_path / "run"), small.config()
+    return Trained(run, config, model.build(config), state, Clock(), setting, Ball())
 
 
 def wanted(**changes) -> RenderConfig:

@@ -88,6 +88,16 @@ def test_each_photo_has_a_motion_of_its_own_and_their_mean_stays():
     )
 
 
+def test_rays_of_no_photo_are_not_moved():
+    model = poses.refine_poses(toy(), 3)
+    params, aux = model.init(jax.random.key(0))
+    moved = {**params, "poses": jax.random.normal(jax.random.key(1), (3, 6))}
+    given = batch([-1, -1])
+    found = model.loss(moved, aux, KEYS, given)[0]
+    np.testing.assert_allclose(found, toy().loss(0.0, aux, KEYS, given)[0], rtol=1e-6)
+    assert not np.isclose(found, model.loss(moved, aux, KEYS, batch([-1, 1]))[0])
+
+
 def test_gradient_descent_finds_where_the_camera_was():
     """Of one photo among many: the mean of the motions is hardly its own."""
     model = poses.refine_poses(toy(), 50)

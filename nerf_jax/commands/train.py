@@ -20,7 +20,6 @@ from nerf_jax.film import film
 from nerf_jax.fit import fit
 from nerf_jax.plain import to_dict
 from nerf_jax.progress import duration, say
-from nerf_jax.render import image_renderer
 from nerf_jax.report import write_report
 from nerf_jax.runs import Run, latest_run, new_run
 from nerf_jax.setting import Setting
@@ -75,8 +74,7 @@ def train(arguments: list[str]) -> int:
     if fitted.interrupted_by is not None:
         say(f"saved; go on with: run.py --output {run.folder} --resume")
         return 128 + fitted.interrupted_by
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    _look(Trained(run, config, fitted.state, fitted.clock, setting, renderer), held_out)
+    _look(Trained.of(config, fitted.state, setting, fitted.clock, run), held_out)
     return 0
 
 

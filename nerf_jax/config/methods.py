@@ -121,7 +121,9 @@ class GridConfig:
     density_bias: float = -1.0
     """The density's logarithm at the start: of what no ray has shown to be there yet."""
     code_size: int = 0
-    """Numbers learned of each photo, for what differs between them: exposure, white balance."""
+    """Numbers learned of each photo, for what differs between them: exposure, white balance. What
+    is rendered has their mean; scores of held-out photos are given with numbers of their own too,
+    fitted on the left half and scored on the right."""
     huber: float = 0.1
     """Errors of a colour beyond this count linearly; 0 for L2."""
     distortion: float = 0.0
