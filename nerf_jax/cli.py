@@ -24,7 +24,7 @@ from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import ray_mesh
 from nerf_jax.evaluate import device_name, render_path, results, score_views
 from nerf_jax.export import require
-from nerf_jax.fit import Clock, Fitted, fit
+from nerf_jax.fit import Clock, Fitted, fit, learned_from
 from nerf_jax.plain import near_miss, to_dict
 from nerf_jax.prepare import Settings, prepare_scene
 from nerf_jax.progress import duration, say
@@ -196,6 +196,7 @@ def train(arguments: list[str]) -> int:
     scene = data.load(config.data)
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
+    dataset = learned_from(split, config)
     config = dataclasses.replace(config, num_photos=len(split.dataset.pixels))
     method = model.build(config)
     _describe(scene, split, held_out, method.init)
@@ -208,7 +209,7 @@ def train(arguments: list[str]) -> int:
         run,
         config,
         method,
-        split.dataset,
+        dataset,
         held_out.dataset if held_out else None,
         ray_mesh(),
         resume=resume,
