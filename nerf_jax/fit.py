@@ -65,9 +65,9 @@ def learned_from(split: Split, config: Config) -> Dataset:
         return split.dataset
     if split.depth is None:
         raise ValueError(
-            f"model.depth_weight is {config.model.depth_weight:g}, but nothing says how far what "
-            "the photos show is: set it to 0, or data.root to a folder that `run.py prepare` made "
-            "or one with COLMAP's sparse model (and data.format to 'colmap')"
+            f"model.depth_weight is {config.model.depth_weight:g}, but no file says which photo "
+            "shows which sparse point: set it to 0, find the cameras with `run.py prepare`, or "
+            "read a folder with COLMAP's own model, --data.format colmap"
         )
     return split.dataset._replace(depth=split.depth)
 

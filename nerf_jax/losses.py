@@ -45,11 +45,11 @@ def depth_error(
 ) -> Float[Array, "*n"]:
     """How far the depth of a ray is from a known one: Huber's loss of the logarithm of their ratio.
 
-    Depths that are known from a few photos (DS-NeRF, Deng et al., 2022) or a laser (Urban Radiance
-    Fields, Rematas et al., 2022), some of which are wrong. Captures reach from near to far, in a
-    unit of their own: so it is the ratio that counts. And its logarithm changes by no more than the
-    density's does, on the near side as on the far one, so that a ray that hits nothing, whose depth
-    is its end, is not pulled more than any other.
+    Depths are known from sparse points (DS-NeRF, Deng et al., 2022) or a laser (Urban Radiance
+    Fields, Rematas et al., 2022), and some are wrong. Captures reach from near to far, in a unit of
+    their own: so it is the ratio that counts. And its logarithm changes about as that of a density
+    does, near and far: a ray that hits little or nothing, whose depth is its end, is drawn no
+    harder than others.
 
     Args:
         depth: the expected distance, as in :class:`nerf_jax.types.Rendering`: positive.
