@@ -50,7 +50,8 @@ def config(**train: object) -> Config:
 
 
 def dataset(num_images: int = 4) -> Dataset:
-    """Photos of a unit ball whose colour is its normal, on transparent ground: exact pixels."""
+    """Photos of a unit ball whose colour is its normal, on transparent ground: exact pixels, and
+    their depths."""
     turns = np.arange(num_images) * 2.4
     places = 4 / 1.09**0.5 * np.stack([np.cos(turns), np.sin(turns), 0.3 + 0 * turns], axis=1)
     up = np.array([0.0, 0.0, 1.0])
@@ -72,7 +73,9 @@ def dataset(num_images: int = 4) -> Dataset:
     normal = rays.origin + surface[..., None] * rays.direction
     rgba = np.concatenate([0.5 + 0.5 * normal, np.ones_like(normal[..., :1])], axis=-1)
     image = np.round(255 * np.clip(np.where(hit[..., None], rgba, 0.0), 0, 1)).astype(np.uint8)
-    return Dataset(cameras, image.reshape(num_images, SIZE, SIZE, 4))
+    shape = num_images, SIZE, SIZE
+    depth = np.where(hit, surface, 0.0).astype(np.float32).reshape(shape)
+    return Dataset(cameras, image.reshape(*shape, 4), depth=depth)
 
 
 def write_blender(root: Path) -> None:

@@ -1,5 +1,6 @@
 """The host's loop: resuming, stopping, and refusing to go on with nonsense."""
 
+import dataclasses
 import os
 import signal
 
@@ -10,8 +11,10 @@ import pytest
 
 from nerf_jax import fit as fit_module
 from nerf_jax import model
+from nerf_jax.config import HashConfig, NerfConfig, ProposalConfig
+from nerf_jax.data.scene import Split
 from nerf_jax.devices import ray_mesh
-from nerf_jax.fit import Fitted, fit
+from nerf_jax.fit import Fitted, fit, learned_from
 from nerf_jax.plain import to_dict
 from nerf_jax.runs import Run
 from nerf_jax.train import init_state, make_optimizer
@@ -60,6 +63,18 @@ def test_reports(tmp_path):
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8]
     Run(tmp_path).draw_curves()
     assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_depths_are_learned_from_only_where_they_are_asked_for():
+    blind = small.dataset()._replace(depth=None)
+    known, names = small.dataset().depth, ("a", "b", "c", "d")
+    config = dataclasses.replace(small.config(), model=HashConfig(depth_weight=0.1))
+    assert learned_from(Split(blind, names, known), config).depth is known
+    for method in (NerfConfig(), HashConfig(), ProposalConfig()):
+        plain = dataclasses.replace(config, model=method)
+        assert learned_from(Split(blind, names, known), plain).depth is None
+    with pytest.raises(ValueError, match=r"model.depth_weight is 0.1, but .* `run.py prepare`"):
+        learned_from(Split(blind, names), config)
 
 
 def test_time_ends_a_run_too(tmp_path):

@@ -351,6 +351,7 @@ def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set
         ({"min_transmittance": -0.1}, r"model.min_transmittance must be in \[0, 1\)"),
         ({"min_alpha": 1.0}, r"model.min_alpha must be in \[0, 1\)"),
         ({"huber": -0.1}, "model.huber must be finite and at least 0"),
+        ({"depth_weight": -0.1}, "model.depth_weight must be finite and at least 0"),
     ],
 )
 def test_numbers_that_cannot_be_are_named(values: dict[str, object], message: str):

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from nerf_jax import losses
+from nerf_jax import compositing, losses
 from nerf_jax.losses import huber, squared_error
 from nerf_jax.packing import pack
 from tests import oracles
@@ -58,6 +58,52 @@ def test_hubers_slope_is_one_far_off_and_rests_at_the_target():
         slope = jax.grad(huber)(target - error, target, 0.1)
         np.testing.assert_allclose(slope, np.full(3, -min(error / 0.1, 1) / 3), rtol=1e-3)
     np.testing.assert_allclose(jax.grad(huber)(target + 9.0, target, 0.1), np.full(3, 1 / 3))
+
+
+def test_a_photometric_loss_is_hubers_or_without_a_bound_the_squared_error():
+    rgb, target = jnp.linspace(0, 1, 12).reshape(2, 2, 3)
+    for delta, expected in ((0.1, huber(rgb, target, 0.1)), (0.0, squared_error(rgb, target))):
+        np.testing.assert_array_equal(losses.photometric(rgb, target, delta), expected)
+
+
+# ---------------------------------------------------------------------------------- depths
+
+
+def test_the_error_of_a_depth_is_hubers_of_the_logarithm_of_its_ratio():
+    rng = np.random.default_rng(2)
+    depth, known = np.exp(rng.uniform(-3, 5, (2, 50))).astype(np.float32)
+    depth[:5] = known[:5] * np.linspace(0.95, 1.05, 5, dtype=np.float32)
+    ratio = np.log(depth / known)
+    expected = optax.losses.huber_loss(ratio, delta=0.1) / 0.1
+    found = losses.depth_error(jnp.asarray(depth), jnp.asarray(known))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    in_feet = losses.depth_error(3.28 * jnp.asarray(depth), 3.28 * jnp.asarray(known))
+    np.testing.assert_allclose(in_feet, found, rtol=1e-3, atol=1e-6)
+
+
+def test_a_depth_is_drawn_to_where_it_is_known_and_rests_there():
+    depth = jnp.array([3.0, 2.0, 2.02, 1.0, 100.0, 100.0])
+    known = jnp.array([2.0, 2.0, 2.0, 2.0, 2.0, 0.0])
+    slopes = jax.grad(lambda depth: jnp.sum(losses.depth_error(depth, known)))(depth)
+    # Far off the slope of the logarithm; within delta, as much of it as it is off.
+    expected = [1 / 3, 0, np.log(1.01) / 0.1 / 2.02, -1, 1 / 100, 0]
+    np.testing.assert_allclose(slopes, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(losses.depth_error(depth, known)[jnp.array([1, 5])], 0)
+
+
+@pytest.mark.parametrize("log_sigma", [-60.0, -18.0, -14.0, -5.0, 0.0, 5.0])
+def test_no_ray_is_drawn_harder_than_others_where_little_or_nothing_is_hit(log_sigma: float):
+    """As the logarithm of a density is what is learned. From mist to a wall, of 1 to 100 long."""
+    edges = jnp.geomspace(0.1, 100.0, 65)
+
+    def error(log_sigma):
+        w = compositing.weights(jnp.exp(log_sigma), jnp.diff(edges))
+        seen = compositing.composite(w, jnp.ones((64, 3)), edges)
+        return losses.depth_error(seen.depth, jnp.float32(2.0))
+
+    slopes = jax.grad(error)(jnp.full(64, log_sigma))
+    assert np.isfinite(slopes).all()
+    assert jnp.abs(slopes).sum() < 3
 
 
 def random_ray(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

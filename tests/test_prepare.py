@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerf_jax import cli, export
+from nerf_jax import cli, data, export
 from nerf_jax.cameras import project
+from nerf_jax.config import DataConfig
 from nerf_jax.prepare import colmap, photos, video
 from nerf_jax.types import Cameras, Lens
 
@@ -216,6 +217,26 @@ def test_the_cameras_see_the_points_where_the_photos_do(fox):
     # Theirs is the mean over points, of their means; ours is over all that is seen.
     assert abs(np.mean(errors) - stated) < 0.2 * stated
     assert stated < 1.5
+
+
+def test_the_scene_knows_how_far_what_its_photos_show_is(fox):
+    """As COLMAP has it, in the unit that the scene is placed in."""
+    pycolmap = pytest.importorskip("pycolmap")
+    model = pycolmap.Reconstruction(fox / "scene" / "colmap" / "sparse" / "0")
+    scene = data.load(DataConfig(root=fox / "scene", hold_out=0))
+    split = scene.split("train")
+    scale = np.cbrt(np.linalg.det(scene.world_from_original[:3, :3]))
+    for image in model.images.values():
+        depth = split.depth[split.names.index(Path(image.name).stem)]
+        nearest: dict[tuple[int, int], float] = {}
+        for seen in image.points2D:
+            if seen.has_point3D():
+                away = model.points3D[seen.point3D_id].xyz - image.projection_center()
+                pixel = int(seen.xy[1]), int(seen.xy[0])
+                nearest[pixel] = min(nearest.get(pixel, np.inf), scale * np.linalg.norm(away))
+        assert np.count_nonzero(depth) == len(nearest) > 30
+        found = [depth[pixel] for pixel in nearest]
+        np.testing.assert_allclose(found, list(nearest.values()), rtol=1e-4)
 
 
 def read_cameras(written) -> tuple[Cameras, list[str]]:

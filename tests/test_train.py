@@ -130,6 +130,24 @@ def test_draw_reads_every_pixel_with_its_own_ray():
         np.testing.assert_allclose(batch.rays.direction[ray], expected, atol=1e-6)
 
 
+def test_draw_knows_depths_between_the_ends_of_rays_and_no_others():
+    """The number of its pixel is each depth's last digits."""
+    number = np.arange(2 * 16 * 16).reshape(2, 16, 16)
+    whole = np.random.default_rng(0).choice([0.0, 1.0, 3.0, 5.0, 7.0, np.inf], number.shape)
+    depth = (whole + (whole > 0) * number / 1024).astype(np.float32)
+    pixels = np.stack([number // 256, number // 16 % 16, number % 16], axis=-1).astype(np.uint8)
+    data = small.dataset(num_images=2)._replace(pixels=pixels)
+    keys = jax.random.split(jax.random.key(0), 512)
+    batch = jax.vmap(draw, (None, 0))(data._replace(depth=depth), keys)
+    image, row, column = np.round(np.asarray(batch.pixel) * 255).astype(int).T
+    known = depth[image, row, column]
+    np.testing.assert_array_equal(batch.depth, np.where((known > 2) & (known < 6), known, 0))
+    assert 100 < np.count_nonzero(batch.depth) < 250
+    blind = jax.vmap(draw, (None, 0))(data._replace(depth=None), keys)
+    np.testing.assert_array_equal(blind.depth, np.zeros(512))
+    jax.tree.map(np.testing.assert_array_equal, blind[:3], batch[:3])
+
+
 def test_learning_rates():
     exponential = learning_rate(OptimizerConfig(1e-2, schedule=Exponential(final=0.01, steps=100)))
     np.testing.assert_allclose(

@@ -128,6 +128,8 @@ class GridConfig:
     """Errors of a colour beyond this count linearly; 0 for L2."""
     distortion: float = 0.0
     """Of the loss that gathers what a ray sees at one place: against fog before the cameras."""
+    depth_weight: float = 0.0
+    """Of the loss that draws what a ray sees to where the capture's sparse points say it is."""
 
     def __post_init__(self) -> None:
         positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
@@ -141,7 +143,7 @@ class GridConfig:
         least, most = self.min_resolution, self.max_resolution
         require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
         require(abs(self.density_bias) < 15, "model.density_bias", self.density_bias, "in +-15")
-        for name in ("code_size", "huber", "distortion"):
+        for name in ("code_size", "huber", "distortion", "depth_weight"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"model.{name}", value, "finite and at least 0")
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from nerf_jax import losses, surveying
 from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
 from nerf_jax.config import ProposalConfig
-from nerf_jax.model.grids import density_field, grid_field, grid_space
+from nerf_jax.model.grids import density_field, grid_field, grid_space, misfit
 from nerf_jax.numerics import split_each
 from nerf_jax.render import render_rays, weights_along
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
@@ -86,17 +86,16 @@ def proposal(
         behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
         seen, (*rounds, last) = see(params, aux, keys, batch.rays)
-        rgb = over(seen.rgb, seen.opacity, behind)
+        seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
+        off, errors = misfit(config, seen, target, batch, batch.counts)
         mean = functools.partial(losses.mean_of_counted, counts=batch.counts)
-        mse = mean(losses.squared_error(rgb, target))
-        photometric = mean(losses.huber(rgb, target, config.huber)) if config.huber else mse
         apart = mean(jax.vmap(losses.distortion)(last.w, last.edges))
         bounds = jax.vmap(losses.interlevel)
         missed = jnp.sum(
             jnp.stack([mean(bounds(last.edges, last.w, one.edges, one.w)) for one in rounds])
         )
-        total = photometric + config.distortion * apart + config.interlevel * missed
-        return total, {"loss": total, "mse": mse, "distortion": apart, "interlevel": missed}
+        total = off + config.distortion * apart + config.interlevel * missed
+        return total, {"loss": total, **errors, "distortion": apart, "interlevel": missed}
 
     def render(params: Params, aux: Outlook, rays: Rays) -> Rendering:
         seen, _ = see(params, aux, None, rays)

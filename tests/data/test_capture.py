@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, to_scene
+from nerf_jax.data.capture import Capture, Sightings, to_scene
 from nerf_jax.types import Lens
 from tests.data import rigs
 
@@ -195,6 +195,65 @@ def test_a_point_stays_where_it_is_in_the_picture(tmp_path, disk_hw, config, kep
         full = rigs.project(capture.cameras, image, point) / [48, 36] * disk_hw[::-1]
         found = rigs.project(dataset.cameras, image, moved)
         np.testing.assert_allclose(found * factor, full, rtol=1e-5)
+
+
+def see(capture, image, points):
+    """What a photo shows of points that nothing hides."""
+    place = [rigs.project(capture.cameras, image, capture.points[point]) for point in points]
+    return Sightings(np.array(points, int), np.array(place).reshape(-1, 2))
+
+
+@pytest.mark.parametrize("config", [{}, {"downscale": 3}, {"normalize": "none"}])
+def test_depths_are_known_where_photos_show_points(tmp_path, config):
+    """The second photo does not show the last point, though it is within it: it is hidden."""
+    _, photos = write_photos(tmp_path, 2, (36, 48))
+    points = np.random.default_rng(1).uniform(-0.4, 0.4, (5, 3))
+    capture = make_capture(photos, (36, 48), points=points)
+    sightings = see(capture, 0, [3, 1, 0, 2, 4]), see(capture, 1, [0, 1, 2, 3])
+    capture = dataclasses.replace(capture, sightings=sightings)
+    scene = to_scene(capture, DataConfig(hold_out=0, **config))
+    split = scene.split("train")
+    cameras, depth = split.dataset.cameras, split.depth
+    assert split.dataset.depth is None  # only what asks for it has it on the device
+    assert (depth.shape, depth.dtype) == (split.dataset.pixels.shape[:3], np.float32)
+    expected = np.full_like(depth, np.inf)
+    for image, shown in enumerate((5, 4)):
+        for point in points[:shown]:
+            moved = (scene.world_from_original @ [*point, 1])[:3]
+            column, row = np.floor(rigs.project(cameras, image, moved)).astype(int)
+            distance = np.linalg.norm(moved - cameras.world_from_camera[image, :, 3])
+            expected[image, row, column] = min(expected[image, row, column], distance)
+    assert np.isfinite(expected).sum(axis=(1, 2)).tolist() == [5, 4]
+    np.testing.assert_allclose(depth, np.where(np.isinf(expected), 0, expected), rtol=1e-5)
+
+
+def test_a_pixel_knows_the_nearest_point_and_photos_know_none_outside(tmp_path):
+    paths = [write_photos(tmp_path / str(size), 1, (size, size))[1][0] for size in (4, 6)]
+    capture = make_capture(paths, points=np.array([[0.0, 0, 0], [0, 0, 0.3], [0, 0, 1e300]]))
+    corners = [[0, 0], [0.5, 0.9], [4, 3.99], [3.99, 4], [5.99, 5.99]]
+    outside = [[-0.01, 1], [1, -0.01], [6, 1], [1, 6], [np.nan, 1], [1, np.inf], [1e300, 1]]
+    everywhere = Sightings(np.tile([0, 1], 6), np.array(corners + outside))
+    far_away = Sightings(np.array([0, 2]), np.array([[0.5, 0.5], [2.5, 2.5]]))
+    capture = dataclasses.replace(
+        capture, sightings=(far_away, everywhere), size_hw=np.array([[4, 4], [6, 6]])
+    )
+    split = to_scene(capture, dataclasses.replace(AS_IT_IS, hold_out=0)).split("train")
+    away = np.linalg.norm(
+        capture.points[:2, None] - capture.cameras.world_from_camera[:, :, 3], axis=2
+    )
+    expected = np.zeros((2, 6, 6))
+    expected[0, 0, 0] = away[0, 0]
+    expected[1, [3, 4, 5], [4, 3, 5]] = away[[0, 1, 0], 1]
+    expected[1, 0, 0] = away[:, 1].min()
+    np.testing.assert_allclose(split.depth, expected, rtol=1e-6)
+
+
+def test_without_sightings_no_depth_is_known(nine):
+    _, capture = nine
+    nothing = Sightings(np.zeros(0, int), np.zeros((0, 2)))
+    for sightings in ((), (nothing,) * 9):
+        blind = dataclasses.replace(capture, sightings=sightings)
+        assert to_scene(blind, DataConfig()).split("train").depth is None
 
 
 def test_the_lens_comes_along(tmp_path):

@@ -55,8 +55,13 @@ def write_model(root, form, models):
         model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(camera_from_world))
         (root / "images" / image.name).parent.mkdir(parents=True, exist_ok=True)
         (root / "images" / image.name).touch()
-    for point in POINTS:
-        model.add_point3D(point, pycolmap.Track(), np.zeros(3, np.uint8))
+        places = [(1.5, 2.5)] + [(10 * number + point, 7.25) for point in range(len(POINTS))]
+        model.images[image.image_id].points2D = list(map(pycolmap.Point2D, map(np.array, places)))
+    for index, point in enumerate(POINTS):
+        # Each is hidden in one of the first photos; the first feature of all shows none.
+        seen_in = [number for number in model.images if number != 7 + index]
+        track = [pycolmap.TrackElement(number, 1 + index) for number in seen_in]
+        model.add_point3D(point, pycolmap.Track(track), np.zeros(3, np.uint8))
     (root / "sparse/0").mkdir(parents=True)
     getattr(model, f"write_{form}")(str(root / "sparse/0"))
     return model
@@ -95,6 +100,12 @@ def check_against(model, root, read):
             seen = camera.img_from_cam(image.cam_from_world() * point)
             np.testing.assert_allclose(project(read.cameras, number, point), seen, atol=1e-3)
         np.testing.assert_array_equal(read.size_hw[number], [480, 640])
+        shown = [seen for seen in image.points2D if seen.has_point3D()]
+        assert len(shown) == len(POINTS) - (image.image_id < 7 + len(POINTS))
+        point, place = read.sightings[number]
+        np.testing.assert_array_equal(place, [seen.xy for seen in shown])
+        places = [model.points3D[seen.point3D_id].xyz for seen in shown]
+        np.testing.assert_array_equal(read.points[point], places)
     np.testing.assert_array_equal(np.sort(read.points, axis=0), np.sort(POINTS, axis=0))
 
 
@@ -183,7 +194,8 @@ def test_the_same_scene_in_both_formats_is_loaded_alike(tmp_path):
             read.photos, *read.cameras[:3], read.cameras.lens.radial, strict=True
         )
     ]
-    (tmp_path / "transforms.json").write_text(json.dumps({"frames": frames}))
+    file = {"frames": frames, "colmap_path": "sparse/0"}
+    (tmp_path / "transforms.json").write_text(json.dumps(file))
     one, other = (
         module.load(tmp_path, DataConfig(hold_out=0, downscale=2)).split("train")
         for module in (colmap, transforms)
@@ -191,6 +203,12 @@ def test_the_same_scene_in_both_formats_is_loaded_alike(tmp_path):
     assert one.names == other.names == ("a photo", "b")
     assert one.dataset.pixels.shape == (2, 240, 320, 3)
     jax.tree.map(np.testing.assert_allclose, one.dataset, other.dataset)
+    # The one point, as far from b.jpg as files and placement say, in the pixel of half the size.
+    apart = np.diff(one.dataset.cameras.world_from_camera[:, :, 3], axis=0)
+    expected = np.zeros((2, 240, 320))
+    expected[1, 20, 15] = np.linalg.norm([0.5, 0.25, 2]) * np.linalg.norm(apart) / 22**0.5
+    for split in (one, other):
+        np.testing.assert_allclose(split.depth, expected, rtol=1e-6)
 
 
 # A model as it stands in the files, for what COLMAP would not write.
@@ -255,6 +273,10 @@ def check_by_hand(root, read):
     np.testing.assert_allclose(read.cameras.lens.radial[:, 0], [0.1, 0])
     np.testing.assert_array_equal(read.size_hw, [[240, 320], [480, 640]])
     np.testing.assert_allclose(read.points, [[0.5, 0.25, -2]])
+    none, one = read.sightings  # the second feature, as the first shows no point
+    assert (none.place.shape, none.point.shape) == ((0, 2), (0,))
+    np.testing.assert_array_equal(one.place, [[30, 40.25]])
+    np.testing.assert_array_equal(one.point, [0])
     assert read.missing == 0
 
 
@@ -281,8 +303,11 @@ def test_binary_files_go_before_text(tmp_path):
 
 
 def test_points_are_not_needed(tmp_path):
-    assert colmap.read(write_text(tmp_path, points=None)).points.shape == (0, 3)
-    assert colmap.read(write_text(tmp_path, points="# none\n")).points.shape == (0, 3)
+    for points in (None, "# none\n"):
+        (tmp_path / "sparse/0/points3D.txt").unlink(missing_ok=True)
+        read = colmap.read(write_text(tmp_path, points=points))
+        assert read.points.shape == (0, 3)
+        assert [len(seen.point) for seen in read.sightings] == [0, 0]
 
 
 def test_photos_may_be_missing(tmp_path):
@@ -460,6 +485,10 @@ def test_any_files_give_a_right_capture_or_a_clear_error(tmp_path_factory, file)
     assert all(np.isfinite(leaf).all() for leaf in leaves)
     assert (cameras.focal > 0).all()
     assert np.isfinite(read.points).all()
+    assert len(read.sightings) == len(read.photos)
+    for point, place in read.sightings:
+        assert place.shape == (len(point), 2)
+        assert ((point >= 0) & (point < len(read.points))).all()
     rotation = cameras.world_from_camera[:, :, :3]
     gram = rotation.transpose(0, 2, 1) @ rotation
     np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=1e-9)

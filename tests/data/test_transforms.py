@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax.data import transforms
-from tests.data import damage
+from tests.data import damage, test_colmap
 
 HEIGHT, WIDTH = 20, 30
 TURN = [[0, 0, 1, 5], [1, 0, 0, -2], [0, 1, 0, 0.5], [0, 0, 0, 1]]
@@ -173,6 +173,20 @@ def test_points_and_up(tmp_path):
     np.testing.assert_array_equal(transforms.read(tmp_path).points, [[1, 2, 3], [4, 5, 6]])
 
 
+def test_sightings_of_the_model_that_the_poses_are_from(tmp_path):
+    """The photo of the same name elsewhere is another, and the cloud is not needed then."""
+    names = ["images/a photo.jpg", "images/b.jpg", "more/b.jpg"]
+    file = {"fl_x": 20, "colmap_path": "sparse/0", "ply_file_path": "points.ply"}
+    assert capture(tmp_path, file, names).sightings == ()  # not copied along, as the cloud
+    test_colmap.write_text(tmp_path / "colmap")
+    (tmp_path / "points.ply").write_text("no cloud")
+    for place in ("colmap/sparse/0", "colmap"):
+        read = capture(tmp_path, {**file, "colmap_path": place}, names)
+        np.testing.assert_array_equal(read.points, [[0.5, 0.25, -2]])
+        assert [seen.point.tolist() for seen in read.sightings] == [[], [0], []]
+        np.testing.assert_array_equal(read.sightings[1].place, [[30, 40.25]])
+
+
 def other(**fields):
     """Frames of which the second has more fields, or without those that are None."""
     second = frame("images/b.png", **fields)
@@ -215,6 +229,7 @@ def other(**fields):
         ({"fl_x": 20, "up": [0, 0, 0]}, r"up must have a length"),
         ({"fl_x": 20, "ply_file_path": {}}, r"ply_file_path must be the path of a PLY file"),
         ({"fl_x": 20, "ply_file_path": "images/a.png"}, r"a\.png: is no PLY file"),
+        ({"fl_x": 20, "colmap_path": 0}, r"colmap_path must be the path of a folder with a COLMAP"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(tmp_path, file, message):
