@@ -19,6 +19,7 @@ from nerf_jax.checkpoint import Checkpoints
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config
 from nerf_jax.config.methods import GridConfig
+from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED, split_evenly
 from nerf_jax.metrics import psnr
 from nerf_jax.plain import to_dict
@@ -52,6 +53,23 @@ class Fitted:
     clock: Clock
     interrupted_by: int | None = None
     """The signal that ended it early."""
+
+
+def learned_from(split: Split, config: Config) -> Dataset:
+    """The dataset of a split; with its depths, which take memory, only where they are asked for.
+
+    Raises:
+        ValueError: they are, and none is known.
+    """
+    if not (isinstance(config.model, GridConfig) and config.model.depth_weight):
+        return split.dataset
+    if split.depth is None:
+        raise ValueError(
+            f"model.depth_weight is {config.model.depth_weight:g}, but nothing says how far what "
+            "the photos show is: set it to 0, or data.root to a folder that `run.py prepare` made "
+            "or one with COLMAP's sparse model (and data.format to 'colmap')"
+        )
+    return split.dataset._replace(depth=split.depth)
 
 
 def fit(

@@ -24,9 +24,39 @@ def huber(
     Quadratic for errors up to ``delta`` and linear beyond, where its slope is 1: a few rays that
     are far off do not outweigh the rest (Huber, 1964).
     """
-    error = jnp.abs(rgb - target)
-    within = jnp.minimum(error, delta)
-    return jnp.mean(within * (error - within / 2), axis=-1) / delta
+    return jnp.mean(_huber(rgb - target, delta), axis=-1)
+
+
+def _huber(error: Float[Array, "*n"], delta: float) -> Float[Array, "*n"]:
+    size = jnp.abs(error)
+    within = jnp.minimum(size, delta)
+    return within * (size - within / 2) / delta
+
+
+def photometric(
+    rgb: Float[Array, "*n 3"], target: Float[Array, "*n 3"], delta: float
+) -> Float[Array, "*n"]:
+    """The loss of a ray's colour: Huber's, or L2 where ``delta`` is 0."""
+    return huber(rgb, target, delta) if delta else squared_error(rgb, target)
+
+
+def depth_error(
+    depth: Float[Array, "*n"], known: Float[Array, "*n"], *, delta: float = 0.1
+) -> Float[Array, "*n"]:
+    """How far the depth of a ray is from a known one: Huber's loss of the logarithm of their ratio.
+
+    Depths that are known from a few photos (DS-NeRF, Deng et al., 2022) or a laser (Urban Radiance
+    Fields, Rematas et al., 2022), some of which are wrong. Captures reach from near to far, in a
+    unit of their own: so it is the ratio that counts. And its logarithm changes by no more than the
+    density's does, on the near side as on the far one, so that a ray that hits nothing, whose depth
+    is its end, is not pulled more than any other.
+
+    Args:
+        depth: the expected distance, as in :class:`nerf_jax.types.Rendering`: positive.
+        known: what it should be; 0 where it is not known, where there is no error.
+        delta: of the logarithm: what is further off counts linearly.
+    """
+    return _huber(jnp.log(depth / jnp.where(known > 0, known, depth)), delta)
 
 
 def mean_of_counted(values: Float[Array, " R"], counts: Float[Array, " R"]) -> Float[Array, ""]:

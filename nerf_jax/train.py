@@ -91,7 +91,7 @@ def surveyed(state: TrainState, model: Model, dataset: Dataset, mesh: Mesh) -> T
 
 
 def draw(dataset: Dataset, key: Array) -> Batch:
-    """One random ray of all pixels of all images, with what the photo shows there."""
+    """One random ray of all pixels of all images, with what is known of it."""
     count, height, width, _ = dataset.pixels.shape
     # Three draws and not one flat index, which could outgrow 32 bits; uniforms and not integers,
     # whose exactness below 2^24 costs three times the hashing.
@@ -104,7 +104,13 @@ def draw(dataset: Dataset, key: Array) -> Batch:
     counts = jnp.float32(1)
     if dataset.mask is not None:
         counts = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
-    return Batch(cast_rays(dataset.cameras, image, jnp.stack([column, row])), pixel, counts)
+    rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
+    depth = jnp.float32(0)
+    if dataset.depth is not None:
+        depth = jnp.asarray(dataset.depth)[image, row, column]
+        # What is beyond its ends no ray can reach, however it is pulled.
+        depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
+    return Batch(rays, pixel, counts, depth)
 
 
 def make_train_steps(

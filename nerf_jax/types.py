@@ -129,6 +129,9 @@ class Dataset(NamedTuple):
     mask: Bool[HostArray, "N H W"] | None = None
     """The pixels that count; None: all. The others are neither learned from nor scored: what a
     mask hides, and the margin where images of several sizes are kept in one array."""
+    depth: Float[HostArray, "N H W"] | None = None
+    """Distances along the rays in world units, for methods that learn from them too; 0 where none
+    is known. None: nowhere."""
 
 
 class Batch(NamedTuple):
@@ -139,6 +142,8 @@ class Batch(NamedTuple):
     """What the photo shows along the ray, in [0, 1]; C = 3, or 4 with straight alpha."""
     counts: Float[Array, "*#n"]
     """1 for a ray to learn from, 0 for one that a mask hides."""
+    depth: Float[Array, "*#n"]
+    """How far along the ray something is known to be, between its near and its far; else 0."""
 
 
 class Field(NamedTuple):

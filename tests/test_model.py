@@ -114,7 +114,7 @@ def rays(count: int = 6, seed: int = 0) -> Rays:
 def batch(rgb, alpha: float = 1.0, seed: int = 0) -> Batch:
     """Six rays that the photos show in one colour."""
     pixel = jnp.asarray([*rgb, alpha], jnp.float32)
-    return Batch(rays(seed=seed), jnp.tile(pixel, (6, 1)), jnp.ones(6))
+    return Batch(rays(seed=seed), jnp.tile(pixel, (6, 1)), jnp.ones(6), jnp.zeros(6))
 
 
 def keys(seed: int = 0, count: int = 6) -> jax.Array:

@@ -57,7 +57,8 @@ def toy(weight: float = 1.0) -> Model:
 def batch(appearance) -> Batch:
     rays = [scenes.ray([0.1, 0, 0], [1, 0.1, 0], appearance=number) for number in appearance]
     rays = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
-    return Batch(rays, jnp.zeros((len(appearance), 3)), jnp.ones(len(appearance)))
+    count = len(appearance)
+    return Batch(rays, jnp.zeros((count, 3)), jnp.ones(count), jnp.zeros(count))
 
 
 def test_cameras_at_rest_change_nothing():

@@ -17,7 +17,7 @@ from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, ray_mesh
 from nerf_jax.evaluate import evaluate
 from nerf_jax.film import film
-from nerf_jax.fit import fit
+from nerf_jax.fit import fit, learned_from
 from nerf_jax.plain import to_dict
 from nerf_jax.progress import duration, say
 from nerf_jax.render import image_renderer
@@ -56,6 +56,7 @@ def train(arguments: list[str]) -> int:
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
     splits = {"train": split} | ({config.eval.split: held_out} if held_out else {})
+    dataset = learned_from(split, config)
     config = dataclasses.replace(config, num_photos=len(split.dataset.pixels))
     method = model.build(config)
     _describe(scene, split, held_out, method.init)
@@ -67,7 +68,7 @@ def train(arguments: list[str]) -> int:
     if not resume:
         run.forget_metrics_after(-1)
     unseen = held_out.dataset if held_out else None
-    fitted = fit(run, config, method, split.dataset, unseen, ray_mesh(), resume=resume)
+    fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume)
     run.draw_curves()
     step = int(fitted.state.step)
     say(f"trained {step} steps in {duration(fitted.clock.train_seconds)}")

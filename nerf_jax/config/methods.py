@@ -126,6 +126,8 @@ class GridConfig:
     """Errors of a colour beyond this count linearly; 0 for L2."""
     distortion: float = 0.0
     """Of the loss that gathers what a ray sees at one place: against fog before the cameras."""
+    depth_weight: float = 0.0
+    """Of the loss that draws what a ray sees to where the capture's sparse points say it is."""
 
     def __post_init__(self) -> None:
         positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")
@@ -139,7 +141,7 @@ class GridConfig:
         least, most = self.min_resolution, self.max_resolution
         require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
         require(abs(self.density_bias) < 15, "model.density_bias", self.density_bias, "in +-15")
-        for name in ("code_size", "huber", "distortion"):
+        for name in ("code_size", "huber", "distortion", "depth_weight"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"model.{name}", value, "finite and at least 0")
 
@@ -213,13 +215,15 @@ class ProposalConfig(GridConfig):
     """Units of their hidden layer."""
     interlevel: float = 1.0
     """Of the loss that makes proposals cover what the field is found to hold."""
+    rays_per_proposal: int = 1
+    """Proposals learn from every so manieth ray only: there is less to them than to the field."""
     anneal_steps: int = 1000
     """Steps while which proposals are not yet believed in full."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive = ("num_samples", "proposal_entries", "proposal_width", "interlevel")
-        require_positive(self, "model", *positive)
+        require_positive(self, "model", *positive, "rays_per_proposal")
         for name in ("num_proposals", "proposal_resolutions"):
             values = getattr(self, name)
             right = len(values) > 0 and min(values) >= self.min_resolution

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +23,15 @@ from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR = 0.05, 100.0
 """Where rays start and end if neither files nor config say: cameras reach to 1 in the world."""
+
+
+class Sightings(NamedTuple):
+    """What one photo shows of a capture's points: the others may be out of sight, or hidden."""
+
+    point: Int[np.ndarray, " S"]
+    """Numbers in ``Capture.points``."""
+    place: Float[np.ndarray, "S 2"]
+    """Where, in pixels of ``Capture.size_hw``: x and y from the upper left corner."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Capture:
     """The numbers of the photos of each split, where the files name splits."""
     points: Float[np.ndarray, "P 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     """Places on surfaces, where the files hold some."""
+    sightings: tuple[Sightings, ...] = ()
+    """None, or N: which of the points each photo shows."""
     missing: int = 0
     """Photos that the files list and that are not there."""
     up: Float[np.ndarray, "3"] | None = None
@@ -147,7 +159,35 @@ def _read_split(capture: Capture, numbers: Sequence[int], config: DataConfig) ->
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
     cameras = jax.tree.map(_narrow, cameras)
     names = _names([photo.path for photo in photos])
-    return Split(Dataset(cameras, pixels, None if counts.all() else counts), names)
+    depth = _depth(capture, numbers, scale, counts.shape)
+    return Split(Dataset(cameras, pixels, None if counts.all() else counts), names, depth)
+
+
+def _depth(
+    capture: Capture,
+    numbers: Sequence[int],
+    scale: Float[np.ndarray, "N 2"],
+    shape: tuple[int, ...],
+) -> Float[np.ndarray, "N H W"] | None:
+    """How far from their cameras the points are, in the pixels that show them; 0 in the others.
+
+    Of several in one pixel the nearest: it hides the others. None if no photo shows any.
+    """
+    if not capture.sightings:
+        return None
+    depth = np.full(shape, np.inf, np.float32)
+    for slot, number in enumerate(numbers):
+        point, place = capture.sightings[number]
+        with np.errstate(over="ignore"):  # what is too large becomes inf, and is not known
+            away = capture.points[point] - capture.cameras.world_from_camera[number, :, 3]
+            distance = np.linalg.norm(away, axis=1).astype(np.float32)
+            column, row = np.floor(place * scale[slot]).T
+        # Within the array: where a photo is smaller than that, the mask hides the rest.
+        inside = (column >= 0) & (column < shape[2]) & (row >= 0) & (row < shape[1])
+        pixel = row[inside].astype(int), column[inside].astype(int)
+        np.minimum.at(depth[slot], pixel, distance[inside])
+    depth[np.isinf(depth)] = 0
+    return depth if depth.any() else None
 
 
 def _narrow(leaf: np.ndarray) -> np.ndarray:

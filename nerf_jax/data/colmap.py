@@ -6,13 +6,14 @@ A model is a folder, usually ``sparse/0``, with ``cameras`` (lenses), ``images``
 what leaves this file is ``world_from_camera`` in this package's axes. Pixels are counted alike.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, to_scene
+from nerf_jax.data.capture import Capture, Sightings, to_scene
 from nerf_jax.data.colmap_files import (
     MODELS,
     Camera,
@@ -64,24 +65,57 @@ def read(root: Path) -> Capture:
             f"{', '.join(PLACES[:-1])} or the folder itself"
         )
     suffix = _suffix(model)
-    cameras_path, images_path, points_path = (
-        model / f"{name}{suffix}" for name in ("cameras", "images", "points3D")
-    )
+    cameras_path, images_path = (model / f"{name}{suffix}" for name in ("cameras", "images"))
     cameras = read_cameras(cameras_path)
     images = list(read_images(images_path).values())
     there = _photos(root / PHOTOS, images, images_path)
     poses = np.stack([_pose(image, images_path) for image in there.values()])
     by = [_camera_of(image, cameras, cameras_path) for image in there.values()]
     intrinsics = [_intrinsics(camera, cameras_path) for camera in by]
+    points, sightings = _sparse(model, list(there.values()))
     return Capture(
         name=root.resolve().name,
         source=str(model),
         photos=tuple(there),
         cameras=to_cameras(poses, intrinsics),
         size_hw=np.array([[camera.height, camera.width] for camera in intrinsics], int),
-        points=read_points(points_path) if points_path.is_file() else np.zeros((0, 3)),
+        points=points,
+        sightings=sightings,
         missing=len(images) - len(there),
     )
+
+
+def read_sparse(
+    model: Path, folder: Path, photos: Sequence[Path]
+) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
+    """The points of a model, in its frame, and which of them each photo shows.
+
+    Args:
+        model: its folder, as :func:`find` finds it.
+        folder: of the images that it names.
+        photos: files; those that it does not name show none.
+
+    Raises:
+        OSError, ValueError: as :func:`read`.
+    """
+    images = read_images(model / f"images{_suffix(model)}").values()
+    named = {folder / image.name: image for image in images}
+    return _sparse(model, [named.get(photo) for photo in photos])
+
+
+def _sparse(
+    model: Path, images: Sequence[Image | None]
+) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
+    path = model / f"points3D{_suffix(model)}"
+    points = read_points(path) if path.is_file() else np.zeros((0, 4))
+    numbers = points[:, 0]
+
+    def seen(image: Image | None) -> Sightings:
+        features = np.zeros((0, 3)) if image is None else image.features
+        features = features[np.isin(features[:, 2], numbers)]
+        return Sightings(np.searchsorted(numbers, features[:, 2]), features[:, :2])
+
+    return points[:, 1:], tuple(map(seen, images))
 
 
 def _suffix(model: Path) -> str | None:

@@ -5,7 +5,6 @@ endian, and begins with the number of records, which is not believed: nothing is
 the file itself does not have. https://colmap.github.io/format.html
 """
 
-import math
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -56,6 +55,9 @@ class Image(NamedTuple):
     camera: int
     name: str
     """Of its file, from the folder of images."""
+    features: Float[np.ndarray, "n 3"]
+    """Pixels from the upper left corner, x and y, and the number of the point that is seen there;
+    -1 where none is."""
 
 
 def read_cameras(path: Path) -> dict[int, Camera]:
@@ -74,11 +76,15 @@ def read_images(path: Path) -> dict[int, Image]:
     return _by_number(path, (_text_images if path.suffix == ".txt" else _binary_images)(path))
 
 
-def read_points(path: Path) -> Float[np.ndarray, "P 3"]:
-    """Places, from ``points3D.txt`` or ``points3D.bin``, those that are finite; raises the same."""
-    rows = list((_text_points if path.suffix == ".txt" else _binary_points)(path))
-    points = np.array(rows, np.float64).reshape(-1, 3)
-    return points[np.isfinite(points).all(axis=1)]
+def read_points(path: Path) -> Float[np.ndarray, "P 4"]:
+    """The points' numbers, ascending, and their places, from ``points3D.txt`` or ``points3D.bin``.
+
+    Those that are finite; raises the same. Numbers are exact, as COLMAP counts from 1.
+    """
+    records = list((_text_points if path.suffix == ".txt" else _binary_points)(path))
+    rows = np.array(records, np.float64).reshape(-1, 4)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    return rows[np.unique(rows[:, 0], return_index=True)[1]]
 
 
 def unsupported(path: Path, camera: int, model: str) -> ValueError:
@@ -118,22 +124,22 @@ def _text_images(path: Path) -> Iterator[Image]:
             number, w, x, y, z, *translation, camera, name = line.split(maxsplit=9)
             quaternion = tuple(map(float, (w, x, y, z)))
             tx, ty, tz = map(float, translation)
-            image = Image(int(number), quaternion, (tx, ty, tz), int(camera), name)
+            pose = int(number), quaternion, (tx, ty, tz), int(camera), name
         # The points seen in it follow at once; where there are none, the line is there and empty.
         where, line = next(lines, ("", ""))
         with _expect(where, line, "the image's points as X Y POINT3D_ID ..., or an empty line"):
-            words = line.split()
-            if len(words) % 3 or not all(map(math.isfinite, map(float, words[-3:]))):
+            features = np.array(line.split(), np.float64).reshape(-1, 3)
+            if not np.isfinite(features).all():
                 raise ValueError("no points")
-        yield image
+        yield Image(*pose, features)
 
 
 def _text_points(path: Path) -> Iterator[tuple[float, ...]]:
     for where, line in _records(_lines(path)):
         with _expect(where, line, "POINT3D_ID X Y Z R G B ERROR TRACK[]"):
-            _, x, y, z, _ = line.split(maxsplit=4)
-            point = float(x), float(y), float(z)
-        yield point
+            *words, _ = line.split(maxsplit=4)
+            number, x, y, z = map(float, words)
+        yield number, x, y, z
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -177,6 +183,12 @@ class _Binary:
         if self.place > len(self.data):
             raise self.damaged(f"ends after {len(self.data)} bytes, where more must follow")
 
+    def rows(self, kind: np.dtype, count: int) -> np.ndarray:
+        """So many records of one kind, at once."""
+        start = self.place
+        self.skip(kind.itemsize * count)
+        return np.frombuffer(self.data, kind, count, start)
+
     def text(self) -> str:
         """As far as a zero byte."""
         end = self.data.find(b"\0", self.place)
@@ -213,14 +225,15 @@ def _binary_images(path: Path) -> Iterator[Image]:
     for _ in file.records():
         number, *pose, camera = file.take("<I7dI")
         name = file.text()
-        (points,) = file.take("<Q")
-        file.skip(24 * points)
-        yield Image(number, tuple(pose[:4]), tuple(pose[4:]), camera, name)
+        (count,) = file.take("<Q")
+        rows = file.rows(np.dtype([("place", "<2f8"), ("point", "<i8")]), count)
+        features = np.column_stack([rows["place"], rows["point"]])
+        yield Image(number, tuple(pose[:4]), tuple(pose[4:]), camera, name, features)
 
 
 def _binary_points(path: Path) -> Iterator[tuple[float, ...]]:
     file = _Binary(path)
     for _ in file.records():
-        _, x, y, z, *_, track = file.take("<Q3d3BdQ")
+        number, x, y, z, *_, track = file.take("<Q3d3BdQ")
         file.skip(8 * track)
-        yield x, y, z
+        yield number, x, y, z

@@ -16,8 +16,8 @@ class Split:
     names: tuple[str, ...]
     """Of the images, as in their files."""
     depth: np.ndarray | None = None
-    """[N, H, W] float32, distances along the rays in world units (inf where nothing is hit);
-    only where it is known exactly."""
+    """[N, H, W] float32, distances along the rays in world units: of all pixels (inf where nothing
+    is hit) where the scene is built in, of those that show a sparse point (else 0) in captures."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ the camera, any of these may stand in the file, for all frames, or in a frame, w
 - ``k1`` to ``k4``, ``p1``, ``p2`` as OpenCV names them; ``camera_model`` or ``is_fisheye``.
 
 Besides: ``mask_path`` of a frame, ``train_filenames``, ``val_filenames`` and ``test_filenames``,
-``ply_file_path`` (points, in the frame of the poses), and ``up``.
+``ply_file_path`` (points, in the frame of the poses), ``colmap_path`` (the sparse model that the
+poses are from, in the same frame: points, and which of them each photo of the folder ``images``
+shows), and ``up``.
 
 Other fields change no ray and are not read. ``scale``, ``offset``, ``aabb`` and ``aabb_scale``
 place the scene in instant-ngp's own box; ``applied_transform`` and ``applied_scale`` are what
@@ -26,7 +28,8 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, to_scene
+from nerf_jax.data import colmap
+from nerf_jax.data.capture import Capture, Sightings, to_scene
 from nerf_jax.data.images import read_header
 from nerf_jax.data.intrinsics import Intrinsics, check, to_cameras
 from nerf_jax.data.json_fields import Fields, read_object
@@ -89,6 +92,7 @@ def read(root: Path) -> Capture:
         )
     intrinsics = [_intrinsics(file, frame, photo) for photo, frame in there]
     photos = tuple(photo for photo, _ in there)
+    points, sightings = _points(path, file, photos)
     return Capture(
         name=path.resolve().parent.name,
         source=str(path),
@@ -97,7 +101,8 @@ def read(root: Path) -> Capture:
         size_hw=np.array([[camera.height, camera.width] for camera in intrinsics], int),
         masks=_masks(path, [frame for _, frame in there]),
         splits=_splits(path, file, photos, {photo for photo, _ in frames}),
-        points=_points(path, file),
+        points=points,
+        sightings=sightings,
         missing=len(frames) - len(there),
         up=_up(file),
     )
@@ -241,12 +246,22 @@ def _splits(
     return {split: numbers for split, numbers in splits.items() if numbers}
 
 
-def _points(path: Path, file: Fields) -> Float[np.ndarray, "P 3"]:
-    """What the cloud holds, which helps and is not needed: none if it was not copied along."""
-    if "ply_file_path" not in file:
-        return np.zeros((0, 3))
-    cloud = path.parent / file.text("ply_file_path", "be the path of a PLY file")
-    return read_points(cloud) if cloud.is_file() else np.zeros((0, 3))
+def _points(
+    path: Path, file: Fields, photos: Sequence[Path]
+) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
+    """What the model holds, else the cloud; they help and are not needed: none if neither was
+    copied along.
+    """
+    if "colmap_path" in file:
+        expected = "be the path of a folder with a COLMAP model"
+        model = colmap.find(path.parent / file.text("colmap_path", expected))
+        if model is not None:
+            return colmap.read_sparse(model, path.parent / colmap.PHOTOS, photos)
+    if "ply_file_path" in file:
+        cloud = path.parent / file.text("ply_file_path", "be the path of a PLY file")
+        if cloud.is_file():
+            return read_points(cloud), ()
+    return np.zeros((0, 3)), ()
 
 
 def _up(file: Fields) -> Float[np.ndarray, "3"] | None:

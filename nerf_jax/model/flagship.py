@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from nerf_jax import losses, occupancy, surveying
 from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
 from nerf_jax.config import HashConfig
-from nerf_jax.model.grids import grid_field, grid_space
+from nerf_jax.model.grids import grid_field, grid_space, misfit
 from nerf_jax.occupancy import Occupancy, near_blocks
 from nerf_jax.sparse import Budget, Samples, Seen, render_all, render_sparse
 from nerf_jax.types import (
@@ -56,20 +56,17 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
         behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
-        rendering, kept, work, samples = see(params, aux, keys, batch.rays)
-        rgb = over(rendering.rgb, rendering.opacity, behind)
+        seen, kept, work, samples = see(params, aux, keys, batch.rays)
+        seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
         learned = kept * batch.counts
-        mse = losses.mean_of_counted(losses.squared_error(rgb, target), learned)
-        total = mse
-        if config.huber:
-            total = losses.mean_of_counted(losses.huber(rgb, target, config.huber), learned)
+        total, errors = misfit(config, seen, target, batch, learned)
         if config.distortion:
             apart = _distortion(samples, config.num_candidates)
             total = total + config.distortion * losses.mean_of_counted(apart, learned)
         march = jax.vmap(aux.space.march, (None, 0, None))(None, batch.rays, config.num_candidates)
         outside = (march.start >= march.stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
         counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
-        return total, {"loss": total, "mse": mse, **counts, **{k: v * 1.0 for k, v in work.items()}}
+        return total, {"loss": total, **errors, **counts, **{k: v * 1.0 for k, v in work.items()}}
 
     def refresh(params: Params, aux: Aux, key: Array, step: Array) -> Aux:
         cell_key, place_key = jax.random.split(key)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from nerf_jax import fields
+from nerf_jax import fields, losses
 from nerf_jax.config.methods import GridConfig, ProposalConfig
 from nerf_jax.hashgrid import make_levels
 from nerf_jax.spaces import Box, Contracted, Frustum, Space
-from nerf_jax.types import Field, Params, Point
+from nerf_jax.types import Batch, Field, Metrics, Params, Point, Rendering
 
 
 def grid_space(config: GridConfig) -> Space:
@@ -48,6 +48,32 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         levels, 2, config.proposal_width, degree=1, density_bias=config.density_bias
     )
     return lambda space: _in_space(network, space)
+
+
+def misfit(
+    config: GridConfig,
+    seen: Rendering,
+    target: Float[Array, "R 3"],
+    batch: Batch,
+    learned: Float[Array, " R"],
+) -> tuple[Float[Array, ""], Metrics]:
+    """How far what R rays see is from what is known of them: the loss, and what is to be told.
+
+    Args:
+        config: what counts how much.
+        seen: over the background.
+        target: the photos' colours, over the same.
+        batch: the rays.
+        learned: 1 for those to learn from, 0 for the others.
+    """
+    mse = losses.mean_of_counted(losses.squared_error(seen.rgb, target), learned)
+    off = losses.photometric(seen.rgb, target, config.huber)
+    total = losses.mean_of_counted(off, learned)
+    if not config.depth_weight:
+        return total, {"mse": mse}
+    known = learned * (batch.depth > 0)
+    depth = losses.mean_of_counted(losses.depth_error(seen.depth, batch.depth), known)
+    return total + config.depth_weight * depth, {"mse": mse, "depth": depth}
 
 
 def _in_space(network: fields.HashField, space: Space) -> Field:

@@ -6,7 +6,8 @@
 ``sparse_points.ply``  what the cameras were found by, in the same frame
 ``cameras.png``     a picture of both, to judge them by
 ``prepare.json``    what was done: photos placed, reprojection error, times, versions
-``colmap/``         COLMAP's database, by which the same photos go on, and its model
+``colmap/``         COLMAP's database, by which the same photos go on, and its model, which
+                    ``transforms.json`` names: it says which photo shows which point
 ==================  ==================================================================
 """
 

@@ -13,6 +13,8 @@ from jaxtyping import Float, UInt8
 from nerf_jax.export import require, written_aside
 
 POINTS = "sparse_points.ply"
+MODEL = "colmap/sparse/0"
+"""Where tools that read COLMAP's models look."""
 
 _OPENCV = ("fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2")
 """nerfstudio's names of the parameters of COLMAP's OPENCV camera, in its order."""
@@ -32,9 +34,8 @@ def write(out: Path, reconstruction: Any, title: str, report: dict[str, Any]) ->
     images = placed_images(reconstruction)
     poses = np.stack([world_from_camera(image) for image in images])
     draw(out / "cameras.png", poses, [image.name for image in images], places, colors, title)
-    model = out / "colmap" / "sparse" / "0"  # where tools that read COLMAP's models look
-    model.mkdir(parents=True, exist_ok=True)
-    reconstruction.write(model)
+    (out / MODEL).mkdir(parents=True, exist_ok=True)
+    reconstruction.write(out / MODEL)
     write_json(out / "prepare.json", report)
     write_json(out / "transforms.json", transforms(reconstruction))
 
@@ -66,7 +67,8 @@ def transforms(reconstruction: Any) -> dict[str, Any]:
         }
         for image in images
     ]
-    return {"camera_model": "OPENCV", **shared, "ply_file_path": POINTS, "frames": frames}
+    sparse = {"ply_file_path": POINTS, "colmap_path": MODEL}
+    return {"camera_model": "OPENCV", **shared, **sparse, "frames": frames}
 
 
 def _intrinsics(camera: Any) -> dict[str, float]:
