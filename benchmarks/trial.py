@@ -13,20 +13,25 @@ from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
 from nerf_jax.render import image_renderer
 from nerf_jax.train import init_state, make_optimizer, make_train_steps, surveyed
+from nerf_jax.types import Dataset
 
 
 class Trial:
     """A scene in training, stopped whenever something is to be measured."""
 
-    def __init__(self, config: Config, steps_per_call: int = 20) -> None:
+    def __init__(
+        self, config: Config, steps_per_call: int = 20, pictures: Dataset | None = None
+    ) -> None:
+        """``pictures``: to learn from, in the place of the scene's."""
         self.config, self.mesh = config, ray_mesh()
         self.model = model.build(config)
         scene = data.load(config.data)
-        self.dataset = jax.device_put(scene.split("train").dataset)
+        pictures = scene.split("train").dataset if pictures is None else pictures
+        self.dataset = jax.device_put(pictures)
         self.held_out = jax.device_put(scene.split(config.eval.split).dataset)
         optimizer = make_optimizer(config.optimizer)
         blank = init_state(self.model, optimizer, config.train.seed, self.mesh)
-        self.state = surveyed(blank, self.model, scene.split("train").dataset, self.mesh)
+        self.state = surveyed(blank, self.model, pictures, self.mesh)
         start = time.perf_counter()
         steps = make_train_steps(
             self.model, optimizer, self.mesh, config.train.rays_per_step, steps_per_call
@@ -35,7 +40,6 @@ class Trial:
         self.compile_seconds = time.perf_counter() - start
         memory = self.steps.memory_analysis()
         self.planned_mib = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) >> 20
-        self.size_hw = self.dataset.pixels.shape[1:3]
         self.render = image_renderer(self.model.render, config.eval.rays_per_chunk, self.mesh)
         self.seconds = 0.0
 
@@ -52,6 +56,11 @@ class Trial:
     @property
     def step(self) -> int:
         return int(self.state.step)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the held-out views."""
+        return self.held_out.pixels.shape[1:3]
 
     def view(self, index: int) -> np.ndarray:
         """A held-out view as it is rendered now."""

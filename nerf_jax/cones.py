@@ -1,7 +1,7 @@
-"""The cone that a pixel sees, and what of it an interval of its ray holds.
+"""The cone that a pixel sees, and what of it a place or an interval of its ray holds.
 
-Between two distances a cone holds a frustum. Its Gaussian is the one with the mean and the variance
-of a place drawn from it, each as likely as another.
+At a distance a cone holds a disc, between two distances a frustum. Its Gaussian is the one with the
+mean and the variance of a place drawn from it, each as likely as another.
 """
 
 import jax.numpy as jnp
@@ -9,6 +9,24 @@ from jaxtyping import Array, Float
 
 from nerf_jax.numerics import safe_divide
 from nerf_jax.types import Point, Rays
+
+
+def disc(ray: Rays, t: Float[Array, ""]) -> Point:
+    """The Gaussian of a slice of a ray's cone: what a place along the ray stands for.
+
+    A disc's variance is a quarter of its radius' square along the axes in its plane: that of the
+    pixel, whose cone it is.
+
+    Args:
+        ray: one, with the ``radius`` of its cone; 0 makes discs points.
+        t: the distance.
+
+    Returns:
+        The mean, and the variance along each axis of the world.
+    """
+    axis = ray.direction**2
+    variance = (t * ray.radius / 2) ** 2 * (jnp.sum(axis) - axis)
+    return Point(ray.origin + t * ray.direction, variance)
 
 
 def frusta(ray: Rays, edges: Float[Array, " E"]) -> Point:

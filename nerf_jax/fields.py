@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nerf_jax.encodings import spherical_harmonics
-from nerf_jax.hashgrid import Level, encode, init_tables
+from nerf_jax.hashgrid import Level, encode, init_tables, level_weights
 from nerf_jax.numerics import bounded_exp
 from nerf_jax.types import Field, Params, Point, View
 
@@ -125,6 +125,8 @@ class HashField(nn.Module):
     width: int = 64
     degree: int = 4
     """Bands of the direction's harmonics."""
+    footprint: Literal["point", "cone"] = "point"
+    """What of a place is read: all at the point, or what its footprint does not blur."""
     density_bias: float = -1.0
     """Of the density's logarithm: what it starts at."""
     num_photos: int = 0
@@ -143,8 +145,13 @@ class HashField(nn.Module):
             shape = self.num_photos, self.code_size
             self.codes = self.param("codes", nn.initializers.normal(0.01), shape)
 
-    def density(self, x: Float[Array, "3"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
-        h = self.trunk[1](nn.relu(self.trunk[0](encode(self.tables, self.levels, x))))
+    def density(self, point: Point) -> tuple[Float[Array, ""], Float[Array, " F"]]:
+        h = encode(self.tables, self.levels, point.position)
+        if self.footprint == "cone":
+            # A pixel's footprint is flat: of its three axes two have a width.
+            w = level_weights(self.levels, jnp.sum(point.variance) / 2)
+            h = h * jnp.repeat(w, self.num_features)
+        h = self.trunk[1](nn.relu(self.trunk[0](h)))
         return bounded_exp(h[0] + self.density_bias), h[1:]
 
     def color(self, features: Float[Array, " F"], view: View) -> Float[Array, "3"]:
@@ -157,13 +164,13 @@ class HashField(nn.Module):
             h = nn.relu(layer(h))
         return nn.sigmoid(self.head[-1](h))
 
-    def __call__(self, x: Float[Array, "3"], view: View) -> Float[Array, "3"]:
-        return self.color(self.density(x)[1], view)
+    def __call__(self, point: Point, view: View) -> Float[Array, "3"]:
+        return self.color(self.density(point)[1], view)
 
 
 def as_field(
     module: nn.Module,
-    encode_point: Callable[[Point], Float[Array, " e"]],
+    encode_point: Callable[[Point], Any],
     encode_view: Callable[[View], Any],
 ) -> Field:
     """A network behind the field contract; the encodings make its inputs of points in the world,

@@ -99,6 +99,24 @@ def encode(tables: Tables, levels: Sequence[Level], x: Float[Array, "3"]) -> Flo
     return jnp.concatenate(features)
 
 
+def level_weights(levels: Sequence[Level], variance: Float[Array, ""]) -> Float[Array, " L"]:
+    """How much of each level is left in the mean over a footprint (Zip-NeRF, Section 4).
+
+    ``erf(1 / sqrt(8 sigma^2 n^2))`` of a level of n cells along an axis: the part of a Gaussian
+    that is within a cell, along one axis and around its middle. It is what the mean over a disc,
+    turned anyhow, keeps of a level of unrelated entries: the ratio of standard deviations, from
+    0.11 less where ``sigma n`` is 0.3 to the same within 3 % where it is above 1.
+
+    Args:
+        levels: their shapes.
+        variance: sigma^2, in units of the cube's side.
+    """
+    spread = 8 * variance * jnp.array([level.scale**2 for level in levels])
+    # Beyond the bound all is within the cell, to the last bit of a double; the gradient would be
+    # infinity times zero there.
+    return jax.lax.erf(jax.lax.rsqrt(jnp.maximum(spread, 1 / 36)))
+
+
 def _cell(level: Level, x: Float[Array, "3"]) -> tuple[UInt32[Array, "2 3"], Float[Array, "3"]]:
     """The lower and the upper vertex of the cell around a point, and how far between they lie."""
     place = x * level.scale + 0.5

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from nerf_jax import compositing
 from nerf_jax.cameras import cast_rays
+from nerf_jax.cones import disc
 from nerf_jax.devices import RAYS, REPLICATED, SPLIT, ray_mesh, split_evenly
 from nerf_jax.sampling import midpoints
 from nerf_jax.types import (
@@ -61,7 +62,7 @@ def render_rays(
     """
     t = jax.vmap(midpoints)(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
-    points = _points_at(rays, t) if points is None else points
+    points = _discs(rays, t) if points is None else points
     view = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf[:, None], (*t.shape, *leaf.shape[1:])),
         View(rays.direction, rays.appearance),
@@ -77,14 +78,12 @@ def weights_along(
 ) -> Float[Array, "R E-1"]:
     """The weights of R rays' intervals, by the density alone in their middles."""
     t = jax.vmap(midpoints)(edges)
-    sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(_points_at(rays, t)))
+    sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(_discs(rays, t)))
     return jax.vmap(compositing.weights)(sigma.reshape(t.shape), jnp.diff(edges))
 
 
-def _points_at(rays: Rays, t: Float[Array, "R S"]) -> Point:
-    """R x S places without a footprint."""
-    positions = rays.origin[:, None] + t[:, :, None] * rays.direction[:, None]
-    return Point(positions, jnp.zeros_like(positions))
+_discs = jax.vmap(jax.vmap(disc, (None, 0)))
+"""R x S places, of R rays and the distances along them."""
 
 
 def _flatten(tree: T) -> T:

@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax import compositing
+from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
 from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, near_blocks
 from nerf_jax.packing import Packed, pack, pack_ragged
-from nerf_jax.types import Field, Params, Point, Rays, Rendering, View
+from nerf_jax.types import Field, Params, Rays, Rendering, View
 
 
 class Budget(NamedTuple):
@@ -105,8 +106,7 @@ def render_sparse(
     found = find_candidates(grid, rays, marches, near, budget.max_blocks, budget.max_candidates)
 
     def density(ray: Int[Array, " M"], t: Float[Array, " M"]) -> tuple[Array, Array]:
-        position = rays.origin[ray] + t[:, None] * rays.direction[ray]
-        points = Point(position, jnp.zeros_like(position))
+        points = jax.vmap(disc)(jax.tree.map(lambda leaf: leaf[ray], rays), t)
         return jax.vmap(field.density, (None, 0))(params, points)
 
     def density_alone(slot: Int[Array, " M"]) -> Float[Array, " M"]:

@@ -38,7 +38,7 @@ class Point(NamedTuple):
     position: Float[Array, "*#n 3"]
     """World units."""
     variance: Float[Array, "*#n 3"]
-    """Of the footprint along each axis; zero for the methods that read at a point."""
+    """Of the footprint along each axis; methods that read at a point do not look at it."""
 
 
 class View(NamedTuple):

@@ -53,6 +53,29 @@ def test_a_short_frustum_far_away_keeps_its_precision():
     np.testing.assert_allclose(found.variance, variance, rtol=1e-4)
 
 
+@pytest.mark.parametrize("t", [0.5, 4.0])
+def test_a_disc_has_the_mean_and_variance_of_the_places_in_it(t: float):
+    """Monte Carlo: places in a square across the ray, kept if in the cone."""
+    radius, rng = 0.3, np.random.default_rng(1)
+    across = np.linalg.svd(DIRECTION[None])[2][1:]
+    offset = rng.uniform(-radius * t, radius * t, (400_000, 2))
+    offset = offset[np.hypot(*offset.T) < radius * t]
+    places = ORIGIN + t * DIRECTION + offset @ across
+    found = cones.disc(scenes.ray(ORIGIN, DIRECTION, radius=radius), jnp.float32(t))
+    np.testing.assert_allclose(found.position, places.mean(axis=0), atol=0.005 * radius * t)
+    np.testing.assert_allclose(found.variance, places.var(axis=0), rtol=0.01)
+
+
+def test_a_disc_is_a_frustum_without_a_length():
+    ray = scenes.ray(ORIGIN, DIRECTION, radius=0.1)
+    for t in (0.0, 1.0, 30.0):
+        found, short = cones.disc(ray, jnp.float32(t)), frustum(t, t, 0.1)
+        np.testing.assert_allclose(found.position, short.position, rtol=1e-6)
+        np.testing.assert_allclose(found.variance, short.variance, rtol=1e-5)
+    point = cones.disc(ray._replace(radius=jnp.float32(0.0)), jnp.float32(2.0))
+    np.testing.assert_array_equal(point.variance, np.zeros(3))
+
+
 def test_without_a_radius_a_frustum_is_a_line():
     """Places near the far end count more all the same, as in the thinnest cone."""
     axis = np.array([0.0, 0.0, 1.0])

@@ -1,6 +1,7 @@
-"""What the methods with a hash grid have in common: what they learn from."""
+"""Hash grids as fields: what they learn from, and what a footprint leaves of their levels."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,106 @@ from nerf_jax import losses, model
 from nerf_jax.config import Config, DataConfig
 from nerf_jax.config.methods import GridConfig
 from nerf_jax.devices import ray_mesh
-from nerf_jax.model.grids import misfit
+from nerf_jax.hashgrid import level_weights, make_levels
+from nerf_jax.model.grids import density_field, grid_field, misfit
+from nerf_jax.spaces import Box, Contracted
 from nerf_jax.train import init_state, make_optimizer, make_train_steps
-from nerf_jax.types import Rendering
+from nerf_jax.types import Params, Point, Rendering
 from tests import small
 from tests.test_hash_model import HASH, RATE, some
 from tests.test_proposal_model import PROPOSAL
+
+SPACES = {
+    "box": Box(jnp.array([-1.0, -1.5, -2.0]), jnp.array([1.0, 1.5, 2.0])),
+    "contracted": Contracted(jnp.zeros(3), jnp.float32(1.5), jnp.float32(0.1), jnp.float32(60.0)),
+}
+PLACES = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+
+
+def large(params: Params) -> Params:
+    """Features of the size of training's: a scene that differs from place to place."""
+    tables = [2e4 * table for table in params["params"]["tables"]]
+    return {"params": {**params["params"], "tables": tables}}
+
+
+@functools.cache
+def clouds() -> Params:
+    return large(jax.jit(grid_field(HASH, SPACES["box"]).init)(jax.random.key(3)))
+
+
+@functools.cache
+def field(footprint: str, space: str):
+    config = dataclasses.replace(HASH, footprint=footprint)
+    density = grid_field(config, SPACES[space]).density
+    return jax.jit(jax.vmap(density, (None, 0)))
+
+
+def discs(places: np.ndarray, sigma: np.ndarray | float) -> Point:
+    """As cones seen along y have them."""
+    variance = np.square(sigma) * np.array([1.0, 0.0, 1.0])
+    return Point(jnp.asarray(places), jnp.asarray(np.broadcast_to(variance, places.shape), "f4"))
+
+
+def faded(space: str, points: Point, variance: np.ndarray) -> list[np.ndarray]:
+    """What is read at points, the tables times the levels' weights; point by point."""
+    sizes = HASH.num_levels, HASH.max_entries, HASH.min_resolution, HASH.max_resolution
+    params, found = clouds()["params"], []
+    for i, one in enumerate(variance):
+        w = level_weights(make_levels(*sizes), jnp.float32(one))
+        assert np.ptp(w) > 0.3
+        tables = [weight * table for weight, table in zip(w, params["tables"], strict=True)]
+        seen = field("point", space)({"params": {**params, "tables": tables}}, points)
+        found.append(jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), seen))
+    return [np.stack(parts) for parts in zip(*found, strict=True)]
+
+
+def assert_same(found, expected, rtol: float = 1e-4):
+    for one, other in zip(found, expected, strict=True):
+        assert np.ptp(other, axis=0).min() > 0
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol)
+
+
+def test_in_a_box_levels_fade_by_the_footprints_part_of_its_sides():
+    points = discs(PLACES, 0.2)
+    variance = ((0.2 / 2) ** 2 + (0.2 / 4) ** 2) / 2  # of the sides along x and z
+    expected = faded("box", points, np.full(len(PLACES), variance))
+    assert_same(field("cone", "box")(clouds(), points), expected)
+
+
+def test_in_contracted_space_footprints_shrink_as_the_space_does():
+    """By the differences of places nearby, contracted as the paper has it."""
+
+    def contracted(x: np.ndarray) -> np.ndarray:
+        norm = np.abs(x / 1.5).max()
+        return (x / 1.5 * (1 if norm <= 1 else (2 - 1 / norm) / norm) + 2) / 4
+
+    distances = np.geomspace(0.5, 40.0, len(PLACES))
+    places = np.float32(PLACES * distances[:, None])
+    sigma, variance = 0.2 * np.maximum(distances, 1.5), []
+    for place, width in zip(places.astype(float), sigma, strict=True):
+        steps = 1e-5 * np.eye(3)[[0, 2]]
+        slopes = [(contracted(place + h) - contracted(place - h)) / 2e-5 for h in steps]
+        variance.append(np.sum(np.square(width * np.array(slopes))) / 2)
+    points = discs(places, sigma[:, None])
+    expected = faded("contracted", points, np.array(variance))
+    assert_same(field("cone", "contracted")(clouds(), points), expected, rtol=1e-3)
+
+
+def test_without_a_footprint_a_cone_is_a_point_and_points_do_not_look_at_footprints():
+    narrow, wide = discs(PLACES, 0.0), discs(PLACES, 0.5)
+    point = field("point", "box")(clouds(), narrow)
+    assert_same(field("cone", "box")(clouds(), narrow), point, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, field("point", "box")(clouds(), wide), point)
+
+
+@pytest.mark.parametrize("footprint", ["point", "cone"])
+def test_proposals_see_footprints_where_the_field_does(footprint: str):
+    config = dataclasses.replace(PROPOSAL, footprint=footprint)
+    proposal = density_field(config, 32)(SPACES["box"])
+    params = large(jax.jit(proposal.init)(jax.random.key(0)))
+    density = jax.jit(jax.vmap(proposal.density, (None, 0)))
+    narrow, wide = (density(params, discs(PLACES, sigma))[0] for sigma in (0.0, 0.5))
+    assert ((narrow != wide) == (footprint == "cone")).all()
 
 
 def test_the_misfit_is_that_of_colours_and_of_depths_that_are_known():

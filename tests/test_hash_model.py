@@ -272,9 +272,15 @@ def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[f
 
 
 def test_a_ball_is_learned_in_contracted_space():
-    """Whose cube is smaller than the ball, and whose cameras stand outside of it."""
+    """Whose cube is smaller than the ball, and whose cameras stand outside of it; in cones."""
     config = dataclasses.replace(
-        HASH, space="contracted", box_radius=0.8, distortion=0.01, num_candidates=64, code_size=2
+        HASH,
+        space="contracted",
+        box_radius=0.8,
+        distortion=0.01,
+        num_candidates=64,
+        code_size=2,
+        footprint="cone",
     )
     found, state = in_photos(config)
     assert found > 16

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
+import scipy.stats
 
 from nerf_jax import hashgrid
 from nerf_jax.hashgrid import Level, make_levels
@@ -212,6 +214,68 @@ def test_features_are_continuous_across_the_borders_of_cells(
     below, above = (encode_all(table, (level,), x + sign * step) for sign in (-1, 1))
     assert not np.array_equal(below, above)
     np.testing.assert_allclose(below, above, rtol=0, atol=1e-8 * level.scale)
+
+
+# ---------------------------------------------------------------------------------- footprints
+
+
+weights = jax.jit(hashgrid.level_weights, static_argnums=0)
+
+
+def test_levels_fade_by_the_part_of_a_gaussian_that_is_within_a_cell():
+    for sigma in (1e-4, 0.003, 0.02, 0.1, 0.5, 20.0):
+        halves = [scipy.stats.norm.cdf(0.5 / level.scale, scale=sigma) - 0.5 for level in PUBLISHED]
+        found = weights(PUBLISHED, jnp.float32(sigma**2))
+        np.testing.assert_allclose(found, 2 * np.array(halves), rtol=1e-5)
+        assert (np.diff(found) <= 0).all()
+
+
+def test_a_point_is_read_in_full_and_all_of_the_cube_hardly():
+    for variance in (0.0, 1e-12, 1e-38):
+        np.testing.assert_array_equal(weights(PUBLISHED, jnp.float32(variance)), np.ones(16))
+    assert 0 < weights(PUBLISHED, jnp.float32(1e6)).max() < 1e-4
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0])
+def test_levels_fade_as_the_mean_of_unrelated_entries_does(spread: float):
+    """The mean of a level over discs turned anyhow, by Monte Carlo: how much less it varies.
+
+    Two means over places drawn twice: their product, unlike a square, has the right mean however
+    few places there are.
+    """
+    rng, side = np.random.default_rng(7), 64
+    table = rng.normal(size=(side, side, side))
+    middle = rng.uniform(0, side, (6000, 1, 3))
+    axis = rng.normal(size=middle.shape)
+    axis /= np.linalg.norm(axis, axis=-1, keepdims=True)
+
+    def read(places: np.ndarray) -> np.ndarray:
+        coordinates = np.moveaxis(places, -1, 0)
+        return scipy.ndimage.map_coordinates(table, coordinates, order=1, mode="grid-wrap")
+
+    def mean() -> np.ndarray:
+        offset = spread * rng.normal(size=(6000, 40, 3))
+        offset -= np.sum(offset * axis, axis=-1, keepdims=True) * axis
+        return read(middle + offset).mean(axis=1)
+
+    kept = np.sqrt(np.mean(mean() * mean()) / np.mean(read(middle) ** 2))
+    (found,) = weights((Level(10.0, 11, 1),), jnp.float32((spread / 10) ** 2))
+    assert -0.02 < found - kept < 0.13
+    if spread >= 1:
+        np.testing.assert_allclose(found, kept, rtol=0.06)
+
+
+def test_the_gradients_of_weights_are_finite_at_a_point_and_equal_differences(doubles: None):
+    def total(variance):
+        return jnp.sum(hashgrid.level_weights(LEVELS, jnp.asarray(variance)))
+
+    slope = jax.jit(jax.grad(total))
+    for variance in (0.0, 1e-300, 1e-12):
+        assert slope(variance) == 0
+    for variance in (1e-4, 0.01, 1.0):
+        step = 1e-6 * variance
+        difference = (total(variance + step) - total(variance - step)) / (2 * step)
+        np.testing.assert_allclose(slope(variance), difference, rtol=1e-6)
 
 
 # ---------------------------------------------------------------------------------- gradients

@@ -20,10 +20,12 @@ RGB = np.array([0.2, 0.5, 0.9])
 
 
 def clouds() -> Field:
-    """A smooth density with air in it, and a colour of place and direction; all trainable."""
+    """A smooth density with air in it, less so to wide footprints, and a colour of place and
+    direction; all trainable."""
 
     def density(params: Params, point: Point):
-        wave = jnp.sin(params["pitch"] @ point.position)
+        faded = jnp.exp(-(params["pitch"] ** 2) @ point.variance / 2)
+        wave = faded * jnp.sin(params["pitch"] @ point.position)
         return bounded_exp(params["gain"] * jnp.sum(wave) - 1.0), wave
 
     def color(params: Params, features: jax.Array, view: View):
@@ -39,7 +41,7 @@ def some_rays(count: int, seed: int = 0) -> Rays:
     origins *= 3.5 / np.linalg.norm(origins, axis=1, keepdims=True)
     targets = rng.uniform(-1.4, 1.4, (count, 3))
     rays = [
-        scenes.ray(o, t - o, appearance=i % 2)
+        scenes.ray(o, t - o, radius=0.02 * (i % 3), appearance=i % 2)
         for i, (o, t) in enumerate(zip(origins, targets, strict=True))
     ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
@@ -134,7 +136,7 @@ def test_what_is_left_out_hardly_matters():
     budget = EXACT._replace(min_transmittance=1e-3, min_alpha=1e-3, max_samples=16384)
     exact = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
     seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
-    assert seen.work["samples"] < 0.8 * exact.work["samples"]
+    assert seen.work["samples"] < 0.85 * exact.work["samples"]
     np.testing.assert_allclose(seen.rendering.rgb, exact.rendering.rgb, atol=2e-2)
 
 

@@ -116,6 +116,10 @@ class GridConfig:
     """Vertices along the side of the space, of the coarsest level."""
     max_resolution: int = 2048
     """And of the finest. What one pixel covers in the middle of the scene is a good size."""
+    footprint: Literal["point", "cone"] = "point"
+    """What a place along a ray stands for: a `point`; or the slice there of the `cone` that the
+    pixel sees, for which levels with finer cells fade, so that pictures smaller than those learned
+    from, or from farther away, do not flicker (Zip-NeRF)."""
     width: int = 64
     """Units of a hidden layer."""
     density_bias: float = -1.0

@@ -75,9 +75,12 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
 
         def density(position: Array) -> Array:
             field = grid_field(config, aux.space, num_photos)
-            points = Point(position, jnp.zeros_like(position))
+            scale = jax.vmap(aux.space.scale)(position)
+            # As wide as a step is long: no ray has seen what the field holds without a footprint.
+            width = aux.space.step(config.num_candidates) * scale
+            points = Point(position, jnp.stack([width**2 / 12] * 3, axis=1))
             sigma, _ = jax.vmap(field.density, (None, 0))(params, points)
-            return sigma * jax.vmap(aux.space.scale)(position)
+            return sigma * scale
 
         def look() -> Aux:
             swept = jnp.where(new, config.grid_cells, -(-config.grid_cells // 2))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -34,6 +35,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int = 0) -> Field:
         levels,
         config.num_features,
         config.width,
+        footprint=config.footprint,
         density_bias=config.density_bias,
         num_photos=num_photos,
         code_size=config.code_size,
@@ -45,7 +47,12 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
     """One of the small fields that propose, of which only the density is read."""
     levels = make_levels(5, config.proposal_entries, config.min_resolution, resolution)
     network = fields.HashField(
-        levels, 2, config.proposal_width, degree=1, density_bias=config.density_bias
+        levels,
+        2,
+        config.proposal_width,
+        degree=1,
+        footprint=config.footprint,
+        density_bias=config.density_bias,
     )
     return lambda space: _in_space(network, space)
 
@@ -77,7 +84,13 @@ def misfit(
 
 
 def _in_space(network: fields.HashField, space: Space) -> Field:
-    field = fields.as_field(network, lambda point: space.unit(point.position), lambda view: view)
+    def in_cube(point: Point) -> Point:
+        # Footprints are small: they are bent as their middle is (mip-NeRF 360, Eq. 8), and what
+        # varies along one axis of the world is taken to know nothing of the others.
+        stretch = jax.jacfwd(space.unit)(point.position)
+        return Point(space.unit(point.position), stretch**2 @ point.variance)
+
+    field = fields.as_field(network, in_cube, lambda view: view)
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         sigma, features = field.density(params, point)

@@ -1,0 +1,81 @@
+"""Pictures smaller than those learned from: the hash grid read at points, and in cones.
+
+    python benchmarks/scales.py --steps 1000
+
+The built-in scene is learned from pictures of 128x128, or from those and their halves, quarters and
+eighths, as many rays of each; and scored on held-out views of all four sizes, whose truth is
+averaged by area. Prints a table, and writes ``benchmarks/results/scales.json``.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from record import write_record
+from trial import Trial
+
+from nerf_jax import config as configs
+from nerf_jax import data
+from nerf_jax.cameras import cast_rays
+from nerf_jax.config import Config
+from nerf_jax.types import Dataset, RayTable
+
+FACTORS = (1, 2, 4, 8)
+SIDE = 16
+"""Of the squares that pictures are cut into, so that all sizes fit into one table of rays."""
+
+
+def shrunk(config: Config, split: str, factor: int) -> Dataset:
+    small = replace(config.data, downscale=config.data.downscale * factor)
+    return data.load(small).split(split).dataset
+
+
+def squares(images: np.ndarray) -> np.ndarray:
+    count, height, width, channels = images.shape
+    cut = images.reshape(count, height // SIDE, SIDE, width // SIDE, SIDE, channels)
+    return cut.swapaxes(2, 3).reshape(-1, SIDE, SIDE, channels)
+
+
+def of_all_sizes(config: Config) -> Dataset:
+    """The training pictures of all sizes, the small ones as often as it takes."""
+    cast = jax.vmap(cast_rays, (None, None, 0))
+    cast = jax.jit(jax.vmap(jax.vmap(cast, (None, None, 0)), (None, 0, None)))
+    parts = []
+    for factor in FACTORS:
+        pictures = shrunk(config, "train", factor)
+        cameras, pixels = pictures.cameras, pictures.pixels
+        count, height, width, _ = pixels.shape
+        place = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
+        rays = cast(cameras, np.arange(count), place)
+        images = np.asarray(rays.origin), np.asarray(rays.direction), pixels
+        parts.append([np.tile(squares(image), (factor**2, 1, 1, 1)) for image in images])
+    origin, direction, pixels = map(np.concatenate, zip(*parts, strict=True))
+    bounds = (np.full(len(pixels), limit, np.float32) for limit in config.data.bounds(2.0, 6.0))
+    return Dataset(RayTable(origin, direction, *bounds), pixels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=1000, help="of training, for each")
+    args = parser.parse_args()
+    base = configs.load("bricks.py", "cpu")
+    rows = []
+    for learned, pictures in (("128", None), ("128, 64, 32, 16", of_all_sizes(base))):
+        for footprint in ("point", "cone"):
+            config = replace(base, model=replace(base.model, footprint=footprint))
+            trial = Trial(config, steps_per_call=40, pictures=pictures)
+            trial.train(float("inf"), args.steps)
+            row = {"learned": learned, "footprint": footprint, "psnr": []}
+            for factor in FACTORS:
+                trial.held_out = jax.device_put(shrunk(base, "val", factor))
+                row["psnr"].append(float(np.mean(trial.psnrs(range(8)))))
+            print(row, flush=True)
+            rows.append({**row, "steps": trial.step})
+    sizes = [128 // factor for factor in FACTORS]
+    write_record(Path(__file__), {"sizes": sizes, "rows": rows}, {})
+
+
+if __name__ == "__main__":
+    main()
