@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "encodings", "hashgrid", "sampling", "occupancy"},
         *{"compositing", "losses", "metrics", "spaces"},
     },
-    {"fields", "render", "sparse", "surveying", "poses"},
+    {"fields", "render", "sparse", "surveying", "poses", "normals"},
     {"model", "train", "checkpoint"},
     {"data", "export", "prepare", "progress", "runs"},
     {"fit", "setting"},
