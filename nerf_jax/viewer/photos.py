@@ -1,0 +1,98 @@
+"""The training photos, and what their cameras say of how to look at the scene."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from nerf_jax.cameras import focus_point
+from nerf_jax.export import to_uint8
+from nerf_jax.types import Cameras
+from nerf_jax.viewer.picture import View
+
+
+@dataclass(frozen=True)
+class Photos:
+    """N photos."""
+
+    names: tuple[str, ...]
+    cameras: Cameras
+    """NumPy arrays of N."""
+    size_hw: tuple[int, int]
+    """Of all of them."""
+    pixels: Shaped[np.ndarray, "N H W C"] | None = None
+    """As a dataset has them; None where there is none at hand."""
+
+    def view(self, number: int) -> View:
+        """From where a photo was taken, its lens made straight."""
+        height, width = self.size_hw
+        focal = self.cameras.focal[number]
+        return View(
+            self._poses[number],
+            float(2 * np.arctan(height / 2 / focal[1])),
+            float(width / focal[0] * focal[1] / height),
+        )
+
+    @functools.cached_property
+    def focus(self) -> Float[np.ndarray, "3"]:
+        """What the cameras look at."""
+        return focus_point(self._poses)
+
+    @functools.cached_property
+    def reach(self) -> float:
+        """How far they are from it, on average."""
+        return max(float(np.linalg.norm(self._poses[:, :, 3] - self.focus, axis=1).mean()), 1e-6)
+
+    @property
+    def _poses(self) -> Float[np.ndarray, "N 3 4"]:
+        return np.asarray(self.cameras.world_from_camera, float)
+
+    def nearest(self, view: View) -> int:
+        """The photo that shows most of the same: a turn by a radian is as far as the focus."""
+        away = np.linalg.norm(self._poses[:, :, 3] - view.origin, axis=1) / self.reach
+        turn = np.arccos(np.clip(-self._poses[:, :, 2] @ view.ahead, -1, 1))
+        return int(np.argmin(away + turn))
+
+    def typical(self) -> View:
+        """Where to look from at first: about as high as most photos, and in their midst."""
+        offsets = self._poses[:, :, 3] - self.focus
+        elevation = np.arctan2(offsets[:, 2], np.linalg.norm(offsets[:, :2], axis=1))
+        usual = np.argsort(np.abs(elevation - np.median(elevation)))
+        usual = usual[: -(-len(usual) // 3)]
+        aside = np.linalg.norm((offsets - offsets.mean(axis=0))[usual], axis=1)
+        return self.view(int(usual[np.argmin(aside)]))
+
+    def pivot(self, view: View) -> Float[np.ndarray, "3"]:
+        """What to turn around: the place in the middle of a view that is nearest to the focus."""
+        distance = float((self.focus - view.origin) @ view.ahead)
+        return view.origin + view.ahead * (distance if distance > 0.05 * self.reach else self.reach)
+
+    def bounds(self, place: Float[np.ndarray, "3"]) -> tuple[float, float]:
+        """Where rays from a place should start and end so that they miss nothing.
+
+        The photos' own bounds suit the distance that they were taken from: who comes closer wants
+        to see what is closer, who stands back what is farther.
+        """
+        near, far = float(np.min(self.cameras.near)), float(np.max(self.cameras.far))
+        back = float(np.linalg.norm(place - self.focus)) - self.reach
+        return max(min(near, near + back), _CLOSEST * near), max(far, far + back)
+
+    def picture(self, number: int, max_side: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """A photo, on white, its longer side at most so many pixels; None if it is not at hand."""
+        if self.pixels is None:
+            return None
+        pixels = np.asarray(self.pixels[number])
+        values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
+        factor = -(-max(values.shape[:2]) // max_side)
+        height, width = (max(1, side // factor) for side in values.shape[:2])
+        values = values[: height * factor, : width * factor]
+        values = values.reshape(height, -1, width, values.shape[1] // width, values.shape[2])
+        values = values.mean(axis=(1, 3))
+        if values.shape[-1] == 4:
+            values = values[..., :3] * values[..., 3:] + 1 - values[..., 3:]
+        return to_uint8(values)
+
+
+_CLOSEST = 0.02
+"""The part of the photos' near that no ray starts before."""
