@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, render, prepare photos, and write ray datasets.
+"""The command line: train, evaluate, render, view, prepare photos, and write ray datasets.
 
 Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
@@ -17,6 +17,7 @@ from nerf_jax.commands.prepare import prepare
 from nerf_jax.commands.rays import rays
 from nerf_jax.commands.render import render
 from nerf_jax.commands.train import train
+from nerf_jax.commands.view import view
 from nerf_jax.plain import near_miss
 from nerf_jax.progress import say
 
@@ -26,6 +27,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     PSNR, SSIM, side-by-side pictures
   run.py render RUN                                             orbit video and stills
+  run.py view RUN                                               look around in the browser
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": train,
         "eval": eval_run,
         "render": render,
+        "view": view,
         "prepare": prepare,
         "rays": rays,
     }

@@ -22,7 +22,8 @@ FLOORS: list[set[str]] = [
     {"data", "export", "prepare", "progress", "runs"},
     {"fit", "setting"},
     {"trained"},
-    {"evaluate", "film", "viewer", "report"},
+    {"evaluate", "film", "report"},
+    {"viewer"},
     {"commands"},
     {"cli", "configs"},
 ]

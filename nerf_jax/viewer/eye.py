@@ -15,6 +15,7 @@ from nerf_jax.render import image_renderer
 from nerf_jax.spaces import Box, intersect
 from nerf_jax.trained import Trained
 from nerf_jax.types import Aux, Cameras, Model, Params, Rays, Rendering
+from nerf_jax.viewer.picture import Rgb
 
 Render = Callable[[Params, Aux, Rays], Rendering]
 
@@ -28,7 +29,8 @@ class Eye:
     def __init__(self, config: Config, method: Model) -> None:
         self.rays_at_once = rays_at_once(config)
         behind = solid(config.data.background)
-        self.behind = tuple(float(value) for value in behind)
+        red, green, blue = np.asarray(behind).tolist()
+        self.behind: Rgb = (red, green, blue)
         self._render = image_renderer(within(method.render, behind), self.rays_at_once)
         self._compiling = threading.Lock()
         self._is_compiled = False

@@ -3,11 +3,13 @@
 import functools
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from nerf_jax.cameras import focus_point
 from nerf_jax.export import to_uint8
+from nerf_jax.setting import Shots
 from nerf_jax.types import Cameras
 from nerf_jax.viewer.picture import View
 
@@ -23,6 +25,11 @@ class Photos:
     """Of all of them."""
     pixels: Shaped[np.ndarray, "N H W C"] | None = None
     """As a dataset has them; None where there is none at hand."""
+
+    @staticmethod
+    def of(cameras: Cameras, shots: Shots) -> "Photos":
+        """Those that a run keeps, seen by its cameras as they were learned to be."""
+        return Photos(shots.names, jax.tree.map(np.asarray, cameras), shots.size_hw)
 
     def view(self, number: int) -> View:
         """From where a photo was taken, its lens made straight."""
@@ -42,7 +49,23 @@ class Photos:
     @functools.cached_property
     def reach(self) -> float:
         """How far they are from it, on average."""
-        return max(float(np.linalg.norm(self._poses[:, :, 3] - self.focus, axis=1).mean()), 1e-6)
+        return max(float(np.linalg.norm(self.origins - self.focus, axis=1).mean()), 1e-6)
+
+    @functools.cached_property
+    def spacing(self) -> float:
+        """How large a camera may be drawn: half of what is mostly between two of them, if that is
+        little beside the way to the focus.
+        """
+        apart = np.linalg.norm(self.origins[:, None] - self.origins, axis=-1)
+        np.fill_diagonal(apart, np.inf)
+        nearest = apart.min(axis=1)
+        usual = np.median(nearest) if np.isfinite(nearest).all() else np.inf
+        return float(np.clip(usual / 2, 1e-3 * self.reach, 0.08 * self.reach))
+
+    @property
+    def origins(self) -> Float[np.ndarray, "N 3"]:
+        """Where they were taken."""
+        return self._poses[:, :, 3]
 
     @property
     def _poses(self) -> Float[np.ndarray, "N 3 4"]:
@@ -50,13 +73,13 @@ class Photos:
 
     def nearest(self, view: View) -> int:
         """The photo that shows most of the same: a turn by a radian is as far as the focus."""
-        away = np.linalg.norm(self._poses[:, :, 3] - view.origin, axis=1) / self.reach
+        away = np.linalg.norm(self.origins - view.origin, axis=1) / self.reach
         turn = np.arccos(np.clip(-self._poses[:, :, 2] @ view.ahead, -1, 1))
         return int(np.argmin(away + turn))
 
     def typical(self) -> View:
         """Where to look from at first: about as high as most photos, and in their midst."""
-        offsets = self._poses[:, :, 3] - self.focus
+        offsets = self.origins - self.focus
         elevation = np.arctan2(offsets[:, 2], np.linalg.norm(offsets[:, :2], axis=1))
         usual = np.argsort(np.abs(elevation - np.median(elevation)))
         usual = usual[: -(-len(usual) // 3)]

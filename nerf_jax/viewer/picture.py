@@ -42,14 +42,16 @@ class Look:
 
     show: Show = "Colour"
     background: Rgb = (1.0, 1.0, 1.0)
+    depth: bool = False
+    """Whether other things are drawn among it, which it must then hide if they are behind."""
 
 
 class Picture(NamedTuple):
     """What a screen shows."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
-    depth: Float[np.ndarray, "H W"]
-    """Along the camera's axis, for what else is drawn: far away where there is nothing."""
+    depth: Float[np.ndarray, "H W"] | None = None
+    """Along the camera's axis, world units; far away where there is nothing."""
     scale: tuple[float, float] | None = None
     """The distances shown red and blue, where it shows distances."""
 
@@ -113,6 +115,8 @@ def paint(seen: Rendering, camera: Cameras, behind: Rgb, look: Look) -> Picture:
             through = 1 - opacity * np.any(across != 0, axis=-1)
     change = np.subtract(look.background, behind).astype(np.float32)
     pixels = to_uint8(image + through[..., None] * change)
+    if not look.depth:
+        return Picture(pixels, None, scale)
     depth = np.where(opacity > 0.5, distance * _cosine(camera, size_hw), NOWHERE)
     return Picture(pixels, depth.astype(np.float32), scale)
 

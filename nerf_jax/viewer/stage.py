@@ -46,8 +46,9 @@ class Learning:
         self.stage = stage
         self.paused = False
         self.running = True
-        self.glimpse: Glimpse | None = None
+        self.tell: Callable[[Glimpse], None] = lambda glimpse: None
         self._reopen = reopen
+        self._last: Glimpse | None = None
         self._wanted = threading.Event()
 
     def ask(self) -> None:
@@ -61,7 +62,8 @@ class Learning:
 
     def __call__(self, glimpse: Glimpse) -> bool:
         """Look, and say whether to go on."""
-        self.glimpse = glimpse
+        self._last = glimpse
+        self.tell(glimpse)
         if self._wanted.is_set():
             self._wanted.clear()
             kept = glimpse.state._replace(opt_state=())  # the rest is what rendering needs
@@ -71,4 +73,6 @@ class Learning:
     def finish(self, state: TrainState) -> None:
         """Show what was learned in the end: nothing overwrites that."""
         self.running = self.paused = False
+        if self._last:
+            self.tell(self._last)
         self.stage.put(self._reopen(state))
