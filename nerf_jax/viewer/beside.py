@@ -16,6 +16,8 @@ _MOST = 200
 """Cameras that are drawn: of more, every so manieth, or nothing could be seen for them."""
 _THUMBNAIL = 96
 _OF_KEYS = 200, 60, 40
+_CLOSE = 5.0
+"""A camera's distance over its size, below which it fills too much of the view."""
 
 OPENCV = np.diag([1.0, -1.0, -1.0])
 """viser's cameras have y down and look along z: on the right of a rotation of ours, or theirs."""
@@ -58,9 +60,9 @@ class Beside:
         self._way: list[viser.SceneNodeHandle] = []
 
     def show_cameras(self, shown: bool, view: View) -> None:
-        """Or not; and never those that they look out of, whose photos would cover all else."""
+        """Or not; and never those right before their eyes, whose photos would cover all else."""
         away = np.linalg.norm(self._photos.origins - view.origin, axis=1)
-        close = np.flatnonzero(away < 1.5 * self._photos.spacing)
+        close = np.flatnonzero(away < _CLOSE * self._photos.spacing)
         hidden = {_name(number) for number in close.tolist()} if shown else {_FRUSTUMS}
         for name in self._covers.keys() - hidden:
             self._covers.pop(name).remove()

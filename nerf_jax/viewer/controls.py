@@ -47,8 +47,7 @@ class Controls:
             )
         with gui.add_folder("Crop box", expand_by_default=False):
             self._add_crop(gui, extent)
-        with gui.add_folder("Photos"):
-            self._add_photos(gui)
+        self.cameras = gui.add_checkbox("Show the cameras", initial_value=True)
         with gui.add_folder("Film", expand_by_default=False):
             self._add_film(gui)
         with gui.add_folder("Save"):
@@ -56,6 +55,9 @@ class Controls:
             self.mesh = gui.add_button("Mesh", icon=viser.Icon.BOX)
         self.progress = gui.add_progress_bar(0.0, visible=False)
         self.made = gui.add_markdown("")
+        self._add_photos(gui)
+        gui.main_panel.dock_right()
+        gui.main_panel.set_width(280)
         seen = (self.show, self.resolution, self.background, self.color, self.follow, self.cameras)
         for handle in (*seen, self.crop, *self.sides):
             handle.on_update(lambda event: stir())
@@ -67,7 +69,7 @@ class Controls:
             "Resolution", 64, 1600, 16, 512, hint="Pixels along the longer side"
         )
         self.fov = gui.add_slider(
-            "Field of view", 5.0, 150.0, 0.5, float(np.clip(fov_degrees, 5, 150)), hint="Degrees"
+            "Field of view", 5.0, 150.0, 0.1, rounded(fov_degrees), hint="Degrees"
         )
         self.background = gui.add_dropdown("Background", tuple(BACKGROUNDS))
         self.color = gui.add_rgb("Colour", (128, 160, 200), visible=False)
@@ -80,10 +82,14 @@ class Controls:
         ]
 
     def _add_photos(self, gui: viser.GuiApi) -> None:
-        self.cameras = gui.add_checkbox("Show the cameras", initial_value=True)
-        self.nearest = gui.add_markdown("")
-        self.photo = gui.add_image(np.full((1, 1, 3), 255, np.uint8), visible=False)
-        self.go_to_photo = gui.add_button("Look from there", icon=viser.Icon.FOCUS_2)
+        """A panel of its own, so that photo and picture are side by side."""
+        panel = gui.add_panel()
+        with panel.add_tab("Nearest photo", viser.Icon.PHOTO):
+            self.nearest = gui.add_markdown("")
+            self.photo = gui.add_image(np.full((1, 1, 3), 255, np.uint8), visible=False)
+            self.go_to_photo = gui.add_button("Look from there", icon=viser.Icon.FOCUS_2)
+        panel.dock_left()
+        panel.set_width(280)
 
     def _add_film(self, gui: viser.GuiApi) -> None:
         self.keys = gui.add_markdown("No key frames yet.")
@@ -112,3 +118,8 @@ class Controls:
             return None
         (x0, x1), (y0, y1), (z0, z1) = (side.value for side in self.sides)
         return (x0, y0, z0), (x1, y1, z1)
+
+
+def rounded(fov_degrees: float) -> float:
+    """A field of view as the slider can have it."""
+    return round(float(np.clip(fov_degrees, 5.0, 150.0)), 1)

@@ -4,11 +4,13 @@ import functools
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from nerf_jax.cameras import focus_point
-from nerf_jax.export import to_uint8
+from nerf_jax.compositing import pixel_over
+from nerf_jax.export import require, to_uint8
 from nerf_jax.setting import Shots
 from nerf_jax.types import Cameras
 from nerf_jax.viewer.picture import View
@@ -101,20 +103,20 @@ class Photos:
         back = float(np.linalg.norm(place - self.focus)) - self.reach
         return max(min(near, near + back), _CLOSEST * near), max(far, far + back)
 
-    def picture(self, number: int, max_side: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """A photo, on white, its longer side at most so many pixels; None if it is not at hand."""
+    def picture(self, number: int, longer_side: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """A photo, on white, so many pixels wide or high; None if it is not at hand."""
         if self.pixels is None:
             return None
         pixels = np.asarray(self.pixels[number])
         values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-        factor = -(-max(values.shape[:2]) // max_side)
-        height, width = (max(1, side // factor) for side in values.shape[:2])
-        values = values[: height * factor, : width * factor]
-        values = values.reshape(height, -1, width, values.shape[1] // width, values.shape[2])
-        values = values.mean(axis=(1, 3))
-        if values.shape[-1] == 4:
-            values = values[..., :3] * values[..., 3:] + 1 - values[..., 3:]
-        return to_uint8(values)
+        photo = pixel_over(jnp.asarray(values), jnp.ones(3))
+        pillow = require("PIL.Image", "pillow")
+        image, scale = (
+            pillow.fromarray(to_uint8(np.asarray(photo))),
+            longer_side / max(self.size_hw),
+        )
+        height, width = (max(1, round(side * scale)) for side in self.size_hw)
+        return np.asarray(image.resize((width, height), pillow.Resampling.LANCZOS))
 
 
 _CLOSEST = 0.02

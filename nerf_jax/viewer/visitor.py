@@ -14,7 +14,7 @@ from viser.transforms import SO3
 from nerf_jax.trained import Trained
 from nerf_jax.viewer import works
 from nerf_jax.viewer.beside import OPENCV, Beside
-from nerf_jax.viewer.controls import Controls
+from nerf_jax.viewer.controls import Controls, rounded
 from nerf_jax.viewer.drawing import Drawing, Drawn, Wish
 from nerf_jax.viewer.eye import Crop, Eye, box_of
 from nerf_jax.viewer.keyframes import cameras_along, views_along
@@ -22,7 +22,7 @@ from nerf_jax.viewer.photos import Photos
 from nerf_jax.viewer.picture import Look, Picture, View, camera_of, paint, size_of
 from nerf_jax.viewer.stage import Learning, Stage
 
-_PHOTO_SIDE = 320
+_PHOTO_SIDE = 256
 _PREVIEW_FPS = 15
 
 
@@ -55,7 +55,7 @@ class Visitor:
         self.keys: list[View] = []
         self.controls = Controls(
             client.gui,
-            fov_degrees=float(np.degrees(client.camera.fov)),
+            fov_degrees=float(np.degrees(photos.typical().fov_radians)),
             extent=extent,
             learning=learning is not None,
             stir=lambda: self.drawing.stir(),
@@ -150,13 +150,15 @@ class Visitor:
             camera.position = view.origin
             camera.look_at = self.photos.pivot(view)
             camera.fov = view.fov_radians
-        self.controls.fov.value = float(np.degrees(view.fov_radians))
+        self.controls.fov.value = rounded(np.degrees(view.fov_radians))
 
     def _go_to_nearest(self) -> None:
         self.go(self.photos.view(self._nearest))
 
     def _widen(self) -> None:
-        self._client.camera.fov = float(np.radians(self.controls.fov.value))
+        camera, degrees = self._client.camera, self.controls.fov.value
+        if rounded(np.degrees(camera.fov)) != degrees:  # else it is the slider that follows
+            camera.fov = float(np.radians(degrees))
 
     # What they make.
 
