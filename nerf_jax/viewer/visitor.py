@@ -87,7 +87,9 @@ class Visitor:
             traceback.print_exception(error)
         if not self._gone:
             text = str(error) or type(error).__name__
-            self._client.add_notification("That did not work", text, color="red")
+            self._client.add_notification(
+                "That did not work", text, color="red", auto_close_seconds=20.0
+            )
 
     # What they see.
 
@@ -151,6 +153,7 @@ class Visitor:
             camera.look_at = self.photos.pivot(view)
             camera.fov = view.fov_radians
         self.controls.fov.value = rounded(np.degrees(view.fov_radians))
+        self.drawing.stir()  # the page answers a move, but not one too small to see
 
     def _go_to_nearest(self) -> None:
         self.go(self.photos.view(self._nearest))
