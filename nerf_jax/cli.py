@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, compare, render, prepare photos, and write ray datasets.
+"""The command line: train, evaluate, compare, render, view, prepare photos, write ray datasets.
 
 Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
@@ -18,6 +18,7 @@ from nerf_jax.commands.prepare import prepare
 from nerf_jax.commands.rays import rays
 from nerf_jax.commands.render import render
 from nerf_jax.commands.train import train
+from nerf_jax.commands.view import view
 from nerf_jax.plain import near_miss
 from nerf_jax.progress import say
 
@@ -28,6 +29,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py eval RUN [--split val] [--every K]                     scores, pictures, report.html
   run.py compare RUN RUN... [--out PAGE.html]                   several runs on one page
   run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
+  run.py view RUN                                               look around in the browser
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "eval": eval_run,
         "compare": compare_runs,
         "render": render,
+        "view": view,
         "prepare": prepare,
         "rays": rays,
     }

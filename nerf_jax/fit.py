@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,23 @@ def learned_from(split: Split, config: Config) -> Dataset:
     return split.dataset._replace(depth=split.depth)
 
 
+class Glimpse(NamedTuple):
+    """What training looks like between two calls."""
+
+    state: TrainState
+    """The next call overwrites it: who keeps something copies it."""
+    step: int
+    num_steps: int
+    psnr: float | None
+    """Of the last call's rays, dB; None before the first."""
+    val_psnr: float | None
+    """Of held-out rays, dB; None before it is measured."""
+
+
+Watch = Callable[[Glimpse], bool]
+"""Somebody who looks on, and says whether to go on. Asked again and again until that is so."""
+
+
 def fit(
     run: Run,
     config: Config,
@@ -81,6 +99,7 @@ def fit(
     mesh: Mesh,
     *,
     resume: bool = False,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train until the steps or the time of the config are used up.
 
@@ -92,6 +111,7 @@ def fit(
         held_out: for the validation score along the way.
         mesh: the devices.
         resume: go on from the run's newest checkpoint.
+        watch: who looks on between calls.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -109,7 +129,7 @@ def fit(
     else:
         state = surveyed(state, model, dataset, mesh)
     on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
-    loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device)
+    loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device, watch)
     if held_out is not None and settings.validate_every:
         loop.validate_on(jax.device_put(held_out, NamedSharding(mesh, REPLICATED)))
     with _stop_signals() as stop:
@@ -170,6 +190,7 @@ class _Loop:
     state: TrainState
     clock: Clock
     dataset: Dataset
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
@@ -204,15 +225,27 @@ class _Loop:
             say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
             return
         per_call = settings.steps_per_call or self._a_second_of_steps()
+        self._be_watched(stop)
         with Progress("train", settings.num_steps) as progress:
             while not self._finished() and stop.signal is None:
                 before = self.step
                 self._call(min(per_call, settings.num_steps - self.step))
                 if self._validate and self._passed(before, settings.validate_every):
                     self._val_psnr, self._val_is_new = self._validate(), True
+                self._be_watched(stop)
                 self._report(progress)
                 if self._passed(before, settings.checkpoint_every) and not self._finished():
                     self.save()
+
+    def _be_watched(self, stop: _Stop) -> None:
+        """Let somebody look, and wait for as long as they want."""
+        if self.watch is None:
+            return
+        calls, num_steps = self._since_report, self.config.train.num_steps
+        score = float(psnr(jnp.float32(np.mean(calls[-1]["mse"])))) if calls else None
+        glimpse = Glimpse(self.state, self.step, num_steps, score, self._val_psnr)
+        while not self.watch(glimpse) and stop.signal is None:
+            time.sleep(0.05)
 
     def _finished(self) -> bool:
         settings = self.config.train

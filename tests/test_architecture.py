@@ -22,7 +22,8 @@ FLOORS: list[set[str]] = [
     {"data", "export", "prepare", "progress", "runs", "appearance"},
     {"fit", "setting", "report"},
     {"trained"},
-    {"evaluate", "film", "viewer"},
+    {"evaluate", "film"},
+    {"viewer"},
     {"commands", "show"},
     {"cli", "configs"},
 ]

@@ -12,17 +12,20 @@ import numpy as np
 from nerf_jax import config as configs
 from nerf_jax import data, model, poses
 from nerf_jax.commands.options import parse, peek, tyro
+from nerf_jax.commands.view import PORT, load_viewer, look_on, stay
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, ray_mesh
 from nerf_jax.evaluate import evaluate
 from nerf_jax.film import film
-from nerf_jax.fit import fit, learned_from
+from nerf_jax.fit import Clock, fit, learned_from
 from nerf_jax.plain import to_dict
 from nerf_jax.progress import duration, say
+from nerf_jax.render import image_renderer
 from nerf_jax.report import write_report
 from nerf_jax.runs import Run, latest_run, new_run
 from nerf_jax.setting import Setting
+from nerf_jax.train import TrainState
 from nerf_jax.trained import Trained
 
 
@@ -37,6 +40,10 @@ class TrainArgs:
     """The run's folder. [default: outputs/<config>/<time>]"""
     resume: bool = False
     """Go on with the run in --output, or with this config's latest."""
+    view: bool = False
+    """Look on in the browser; the page stays open until Ctrl-C."""
+    port: int = PORT
+    """Of that page."""
 
 
 def train(arguments: list[str]) -> int:
@@ -50,6 +57,9 @@ def train(arguments: list[str]) -> int:
     args = parse(TrainArgs, arguments, TrainArgs(base, asked.config))
     run, config = run or new_run(args.settings.name), args.settings
     resume = _check_run(run, config, args.resume)
+    port = args.port if args.view else None
+    if port is not None:
+        load_viewer(port)  # what is missing is missed before anything is begun
 
     say(f"config {config.name} on {device_name()}" + (f": {config.note}" if config.note else ""))
     scene = data.load(config.data)
@@ -67,15 +77,26 @@ def train(arguments: list[str]) -> int:
     say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
     if not resume:
         run.forget_metrics_after(-1)
+    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+
+    def reopen(state: TrainState, clock: Clock | None = None) -> Trained:
+        return Trained(run, config, method, state, clock or Clock(), setting, renderer)
+
     unseen = held_out.dataset if held_out else None
-    fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume)
-    run.draw_curves()
-    step = int(fitted.state.step)
-    say(f"trained {step} steps in {duration(fitted.clock.train_seconds)}")
-    if fitted.interrupted_by is not None:
-        say(f"saved; go on with: run.py --output {run.folder} --resume")
-        return 128 + fitted.interrupted_by
-    _look(Trained.of(config, fitted.state, setting, fitted.clock, run), held_out)
+    with look_on(port, config, method, (split, setting), reopen) as page:
+        watch = page.learning if page else None
+        fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume, watch=watch)
+        run.draw_curves()
+        step = int(fitted.state.step)
+        say(f"trained {step} steps in {duration(fitted.clock.train_seconds)}")
+        if fitted.interrupted_by is not None:
+            say(f"saved; go on with: run.py --output {run.folder} --resume")
+            return 128 + fitted.interrupted_by
+        if page:
+            page.learning.finish(fitted.state)
+        _look(reopen(fitted.state, fitted.clock), held_out)
+        if page:
+            stay()
     return 0
 
 

@@ -11,7 +11,7 @@ from nerf_jax.data.rays import save as save_rays
 from nerf_jax.data.scene import Scene
 from nerf_jax.plain import near_miss
 
-__all__ = ["load", "recognize", "save_rays"]
+__all__ = ["at_hand", "load", "recognize", "save_rays"]
 
 Format = Literal["blender", "transforms", "llff", "colmap", "rays"]
 
@@ -39,8 +39,7 @@ def load(config: DataConfig) -> Scene:
         ValueError: the format asked for is not what is there, or files are not as they should be.
         OSError: there is no such scene, and it could not be downloaded.
     """
-    builtin = config.scene == "bricks" and config.root is None and config.format == "auto"
-    if builtin or config.format == "bricks":
+    if _is_built_in(config):
         return _load_bricks(config)
     path, found = _find(config)
     if config.format not in ("auto", found):
@@ -61,9 +60,19 @@ def load(config: DataConfig) -> Scene:
             return rays.load(path, config)
 
 
+def at_hand(config: DataConfig) -> bool:
+    """Whether :func:`load` would find the scene, and not have to download it."""
+    return _is_built_in(config) or _search(config) is not None
+
+
 def recognize(path: Path) -> Format | None:
     """The format of the dataset at ``path``, a folder or a file; None if there is none."""
     return next((name for name, find in _FINDERS.items() if find(path)), None)
+
+
+def _is_built_in(config: DataConfig) -> bool:
+    plain = config.scene == "bricks" and config.root is None and config.format == "auto"
+    return plain or config.format == "bricks"
 
 
 def _load_bricks(config: DataConfig) -> Scene:
@@ -78,15 +87,22 @@ def _load_bricks(config: DataConfig) -> Scene:
     return bricks.load(config)
 
 
-def _find(config: DataConfig) -> tuple[Path, Format]:
-    """Where the scene is, and in which format."""
-    places = _places(config)
-    for path in (path for place in places for path in _candidates(place, config)):
+def _search(config: DataConfig) -> tuple[Path, Format] | None:
+    """Where the scene is on disk, and in which format."""
+    for path in (path for place in _places(config) for path in _candidates(place, config)):
         # A folder may be of several formats; the one that is asked for goes first.
         asked = next((name for name in _FINDERS if name == config.format), None)
         found = asked if asked and _FINDERS[asked](path) else recognize(path)
         if found:
             return path, found
+    return None
+
+
+def _find(config: DataConfig) -> tuple[Path, Format]:
+    """Where the scene is, and in which format; downloaded if it is nowhere."""
+    there = _search(config)
+    if there:
+        return there
     failure: Exception | None = None
     if (
         config.root is None
@@ -97,7 +113,7 @@ def _find(config: DataConfig) -> tuple[Path, Format]:
             return download.fetch(config.scene, DEFAULT_FOLDER / BLENDER_FOLDER), "blender"
         except (OSError, ValueError) as error:
             failure = error
-    raise FileNotFoundError(_not_found(config, places, failure)) from failure
+    raise FileNotFoundError(_not_found(config, _places(config), failure)) from failure
 
 
 def _places(config: DataConfig) -> list[Path]:

@@ -1,0 +1,199 @@
+"""The thread that draws for a visitor: coarse while they move, then sharper and sharper."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+from nerf_jax.types import Cameras, Rendering
+from nerf_jax.viewer.eye import Crop, Eye, box_of
+from nerf_jax.viewer.pace import Pace, ladder
+from nerf_jax.viewer.photos import Photos
+from nerf_jax.viewer.picture import Look, Picture, View, camera_of, paint, size_of
+from nerf_jax.viewer.stage import Learning, Stage
+
+COARSE = 0.15
+"""Seconds for a picture while moving: as much again passes on its way to the eye."""
+
+STILL = 0.1
+"""Seconds without a move, before more than a coarse picture is begun."""
+
+SHARE = 0.04
+"""The part of the time that following the training takes."""
+
+FOLLOWED = 0.5
+"""Seconds for a picture that follows it: so there is a new one every dozen seconds."""
+
+
+class Wish(NamedTuple):
+    """What a visitor wants to see."""
+
+    view: View
+    resolution: int
+    crop: Crop | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """The same for the same wish."""
+        return self.view.world_from_camera.tobytes(), self.view[1:], self[1:]
+
+
+class Drawn(NamedTuple):
+    """What is on their screen."""
+
+    wish: Wish
+    version: int
+    """Of the scene."""
+    step: int
+    camera: Cameras
+    seen: Rendering
+    is_final: bool
+    """Whether nothing better was meant to come."""
+    seconds: float
+    """That it took."""
+
+
+class Drawing:
+    """Draws what is wished for whenever it is told that something may have changed.
+
+    Args:
+        stage: the scene.
+        eye: sees it.
+        photos: say how far to look.
+        learning: training, if it goes on.
+        wish: what to draw; asked again and again.
+        look: how to show it; the same.
+        follow: whether to draw what training has made of the scene meanwhile; the same.
+        show: what is done with pictures.
+        complain: what is done with errors.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        eye: Eye,
+        photos: Photos,
+        learning: Learning | None,
+        *,
+        wish: Callable[[], Wish],
+        look: Callable[[], Look],
+        follow: Callable[[], bool],
+        show: Callable[[Drawn, Picture], None],
+        complain: Callable[[Exception], None],
+    ) -> None:
+        self._stage, self._eye, self._photos, self._learning = stage, eye, photos, learning
+        self._wish, self._look, self._follow = wish, look, follow
+        self._show, self._complain = show, complain
+        self._news = threading.Condition()
+        self._stirred, self._asked, self._ended = True, False, False
+        self._pace, self._follow_pace = Pace(), Pace()
+        self._drawn: Drawn | None = None
+        self._shown: Look | None = None
+        self._due = 0.0
+        self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
+
+    def start(self) -> None:
+        self._stage.onlookers.add(self.stir)
+        self._thread.start()
+
+    def stir(self) -> None:
+        """Something may have changed."""
+        with self._news:
+            self._stirred = True
+            self._news.notify()
+
+    def end(self) -> None:
+        """Nobody looks any more."""
+        self._stage.onlookers.discard(self.stir)
+        with self._news:
+            self._ended = True
+            self._news.notify()
+
+    def _run(self) -> None:
+        while self._wait():
+            try:
+                self._draw()
+            except Exception as error:  # there is nobody above to tell, and the next may succeed
+                self._complain(error)
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False at the end."""
+        with self._news:
+            while not (self._stirred or self._ended):
+                if not self._news.wait(self._patience()) and self._learning:
+                    self._asked = True
+                    self._learning.ask()
+            self._stirred = False
+            return not self._ended
+
+    def _patience(self) -> float | None:
+        """Seconds until another picture of the training is due; None: for ever."""
+        if self._learning is None or self._asked or not (self._is_learning() and self._follow()):
+            return None
+        return max(0.0, self._due - time.monotonic())
+
+    def _is_learning(self) -> bool:
+        return bool(self._learning and self._learning.running and not self._learning.paused)
+
+    def _draw(self) -> None:
+        scene, version = self._stage.scene, self._stage.version
+        if scene is None:  # training has not begun: the first look at it will be told
+            if self._learning:
+                self._learning.ask()
+            return
+        self._eye.warm_up(scene)
+        wish, spent = self._wish(), 0.0
+        sizes, pace = self._plan(wish, version)
+        for number, size_hw in enumerate(sizes):
+            if number == 1 and not self._keeps_still(wish):
+                return
+            begun = time.monotonic()
+            camera = camera_of(wish.view, size_hw, self._photos.bounds(wish.view.origin))
+            moving = number == 0  # else one who never stops would never see anything
+            go_on = (lambda: not self._ended) if moving else (lambda: self._is_wished(wish))
+            seen = self._eye.see(scene, camera, size_hw, box_of(wish.crop), go_on)
+            if seen is None:
+                return
+            now = time.monotonic()
+            spent += now - begun
+            step, is_final = int(scene.state.step), size_hw == sizes[-1]
+            self._drawn = Drawn(wish, version, step, camera, seen, is_final, now - begun)
+            self._put()
+            if moving:
+                pace.measured(size_hw[0] * size_hw[1], time.monotonic() - begun)
+        if sizes:
+            # Who moves pays as they go; it is those who only look on that must not slow training.
+            spent = spent if pace is self._follow_pace else min(spent, FOLLOWED)
+            self._asked, self._due = False, time.monotonic() + spent / SHARE
+        elif self._drawn and self._shown != self._look():
+            self._put()
+
+    def _plan(self, wish: Wish, version: int) -> tuple[list[tuple[int, int]], Pace]:
+        """The sizes to draw one after the other, and the pace that decides on the first."""
+        full_hw, last = size_of(wish.view.aspect, wish.resolution), self._drawn
+        if last is None or last.wish.key != wish.key or not last.is_final:
+            return list(ladder(self._pace.largest(full_hw, COARSE), full_hw)), self._pace
+        if last.version == version:
+            return [], self._pace
+        if not self._is_learning():
+            return [full_hw], self._follow_pace
+        if not self._follow() or time.monotonic() < self._due:
+            return [], self._follow_pace
+        return [self._follow_pace.largest(full_hw, FOLLOWED)], self._follow_pace
+
+    def _put(self) -> None:
+        drawn, look = self._drawn, self._look()
+        assert drawn is not None
+        self._shown = look
+        self._show(drawn, paint(drawn.seen, drawn.camera, self._eye.behind, look))
+
+    def _is_wished(self, wish: Wish) -> bool:
+        return not self._ended and self._wish().key == wish.key
+
+    def _keeps_still(self, wish: Wish) -> bool:
+        """Whether the wish stays what it is for a while."""
+        until = time.monotonic() + STILL
+        with self._news:
+            while (rest := until - time.monotonic()) > 0 and self._is_wished(wish):
+                self._news.wait(rest)
+        return self._is_wished(wish)

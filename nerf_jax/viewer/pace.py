@@ -1,0 +1,54 @@
+"""How large a picture may be so that it comes in time."""
+
+from collections.abc import Iterator
+
+AT_FIRST = 2e-5
+"""Seconds for a ray, before any was measured: slower than most, so that nobody waits."""
+
+
+class Pace:
+    """The time that a ray takes, measured from picture to picture."""
+
+    def __init__(self) -> None:
+        self.seconds_per_ray = AT_FIRST
+
+    def measured(self, num_rays: int, seconds: float) -> None:
+        """Take note of a picture: slower at once, faster bit by bit.
+
+        A late answer is felt, and a picture coarser than it need be hardly.
+        """
+        now = seconds / num_rays
+        self.seconds_per_ray = max(now, 0.7 * self.seconds_per_ray + 0.3 * now)
+
+    def largest(self, full_hw: tuple[int, int], seconds: float) -> tuple[int, int]:
+        """The size, of the shape of the full one and no larger, that comes in so many seconds.
+
+        In steps of the square root of 2, so that it does not change with every measurement.
+        """
+        size_hw, halvings = full_hw, 0
+        while size_hw[0] * size_hw[1] * self.seconds_per_ray > seconds and max(size_hw) > _LEAST:
+            halvings += 1
+            size_hw = _scaled(full_hw, 2 ** (-halvings / 2))
+        return size_hw
+
+
+_LEAST = 16
+"""The longer side of the coarsest picture."""
+
+
+def ladder(first_hw: tuple[int, int], full_hw: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Sizes from the first to the full one, each twice as large: all those before cost a third of
+    the last.
+    """
+    scale = max(first_hw) / max(full_hw)
+    size_hw = first_hw
+    while scale < 0.7:
+        yield size_hw
+        scale *= 2
+        size_hw = _scaled(full_hw, scale)
+    yield full_hw
+
+
+def _scaled(size_hw: tuple[int, int], scale: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * scale)) for side in size_hw)
+    return height, width
