@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from nerf_jax.commands.evaluate import eval_run
+from nerf_jax.commands.export import export
 from nerf_jax.commands.prepare import prepare
 from nerf_jax.commands.rays import rays
 from nerf_jax.commands.render import render
@@ -26,6 +27,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     PSNR, SSIM, side-by-side pictures
   run.py render RUN                                             orbit video and stills
+  run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": train,
         "eval": eval_run,
         "render": render,
+        "export": export,
         "prepare": prepare,
         "rays": rays,
     }
