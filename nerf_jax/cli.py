@@ -14,6 +14,7 @@ import jax
 
 from nerf_jax.commands.compare import compare_runs
 from nerf_jax.commands.evaluate import eval_run
+from nerf_jax.commands.export import export
 from nerf_jax.commands.prepare import prepare
 from nerf_jax.commands.rays import rays
 from nerf_jax.commands.render import render
@@ -30,6 +31,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py compare RUN RUN... [--out PAGE.html]                   several runs on one page
   run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
   run.py view RUN                                               look around in the browser
+  run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
   run.py prepare PHOTOS --out DIR                               photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compare": compare_runs,
         "render": render,
         "view": view,
+        "export": export,
         "prepare": prepare,
         "rays": rays,
     }

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, draw, pack, pack_ragged
-from nerf_jax.spaces import March, Space
+from nerf_jax.spaces import March, Space, contains
 from nerf_jax.types import Rays
 
 BLOCK = 8
@@ -180,6 +180,13 @@ def find_candidates(
     march = jax.tree.map(lambda leaf: leaf[packed.ray], marches)
     t = march.t(number)
     return Candidates(packed, number, t, march.length(t))
+
+
+def occupied_at(grid: Occupancy, position: Float[Array, "3"]) -> Bool[Array, ""]:
+    """Whether a place of the world is in an occupied cell; beyond the space there are none."""
+    size = len(grid.occupied)
+    cell = jnp.clip(grid.space.unit(position) * size, 0, size - 1).astype(jnp.int32)
+    return grid.occupied[tuple(cell)] & contains(grid.space, position)
 
 
 def look_up(

@@ -41,6 +41,7 @@ def refine_poses(model: Model, num_photos: int) -> Model:
         loss=loss,
         refresh=lambda params, aux, key, step: model.refresh(params["scene"], aux, key, step),
         render=lambda params, aux, rays: model.render(params["scene"], aux, rays),
+        density=lambda params, aux, points: model.density(params["scene"], aux, points),
     )
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
 from nerf_jax.numerics import safe_divide
 from nerf_jax.types import Rays
@@ -91,6 +91,12 @@ class Space(Protocol):
             ray: one.
             num_steps: K.
         """
+
+
+def contains(space: Space, position: Float[Array, "3"]) -> Bool[Array, ""]:
+    """Whether a place of the world is in a space: all are in one that is contracted."""
+    unit = space.unit(position)
+    return jnp.all((unit >= 0) & (unit <= 1))
 
 
 def _offset(key: Array | None) -> Float[Array, ""]:

@@ -161,6 +161,10 @@ class Field(NamedTuple):
     """``(params, features[F], view) -> rgb[3]``, in [0, 1]."""
 
 
+def _no_density(params: Params, aux: Aux, points: Point) -> Array:
+    raise ValueError("this method does not say how dense its scene is")
+
+
 class Model(NamedTuple):
     """One method, whole: training and rendering know nothing else of it."""
 
@@ -181,3 +185,6 @@ class Model(NamedTuple):
     survey: Callable[[Aux, Cameras, tuple[int, int]], Aux] = lambda aux, cameras, size_hw: aux
     """``(aux, cameras, (height, width)) -> aux``: what the training cameras say of the scene
     before the first step, such as where nothing can be seen; identity for most."""
+    density: Callable[[Params, Aux, Point], Array] = _no_density
+    """``(params, aux, points[N]) -> sigma[N]``, per world unit, of what ``render`` sees: zero where
+    it does not look."""

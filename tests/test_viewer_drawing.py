@@ -1,5 +1,6 @@
 """The viewer's threads: pictures that come in time, training looked on, what buttons make."""
 
+import dataclasses
 import threading
 import time
 
@@ -179,12 +180,7 @@ def train_for(learning, scene, seconds: float) -> int:
 
 
 def learning_of(scene) -> Learning:
-    def reopen(state):
-        return type(scene)(
-            scene.run, scene.config, state, scene.clock, scene.setting, scene.renderer
-        )
-
-    return Learning(Stage(), reopen)
+    return Learning(Stage(), lambda state: dataclasses.replace(scene, state=state))
 
 
 def test_with_nobody_looking_nothing_is_done(tmp_path):

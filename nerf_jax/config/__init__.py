@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nerf_jax.config.data import DataConfig
+from nerf_jax.config.export import ExportConfig
 from nerf_jax.config.methods import (
     HashConfig,
     MipConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "DataConfig",
     "EvalConfig",
     "Exponential",
+    "ExportConfig",
     "HashConfig",
     "Milestones",
     "MipConfig",

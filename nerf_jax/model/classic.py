@@ -22,6 +22,7 @@ from nerf_jax.types import (
     Metrics,
     Model,
     Params,
+    Point,
     Rays,
     Rendering,
 )
@@ -48,7 +49,7 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
         rendering, _ = render_rays(field, params, rays, edges, t=t, delta=delta)
         return (rendering,)
 
-    return _photometric(field.init, see, background)
+    return _photometric(field.init, field.density, see, background)
 
 
 def nerf(config: NerfConfig, background: Background = "white") -> Model:
@@ -58,6 +59,9 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
     def init(key: Array) -> Params:
         coarse, fine = jax.random.split(key)
         return {"coarse": field.init(coarse), "fine": field.init(fine)}
+
+    def density(params: Params, point: Point) -> tuple[Array, Array]:
+        return field.density(params["fine"], point)
 
     def spread(key: Array | None, ray: Rays) -> Array:
         return stratified(key, ray.near, ray.far, config.num_coarse)
@@ -73,7 +77,7 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
         fine, _ = render_rays(field, params["fine"], rays, edges)
         return coarse, fine
 
-    return _photometric(init, see, background)
+    return _photometric(init, density, see, background)
 
 
 def mip(config: MipConfig, background: Background = "white") -> Model:
@@ -102,7 +106,7 @@ def mip(config: MipConfig, background: Background = "white") -> Model:
         fine, _ = look(params, rays, edges)
         return coarse, fine
 
-    return _photometric(field.init, see, background, config.coarse_weight)
+    return _photometric(field.init, field.density, see, background, config.coarse_weight)
 
 
 def tutorial_field(config: TutorialConfig) -> Field:
@@ -133,7 +137,11 @@ def mip_field(config: MipConfig) -> Field:
 
 
 def _photometric(
-    init: Callable[[Array], Params], see: See, background: Background, earlier: float = 1.0
+    init: Callable[[Array], Params],
+    density: Callable[[Params, Point], tuple[Array, Array]],
+    see: See,
+    background: Background,
+    earlier: float = 1.0,
 ) -> Model:
     """The model whose loss is L2 on the colour of every rendering of a ray, those before the last
     weighted by ``earlier``.
@@ -160,4 +168,5 @@ def _photometric(
         loss=loss,
         refresh=lambda params, aux, key, step: aux,
         render=render,
+        density=lambda params, aux, points: jax.vmap(density, (None, 0))(params, points)[0],
     )

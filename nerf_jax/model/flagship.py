@@ -68,25 +68,31 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
         return total, {"loss": total, **errors, **counts, **{k: v * 1.0 for k, v in work.items()}}
 
+    def anywhere(params: Params, aux: Occupancy, points: Point) -> Float[Array, " N"]:
+        field = grid_field(config, aux.space, num_photos)
+        return jax.vmap(field.density, (None, 0))(params, points)[0]
+
+    def density(params: Params, aux: Occupancy, points: Point) -> Float[Array, " N"]:
+        occupied = jax.vmap(occupancy.occupied_at, (None, 0))(aux, points.position)
+        return jnp.where(occupied, anywhere(params, aux, points), 0.0)
+
     def refresh(params: Params, aux: Aux, key: Array, step: Array) -> Aux:
         cell_key, place_key = jax.random.split(key)
         new = step < _NEW
         every = jnp.where(new, max(1, config.grid_every // 4), config.grid_every)
 
-        def density(position: Array) -> Array:
-            field = grid_field(config, aux.space, num_photos)
+        def scaled(position: Array) -> Array:
             scale = jax.vmap(aux.space.scale)(position)
             # As wide as a step is long: no ray has seen what the field holds without a footprint.
             width = aux.space.step(config.num_candidates) * scale
             points = Point(position, jnp.stack([width**2 / 12] * 3, axis=1))
-            sigma, _ = jax.vmap(field.density, (None, 0))(params, points)
-            return sigma * scale
+            return anywhere(params, aux, points) * scale
 
         def look() -> Aux:
             swept = jnp.where(new, config.grid_cells, -(-config.grid_cells // 2))
             cells = occupancy.choose_cells(cell_key, aux, step // every, config.grid_cells, swept)
             threshold = -math.log1p(-config.grid_alpha) / aux.space.step(config.num_candidates)
-            return occupancy.update(aux, density, place_key, cells, threshold)
+            return occupancy.update(aux, scaled, place_key, cells, threshold)
 
         return jax.lax.cond(step % every == every - 1, look, lambda: aux)
 
@@ -118,7 +124,7 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
             )
         return found
 
-    return Model(init, loss, refresh, render, advise, survey)
+    return Model(init, loss, refresh, render, advise, survey, density)
 
 
 _NEW = 256

@@ -14,8 +14,8 @@ from nerf_jax.model.grids import density_field, grid_field, grid_space, misfit
 from nerf_jax.numerics import split_each
 from nerf_jax.render import render_rays, weights_along
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
-from nerf_jax.spaces import Space
-from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Rays, Rendering
+from nerf_jax.spaces import Space, contains
+from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, Rendering
 
 
 class Outlook(NamedTuple):
@@ -111,7 +111,13 @@ def proposal(
         seen, _ = see(params, aux, None, rays)
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
-    return Model(init, loss, refresh, render, survey=survey)
+    def density(params: Params, aux: Outlook, points: Point) -> Float[Array, " N"]:
+        field = grid_field(config, aux.space, num_photos)
+        sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
+        inside = jax.vmap(contains, (None, 0))(aux.space, points.position)
+        return jnp.where(inside, sigma, 0.0)
+
+    return Model(init, loss, refresh, render, survey=survey, density=density)
 
 
 def _at(space: Space, rays: Rays, edges: Float[Array, "R E"]) -> Float[Array, "R E"]:
