@@ -3,12 +3,14 @@
     python run.py --output outputs/readme
     python docs/make_pictures.py outputs/readme
 
-They are written beside this script.
+They are written beside this script. The viewer's is of a real page, in Debian's Chromium.
 """
 
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -16,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 
 
 def strip(run: Path, view: str, scale: int = 2) -> None:
@@ -52,7 +55,32 @@ def report(run: Path, width: int = 1080) -> None:
         chromium.close()
 
 
+def page(run: Path) -> None:
+    """The viewer, as it is after somebody has stepped back a little."""
+    command = [sys.executable, "-u", str(ROOT / "run.py"), "view", str(run), "--port", "8300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as viewer:
+        assert viewer.stdout is not None
+        lines = iter(viewer.stdout.readline, "")
+        (url,) = next(found for line in lines if (found := re.findall(r"viewer: (\S+)", line)))
+        with sync_playwright() as driver:
+            flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+            browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+            window = browser.new_page(viewport={"width": 1280, "height": 720})
+            window.goto(url)
+            window.get_by_text("pixels in").wait_for()
+            window.locator(".mantine-Notification-closeButton").first.click()
+            box = window.locator("canvas").first.bounding_box()
+            assert box is not None
+            window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            window.mouse.wheel(0, 300)
+            time.sleep(20)  # until it is sharp, and all photos have been hung
+            window.screenshot(path=DOCS / "viewer.png")
+            browser.close()
+        viewer.terminate()
+
+
 if __name__ == "__main__":
     strip(Path(sys.argv[1]), view="val_03")
     turn(Path(sys.argv[1]))
     report(Path(sys.argv[1]))
+    page(Path(sys.argv[1]))

@@ -2,15 +2,20 @@
 
 import json
 import re
+import sys
+import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nerf_jax import cli
+from nerf_jax.commands import train, view
 from nerf_jax.commands.train import _describe
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.runs import Run
+from nerf_jax.viewer.server import free_port
+from nerf_jax.viewer.stage import Learning
 from tests import small
 
 SMALL = """
@@ -99,6 +104,51 @@ def test_the_video_plays(place):
     frames = small.read_video(place / "run" / "orbit.mp4")
     assert len(frames) == 4
     assert frames[0].shape == (16, 16, 3)
+
+
+def page_at(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as page:
+        return page.read()
+
+
+def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
+    served = []
+
+    def wait():
+        """As if somebody looked, and pressed Ctrl-C."""
+        (url,) = re.findall(r"viewer: (http://127.0.0.1:\d+)", capsys.readouterr().out)
+        served.append(page_at(url))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(view, "_wait", wait)
+    assert run("view", place / "run", "--port", free_port(23_000)) == 0
+    assert b"<html" in served[0]
+
+
+def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
+    """The page is there from before the first step until after the last."""
+    told, looked = [], []
+    watch = Learning.__call__
+
+    def watched(learning, glimpse):
+        if not told:
+            told.extend(re.findall(r"viewer: (http://\S+)", capsys.readouterr().out))
+            assert b"<html" in page_at(told[0])
+        looked.append(glimpse.step)
+        return watch(learning, glimpse)
+
+    monkeypatch.setattr(Learning, "__call__", watched)
+    monkeypatch.setattr(train, "stay", lambda: looked.append(page_at(told[0])[:0]))
+    arguments = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    arguments += ["--render.num_frames", "0", "--view", "--port", free_port(23_100)]
+    assert run(*arguments) == 0
+    assert looked == [0, 4, 8, b""]
+
+
+def test_without_viser_it_says_what_to_install(place, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert run("view", place / "run") == 1
+    assert "pip install 'nerf_jax[viewer]'" in capsys.readouterr().err
 
 
 def test_a_second_run_in_the_same_folder_says_how(place, capsys):
@@ -208,6 +258,9 @@ def test_runs_are_compared(place, capsys):
         (["render", "nowhere"], r"nowhere: no run there"),
         (["compare", "nowhere", "there"], r"nowhere: no run there"),
         (["compare"], r"compare takes 2 to 26 runs, not 0"),
+        (["view", "nowhere"], r"nowhere: no run there"),
+        (["view", "nowhere", "--port", "65536"], r"port must be between 1 and 65535, but is 65536"),
+        (["--view", "--port", "0"], r"port must be between 1 and 65535, but is 0"),
         (["--data.scene", "x", "--data.root", "no/where"], r"no/where"),
         (["--resume", "--output", "nowhere"], r"nowhere: no run there"),
     ],
@@ -239,8 +292,11 @@ def test_damaged_runs(place, tmp_path, capsys):
     assert run("eval", tmp_path) == 1
     assert "config.json: not JSON" in capsys.readouterr().err
     (tmp_path / "config.json").write_text((place / "run" / "config.json").read_text())
-    assert run("eval", tmp_path) == 1
-    assert "no checkpoint there yet" in capsys.readouterr().err
+    for command in ("eval", "view"):
+        assert run(command, tmp_path) == 1
+        error = capsys.readouterr().err
+        assert "no checkpoint there yet" in error
+        assert error.count("\n") == 1
     (tmp_path / "config.json").write_text('{"trian": {}}')
     assert run("eval", tmp_path) == 1
     assert "config.json.trian: no such field. Did you mean train?" in capsys.readouterr().err

@@ -93,7 +93,11 @@ def stay() -> None:
     """Until Ctrl-C."""
     say("the viewer is open until Ctrl-C")
     with suppress(KeyboardInterrupt):
-        threading.Event().wait()
+        _wait()
+
+
+def _wait() -> None:
+    threading.Event().wait()
 
 
 def _hang_photos(page: Any, scene: Trained, photos: Any) -> None:

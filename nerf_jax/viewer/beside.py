@@ -43,9 +43,11 @@ class Frustums:
             handle.on_click(lambda event, number=number: go(event.client_id, number))
             self._handles[number] = handle
 
-    def hang(self, photos: Photos) -> None:
-        """The photos themselves, once they have been read."""
+    def hang(self, photos: Photos, go_on: Callable[[], bool]) -> None:
+        """The photos themselves, once they have been read, for as long as somebody wants them."""
         for number, handle in self._handles.items():
+            if not go_on():
+                return
             handle.image = photos.picture(number, _THUMBNAIL)
 
 

@@ -49,6 +49,7 @@ class Viewer:
         learning: Learning | None = None,
     ) -> None:
         self.visitors: dict[int, Visitor] = {}
+        self._is_open = True
         self._stage, self._photos, self.learning = stage, photos, learning
         self._extent = extent_of(config, photos)
         self._eye = Eye(config, method)
@@ -78,13 +79,14 @@ class Viewer:
     def hang(self, photos: Photos) -> None:
         """Show the photos beside the scene, now that they are read."""
         self._photos = photos
-        self._frustums.hang(photos)
+        self._frustums.hang(photos, lambda: self._is_open)
         for visitor in list(self.visitors.values()):
             visitor.photos = photos
             visitor.compare_again()
 
     def close(self) -> None:
         """Send everybody away."""
+        self._is_open = False
         for visitor in list(self.visitors.values()):
             visitor.leave()
         with _quietly():
