@@ -176,6 +176,27 @@ def pose_refinement(record: dict[str, Any]) -> str:
     return "\n\n".join([note, table(head, rows), made_by(record)])
 
 
+def proposals(record: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["name"],
+            f"{row['rays'] / 1e6:.2f} million",
+            f"{row['psnr']:.2f}",
+            f"{row['worst']:.2f}",
+            f"{row['seconds']:.0f}",
+        )
+        for row in record["rows"]
+    ]
+    head = ["where to look", "rays learned from", "PSNR, dB", "worst view", "training, s"]
+    note = (
+        "Lego at 400x400, the same field read in occupied cells or where small fields propose, "
+        "which learn from all rays or from every fourth; val views 0, 12, ..., 84."
+    )
+    if record.get("busy"):
+        note += " The machine was busy: of the times only their order counts."
+    return "\n\n".join([note, table(head, rows), made_by(record)])
+
+
 def main() -> None:
     parts, curves = (
         ["# Results", "Made by `python benchmarks/report.py` from `benchmarks/results`."],
@@ -190,6 +211,7 @@ def main() -> None:
         ("Scaling, GPU", "scaling_gpu", scaling),
         ("Ablations", "ablations", ablations),
         ("Pictures of other sizes", "scales", scales),
+        ("Proposals for lego", "proposals", proposals),
         ("Captures", "captures", captures),
         ("Learning the cameras", "pose_refinement", pose_refinement),
     ]
