@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"data", "export", "prepare", "progress", "runs", "appearance"},
     {"fit", "setting", "report"},
     {"trained"},
-    {"evaluate", "film"},
+    {"evaluate", "film", "extract"},
     {"viewer"},
     {"commands", "show"},
     {"cli", "configs"},

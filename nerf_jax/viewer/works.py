@@ -1,6 +1,5 @@
 """What buttons make, in threads of their own: with progress, and what was written or failed."""
 
-import importlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from nerf_jax.config import ExportConfig
 from nerf_jax.export import write_png
+from nerf_jax.extract import extract
 from nerf_jax.film import film
 from nerf_jax.trained import Trained
 from nerf_jax.types import Cameras
@@ -85,14 +86,5 @@ def film_keys(scene: Trained, path: Cameras, fps: float, tell: Tell) -> list[Pat
 
 
 def mesh(scene: Trained, tell: Tell) -> list[Path]:
-    """The scene's mesh, as ``run.py export`` makes it.
-
-    Raises:
-        ImportError: this version cannot.
-    """
-    try:
-        extract = importlib.import_module("nerf_jax.extract").extract
-        wanted = importlib.import_module("nerf_jax.config").ExportConfig()
-    except (ImportError, AttributeError) as error:
-        raise ImportError("meshes cannot be exported yet: nerf_jax.extract is not there") from error
-    return extract(scene, wanted, scene.run.folder / "export", tell=tell)
+    """The scene's mesh, as ``run.py export`` makes it."""
+    return extract(scene, ExportConfig(), scene.run.folder / "export", tell=tell)
