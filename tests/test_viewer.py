@@ -21,7 +21,7 @@ from nerf_jax.viewer import server
 from nerf_jax.viewer.beside import edges
 from nerf_jax.viewer.eye import Eye, bands, box_of, within
 from nerf_jax.viewer.keyframes import cameras_along, views_along
-from nerf_jax.viewer.pace import Pace, ladder
+from nerf_jax.viewer.pace import Pace, larger
 from nerf_jax.viewer.photos import Photos
 from nerf_jax.viewer.picture import NOWHERE, Look, camera_of, paint, size_of
 from nerf_jax.viewer.server import check_port, extent_of, free_port, ssh_line
@@ -62,12 +62,15 @@ def test_slower_is_believed_at_once_and_faster_bit_by_bit():
     assert pace.largest((1024, 1024), 0.15)[0] >= 8, "never less than that can be looked at"
 
 
-def test_the_ladder_doubles_up_to_the_full_size():
-    sizes = list(ladder((50, 64), (400, 512)))
+def test_sizes_double_up_to_the_full_one():
+    sizes = [(50, 64)]
+    while (size := larger(sizes[-1], (400, 512))) is not None:
+        sizes.append(size)
     assert sizes == [(50, 64), (100, 128), (200, 256), (400, 512)]
-    assert list(ladder((400, 512), (400, 512))) == [(400, 512)]
     work = [height * width for height, width in sizes]
     assert sum(work[:-1]) < 0.34 * work[-1]
+    assert larger((400, 512), (200, 256)) is None
+    assert larger((300, 384), (400, 512)) == (400, 512), "and no step that is hardly seen"
 
 
 # From where.

@@ -22,7 +22,7 @@ from tests.pages import ball_scene, photos_of_ball, view_from
 
 
 class SlowEye(Eye):
-    """Takes a time for every ray, and can be called off in every row."""
+    """Takes a time for every ray, and can be called off in every eighth of a picture."""
 
     behind = (1.0, 1.0, 1.0)
 
@@ -34,8 +34,8 @@ class SlowEye(Eye):
 
     def see(self, scene, camera, size_hw, box, go_on):
         begun = time.monotonic()
-        for row in range(size_hw[0]):
-            until = begun + (row + 1) * size_hw[1] * self.seconds_per_ray
+        for band in range(8):
+            until = begun + (band + 1) / 8 * size_hw[0] * size_hw[1] * self.seconds_per_ray
             time.sleep(max(0.0, until - time.monotonic()))
             if not go_on():
                 self.spent += time.monotonic() - begun
@@ -202,6 +202,19 @@ def test_following_takes_a_small_part_of_the_time(onlooker, tmp_path, monkeypatc
     assert eye.spent / (time.monotonic() - begun) < 0.05
     followed = {drawn.step for _, drawn, _ in somebody.shown}
     assert len(followed) >= 3, "and is following all the same"
+
+
+def test_fog_does_not_keep_the_first_look_for_long(onlooker, tmp_path):
+    """Before much is learned every ray takes long, and what it shows is over soon."""
+    scene = ball_scene(tmp_path)
+    learning, eye = learning_of(scene), SlowEye(1e-3)  # a whole picture: sixteen seconds
+    somebody = onlooker(eye, learning.stage, learning)
+    train_for(learning, scene, 0.2)
+    somebody.until(lambda: somebody.is_sharp, seconds=8)
+    assert max(somebody.shown[-1][2].pixels.shape) < 64
+    learning.finish(scene.state)
+    eye.seconds_per_ray = 1e-6
+    somebody.until(lambda: max(somebody.shown[-1][2].pixels.shape) == 128)
 
 
 def test_what_is_shown_is_a_copy_that_training_does_not_overwrite(tmp_path):

@@ -1,13 +1,15 @@
 """The thread that draws for a visitor: coarse while they move, then sharper and sharper."""
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+from nerf_jax.trained import Trained
 from nerf_jax.types import Cameras, Rendering
 from nerf_jax.viewer.eye import Crop, Eye, box_of
-from nerf_jax.viewer.pace import Pace, ladder
+from nerf_jax.viewer.pace import Pace, larger
 from nerf_jax.viewer.photos import Photos
 from nerf_jax.viewer.picture import Look, Picture, View, camera_of, paint, size_of
 from nerf_jax.viewer.stage import Learning, Stage
@@ -23,6 +25,10 @@ SHARE = 0.04
 
 FOLLOWED = 0.5
 """Seconds for a picture that follows it: so there is a new one every dozen seconds."""
+
+LEARNING = 1.5
+"""Seconds for any picture of a scene that is being learned: at first it is fog, which takes long,
+and is over when the picture is there."""
 
 
 class Wish(NamedTuple):
@@ -136,56 +142,85 @@ class Drawing:
         return bool(self._learning and self._learning.running and not self._learning.paused)
 
     def _draw(self) -> None:
-        scene, version = self._stage.scene, self._stage.version
+        scene, version, last = self._stage.scene, self._stage.version, self._drawn
         if scene is None:  # training has not begun: the first look at it will be told
             if self._learning:
                 self._learning.ask()
             return
         self._eye.warm_up(scene)
-        wish, spent = self._wish(), 0.0
-        sizes, pace = self._plan(wish, version)
-        for number, size_hw in enumerate(sizes):
-            if number == 1 and not self._keeps_still(wish):
-                return
-            begun = time.monotonic()
-            camera = camera_of(wish.view, size_hw, self._photos.bounds(wish.view.origin))
-            moving = number == 0  # else one who never stops would never see anything
-            go_on = (lambda: not self._ended) if moving else (lambda: self._is_wished(wish))
-            seen = self._eye.see(scene, camera, size_hw, box_of(wish.crop), go_on)
-            if seen is None:
-                return
-            now = time.monotonic()
-            spent += now - begun
-            step, is_final = int(scene.state.step), size_hw == sizes[-1]
-            self._drawn = Drawn(wish, version, step, camera, seen, is_final, now - begun)
-            self._put()
-            if moving:
-                pace.measured(size_hw[0] * size_hw[1], time.monotonic() - begun)
-        if sizes:
-            # Who moves pays as they go; it is those who only look on that must not slow training.
-            spent = spent if pace is self._follow_pace else min(spent, FOLLOWED)
-            self._asked, self._due = False, time.monotonic() + spent / SHARE
-        elif self._drawn and self._shown != self._look():
-            self._put()
-
-    def _plan(self, wish: Wish, version: int) -> tuple[list[tuple[int, int]], Pace]:
-        """The sizes to draw one after the other, and the pace that decides on the first."""
-        full_hw, last = size_of(wish.view.aspect, wish.resolution), self._drawn
+        wish = self._wish()
         if last is None or last.wish.key != wish.key or not last.is_final:
-            return list(ladder(self._pace.largest(full_hw, COARSE), full_hw)), self._pace
-        if last.version == version:
-            return [], self._pace
-        if not self._is_learning():
-            return [full_hw], self._follow_pace
-        if not self._follow() or time.monotonic() < self._due:
-            return [], self._follow_pace
-        return [self._follow_pace.largest(full_hw, FOLLOWED)], self._follow_pace
+            self._sharpen(scene, version, wish)
+        elif last.version != version and self._may_follow():
+            self._catch_up(scene, version, wish)
+        elif self._shown != self._look():
+            self._put(last)
 
-    def _put(self) -> None:
-        drawn, look = self._drawn, self._look()
-        assert drawn is not None
-        self._shown = look
-        self._show(drawn, paint(drawn.seen, drawn.camera, self._eye.behind, look))
+    def _sharpen(self, scene: Trained, version: int, wish: Wish) -> None:
+        """What is seen from elsewhere: as soon as can be, then better and better."""
+        full_hw, spent = size_of(wish.view.aspect, wish.resolution), 0.0
+        size_hw: tuple[int, int] | None = self._pace.largest(full_hw, COARSE)
+        is_first = True
+        while size_hw:
+            # The first is finished in any case, or who never stops would never see anything.
+            go_on = self._is_looked_at if is_first else functools.partial(self._is_wished, wish)
+            drawn = self._see(scene, version, wish, size_hw, go_on)
+            if drawn is None:
+                return
+            if is_first:
+                self._pace.measured(size_hw[0] * size_hw[1], drawn.seconds)
+            most_hw = self._pace.largest(full_hw, LEARNING) if self._is_learning() else full_hw
+            size_hw, spent = larger(size_hw, most_hw), spent + drawn.seconds
+            self._put(drawn._replace(is_final=size_hw is None))
+            if is_first and not self._keeps_still(wish):
+                return
+            is_first = False
+        # Who moves pays as they go: it is those who only look on that must not slow training.
+        self._rest(min(spent, FOLLOWED))
+
+    def _catch_up(self, scene: Trained, version: int, wish: Wish) -> None:
+        """What has been learned meanwhile, seen from where they still are."""
+        size_hw = size_of(wish.view.aspect, wish.resolution)
+        if self._is_learning():
+            size_hw = self._follow_pace.largest(size_hw, FOLLOWED)
+        go_on = functools.partial(self._is_wished, wish)
+        drawn = self._see(scene, version, wish, size_hw, go_on)
+        if drawn:
+            self._follow_pace.measured(size_hw[0] * size_hw[1], drawn.seconds)
+            self._put(drawn)
+            self._rest(drawn.seconds)
+
+    def _may_follow(self) -> bool:
+        due = self._follow() and time.monotonic() >= self._due
+        return due or not self._is_learning()
+
+    def _rest(self, spent: float) -> None:
+        """Until so much was a small share of the time."""
+        self._asked, self._due = False, time.monotonic() + spent / SHARE
+
+    def _see(
+        self,
+        scene: Trained,
+        version: int,
+        wish: Wish,
+        size_hw: tuple[int, int],
+        go_on: Callable[[], bool],
+    ) -> Drawn | None:
+        """A picture, unless it is called off."""
+        begun = time.monotonic()
+        camera = camera_of(wish.view, size_hw, self._photos.bounds(wish.view.origin))
+        seen = self._eye.see(scene, camera, size_hw, box_of(wish.crop), go_on)
+        if seen is None:
+            return None
+        step, seconds = int(scene.state.step), time.monotonic() - begun
+        return Drawn(wish, version, step, camera, seen, True, seconds)
+
+    def _put(self, drawn: Drawn) -> None:
+        self._drawn, self._shown = drawn, self._look()
+        self._show(drawn, paint(drawn.seen, drawn.camera, self._eye.behind, self._shown))
+
+    def _is_looked_at(self) -> bool:
+        return not self._ended
 
     def _is_wished(self, wish: Wish) -> bool:
         return not self._ended and self._wish().key == wish.key

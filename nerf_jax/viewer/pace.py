@@ -1,8 +1,6 @@
 """How large a picture may be so that it comes in time."""
 
-from collections.abc import Iterator
-
-AT_FIRST = 2e-5
+AT_FIRST = 5e-5
 """Seconds for a ray, before any was measured: slower than most, so that nobody waits."""
 
 
@@ -36,17 +34,15 @@ _LEAST = 16
 """The longer side of the coarsest picture."""
 
 
-def ladder(first_hw: tuple[int, int], full_hw: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Sizes from the first to the full one, each twice as large: all those before cost a third of
-    the last.
+def larger(size_hw: tuple[int, int], full_hw: tuple[int, int]) -> tuple[int, int] | None:
+    """The next size on the way to the full one, twice as large; None if this is as large already.
+
+    All those before the last take a third of its time.
     """
-    scale = max(first_hw) / max(full_hw)
-    size_hw = first_hw
-    while scale < 0.7:
-        yield size_hw
-        scale *= 2
-        size_hw = _scaled(full_hw, scale)
-    yield full_hw
+    scale = 2 * max(size_hw) / max(full_hw)
+    if scale >= 2:
+        return None
+    return full_hw if scale > 0.7 else _scaled(full_hw, scale)
 
 
 def _scaled(size_hw: tuple[int, int], scale: float) -> tuple[int, int]:
