@@ -2,10 +2,9 @@
 
     python benchmarks/proposals.py --rays 4e6
 
-The preset of ``lego.py``, and the same field read where proposals say, which learn from all rays
-or from every fourth alone; each is trained on as many rays, its learning rate falling to a
-twentieth meanwhile, and scored on val views 0, 12, ..., 84. Prints a table, and writes
-``benchmarks/results/proposals.json``.
+The preset of ``lego.py``, and the same field read where proposals say; each is trained on as many
+rays, its learning rate falling to a twentieth meanwhile, and scored on val views 0, 12, ..., 84.
+Prints a table, and writes ``benchmarks/results/proposals.json``.
 """
 
 import argparse
@@ -27,7 +26,7 @@ def over(config: Config, steps: float) -> Config:
     return replace(config, optimizer=replace(config.optimizer, schedule=schedule))
 
 
-def by_proposals(base: Config, **fields: int) -> Config:
+def by_proposals(base: Config) -> Config:
     """The preset, its field read by proposals."""
     kept = ("box_radius", "num_levels", "num_features", "max_entries", "max_resolution", "width")
     model = ProposalConfig(
@@ -37,7 +36,6 @@ def by_proposals(base: Config, **fields: int) -> Config:
         proposal_resolutions=(64, 128),
         proposal_entries=2**15,
         anneal_steps=500,
-        **fields,
     )
     return replace(
         base,
@@ -57,7 +55,6 @@ def main() -> None:
     for name, config in (
         ("occupancy grid", over(base, args.rays / 3000)),  # what is kept of a step's rays
         ("proposals", over(by_proposals(base), args.rays / 1024)),
-        ("every 4th ray", over(by_proposals(base, rays_per_proposal=4), args.rays / 1024)),
     ):
         trial, learned = Trial(config), 0.0
         while learned < args.rays:

@@ -189,8 +189,8 @@ def proposals(record: dict[str, Any]) -> str:
     ]
     head = ["where to look", "rays learned from", "PSNR, dB", "worst view", "training, s"]
     note = (
-        "Lego at 400x400, the same field read in occupied cells or where small fields propose, "
-        "which learn from all rays or from every fourth; val views 0, 12, ..., 84."
+        "Lego at 400x400, the same field read in occupied cells or where small fields propose; val "
+        "views 0, 12, ..., 84."
     )
     if record.get("busy"):
         note += " The machine was busy: of the times only their order counts."

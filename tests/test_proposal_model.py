@@ -1,6 +1,5 @@
 """Proposal sampling as a method."""
 
-import dataclasses
 import functools
 
 import jax
@@ -79,32 +78,6 @@ def test_proposals_learn_from_the_field_alone():
     assert np.abs(tables[0] - tables[1]).max() > 0
 
 
-def test_proposals_may_learn_from_the_first_rays_alone():
-    method = model.build(
-        Config(
-            model=dataclasses.replace(PROPOSAL, rays_per_proposal=4),
-            data=DataConfig(background="random"),
-        )
-    )
-    params, aux = clouds()
-    keys, batch = some(64)
-    slope = jax.jit(lambda batch: jax.grad(method.loss, has_aux=True)(params, aux, keys, batch)[0])
-    _, others = some(64, seed=1)
-    mixed = jax.tree.map(lambda one, two: jnp.concatenate([one[:16], two[16:]]), batch, others)
-    one, two = slope(batch), slope(mixed)
-    jax.tree.map(np.testing.assert_array_equal, one["proposals"], two["proposals"])
-    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(one["proposals"]))
-    # ... and as if they were all that there is
-    few = jax.grad(build().loss, has_aux=True)(
-        params, aux, keys[:16], jax.tree.map(lambda leaf: leaf[:16], batch)
-    )[0]
-    jax.tree.map(
-        lambda found, expected: np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7),
-        one["proposals"],
-        few["proposals"],
-    )
-
-
 def test_a_view_is_deterministic_and_over_its_background():
     params, aux = build().init(jax.random.key(1))
     _, batch = some(32)
@@ -146,7 +119,6 @@ def test_it_learns():
         ({"proposal_resolutions": (128,)}, "model.proposal_resolutions must be 2 numbers"),
         ({"num_samples": 0}, "model.num_samples must be positive"),
         ({"interlevel": -1.0}, "model.interlevel must be positive"),
-        ({"rays_per_proposal": 0}, "model.rays_per_proposal must be positive"),
         ({"anneal_steps": -1}, "model.anneal_steps must be at least 0"),
     ],
 )

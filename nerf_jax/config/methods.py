@@ -221,15 +221,13 @@ class ProposalConfig(GridConfig):
     """Units of their hidden layer."""
     interlevel: float = 1.0
     """Of the loss that makes proposals cover what the field is found to hold."""
-    rays_per_proposal: int = 1
-    """Proposals learn from every so manieth ray only: there is less to them than to the field."""
     anneal_steps: int = 1000
     """Steps while which proposals are not yet believed in full."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive = ("num_samples", "proposal_entries", "proposal_width", "interlevel")
-        require_positive(self, "model", *positive, "rays_per_proposal")
+        require_positive(self, "model", *positive)
         for name in ("num_proposals", "proposal_resolutions"):
             values = getattr(self, name)
             right = len(values) > 0 and min(values) >= self.min_resolution

@@ -31,7 +31,6 @@ class Round(NamedTuple):
 
     edges: Float[Array, "R S+1"]
     w: Float[Array, "R S"]
-    """Without a gradient, but in the last round."""
 
 
 def proposal(
@@ -57,55 +56,46 @@ def proposal(
     def refresh(params: Params, aux: Outlook, key: Array, step: Int[Array, ""]) -> Outlook:
         return aux._replace(trust=jnp.minimum(step / max(1, config.anneal_steps), 1.0))
 
-    def foresee(params: Params, space: Space, number: int, rays: Rays, edges: Array) -> Array:
-        """The weights that the proposal of a round gives to the intervals of R rays."""
-        field = fields[number](space)
-        return weights_along(field, params["proposals"][number], rays, _at(space, rays, edges))
-
     def see(
         params: Params, aux: Outlook, keys: Array | None, rays: Rays
     ) -> tuple[Rendering, list[Round]]:
+        march = jax.vmap(aux.space.march, (None, 0, None))(None, rays, 1)
+        march = march._replace(offset=jnp.zeros_like(march.offset))
+        steps = jax.vmap(lambda one: one.num_steps())(march)
         counts = [*config.num_proposals, config.num_samples]
         turns = split_each(keys, len(counts))
 
         def spread(key: Array | None, ray: Rays) -> Array:
             return stratified(key, 0.0, 1.0, counts[0]).at[0].set(0.0).at[-1].set(1.0)
 
+        def at(edges: Array) -> Array:
+            return jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
+
         edges = jax.vmap(spread)(turns[0], rays)
         rounds = []
-        for number, wanted in enumerate(counts[1:]):
-            w = foresee(jax.lax.stop_gradient(params), aux.space, number, rays, edges)
+        for number, field in enumerate(fields):
+            w = weights_along(field(aux.space), params["proposals"][number], rays, at(edges))
             rounds.append(Round(edges, w))
-            focus = functools.partial(_focus, aux.trust, wanted)
-            edges = jax.vmap(focus)(turns[number + 1], edges, w)
+            focus = functools.partial(_focus, aux.trust, counts[number + 1])
+            edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
         last = grid_field(config, aux.space, num_photos)
-        seen, w = render_rays(last, params["field"], rays, _at(aux.space, rays, edges))
+        seen, w = render_rays(last, params["field"], rays, at(edges))
         return seen, [*rounds, Round(edges, w)]
-
-    def missed(params: Params, aux: Outlook, rounds: list[Round], batch: Batch) -> Array:
-        """What the proposals did not foresee, of some of the rays: the first so many."""
-        some = max(1, batch.counts.size // config.rays_per_proposal)
-        *foreseen, last = jax.tree.map(lambda leaf: leaf[:some], rounds)
-        rays, counts = jax.tree.map(lambda leaf: leaf[:some], (batch.rays, batch.counts))
-        bounds = [
-            jax.vmap(losses.interlevel)(
-                last.edges, last.w, one.edges, foresee(params, aux.space, number, rays, one.edges)
-            )
-            for number, one in enumerate(foreseen)
-        ]
-        return jnp.sum(jnp.stack([losses.mean_of_counted(bound, counts) for bound in bounds]))
 
     def loss(params: Params, aux: Outlook, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
         behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
-        seen, rounds = see(params, aux, keys, batch.rays)
+        seen, (*rounds, last) = see(params, aux, keys, batch.rays)
         seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
         off, errors = misfit(config, seen, target, batch, batch.counts)
-        apart = jax.vmap(losses.distortion)(rounds[-1].w, rounds[-1].edges)
-        apart = losses.mean_of_counted(apart, batch.counts)
-        unforeseen = missed(params, aux, rounds, batch)
-        total = off + config.distortion * apart + config.interlevel * unforeseen
-        return total, {"loss": total, **errors, "distortion": apart, "interlevel": unforeseen}
+        mean = functools.partial(losses.mean_of_counted, counts=batch.counts)
+        apart = mean(jax.vmap(losses.distortion)(last.w, last.edges))
+        bounds = jax.vmap(losses.interlevel)
+        missed = jnp.sum(
+            jnp.stack([mean(bounds(last.edges, last.w, one.edges, one.w)) for one in rounds])
+        )
+        total = off + config.distortion * apart + config.interlevel * missed
+        return total, {"loss": total, **errors, "distortion": apart, "interlevel": missed}
 
     def render(params: Params, aux: Outlook, rays: Rays) -> Rendering:
         seen, _ = see(params, aux, None, rays)
@@ -118,17 +108,6 @@ def proposal(
         return jnp.where(inside, sigma, 0.0)
 
     return Model(init, loss, refresh, render, survey=survey, density=density)
-
-
-def _at(space: Space, rays: Rays, edges: Float[Array, "R E"]) -> Float[Array, "R E"]:
-    """Distances of edges: even in the steps of a march, which grow with them where space does."""
-
-    def along(ray: Rays, edges: Float[Array, " E"]) -> Float[Array, " E"]:
-        march = space.march(None, ray, 1)
-        march = march._replace(offset=jnp.zeros_like(march.offset))
-        return march.t(edges * march.num_steps())
-
-    return jax.vmap(along)(rays, edges)
 
 
 _PADDING = 0.01
