@@ -306,20 +306,37 @@ def test_names_that_are_free(tmp_path):
     assert works.save_still(tmp_path, np.zeros((4, 5, 3), np.uint8)).name == "view_001.png"
 
 
+def test_the_mesh_is_that_of_the_crop_box(tmp_path, monkeypatch):
+    asked = []
+
+    def extract(scene, wanted, folder, *, tell):
+        asked.append((wanted.parts, wanted.crop, folder))
+        return [folder / "mesh.ply"]
+
+    monkeypatch.setattr(works, "extract", extract)
+    scene, crop = ball_scene(tmp_path), ((-1.0, -2.0, -3.0), (1.0, 2.0, 3.0))
+    assert works.mesh(scene, crop, print) == [tmp_path / "export" / "mesh.ply"]
+    works.mesh(scene, None, print)
+    assert asked == [
+        (("mesh",), (-1, -2, -3, 1, 2, 3), tmp_path / "export"),
+        (("mesh",), None, tmp_path / "export"),
+    ]
+
+
 def test_a_film_along_key_frames(tmp_path):
     """Frame by frame what the scene shows from there, as ``film`` was asked to."""
     scene, told = ball_scene(tmp_path), []
     keys = [view_from((4.0, 0.0, 1.0)), view_from((0.0, 4.0, 1.0))]
-    path = cameras_along(keys, 4, scene.size_hw, (2.0, 6.0))
-    files = works.film_keys(scene, path, 5.0, lambda *words: told.append(words))
+    path, size_hw = cameras_along(keys, 4, (24, 32), (2.0, 6.0)), (24, 32)
+    files = works.film_keys(scene, path, size_hw, 5.0, lambda *words: told.append(words))
     assert {file.relative_to(scene.run.folder).parts[:2] for file in files} == {
         ("films", "film_000")
     }
     frames = small.read_video(tmp_path / "films" / "film_000" / "path.mp4")
-    assert frames.shape == (4, 16, 16, 3)
+    assert frames.shape == (4, 24, 32, 3)
     for number in (0, 3):
-        exact = np.clip(np.asarray(scene.see(path, number, (16, 16)).rgb), 0, 1)
+        exact = np.clip(np.asarray(scene.see(path, number, size_hw).rgb), 0, 1)
         assert np.abs(frames[number] / 255 - exact).mean() < 0.05
     assert told == [("frame", number, 4) for number in (1, 2, 3, 4)]
-    again = works.film_keys(scene, path, 5.0, lambda *words: None)
+    again = works.film_keys(scene, path, size_hw, 5.0, lambda *words: None)
     assert "film_001" in again[0].parts

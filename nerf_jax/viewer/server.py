@@ -93,9 +93,14 @@ class Viewer:
             self._server.stop()
 
     def _welcome(self, client: viser.ClientHandle) -> None:
-        self.visitors[client.client_id] = Visitor(
+        number = client.client_id
+        self.visitors[number] = Visitor(
             client, self._stage, self._eye, self._photos, self._extent, self.learning
         )
+        # What has happened since: the photos may have come, and the visitor gone.
+        self.visitors[number].photos = self._photos
+        if number not in self._server.get_clients():
+            self._part(client)
 
     def _part(self, client: viser.ClientHandle) -> None:
         visitor = self.visitors.pop(client.client_id, None)

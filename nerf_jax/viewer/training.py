@@ -39,7 +39,8 @@ class Training:
 
     def _tell(self, glimpse: Glimpse) -> None:
         now = time.monotonic()
-        if not self._anyone() or (self._learning.running and now - self._told_at < _EVERY):
+        is_news = self._anyone() and now - self._told_at >= _EVERY
+        if self._learning.running and not is_news:
             return
         self._told_at = now
         self._told.content = told(glimpse)

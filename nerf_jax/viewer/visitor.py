@@ -126,7 +126,7 @@ class Visitor:
             self.controls.status.content = told
 
     def _compare(self, view: View) -> None:
-        """The photo taken nearest to a view; and no camera right before their eyes."""
+        """The photo taken nearest to a view."""
         nearest = self.photos.nearest(view)
         if nearest != self._nearest:
             self._nearest = nearest
@@ -156,7 +156,7 @@ class Visitor:
         self.drawing.stir()  # the page answers a move, but not one too small to see
 
     def _go_to_nearest(self) -> None:
-        self.go(self.photos.view(self._nearest))
+        self.go(self.photos.view(self.photos.nearest(self.view())))
 
     def _widen(self) -> None:
         camera, degrees = self._client.camera, self.controls.fov.value
@@ -222,8 +222,9 @@ class Visitor:
         scene, fps = self._scene(), self.controls.fps.value
         keys, num_frames = self._way(), max(2, round(self.controls.seconds.value * fps))
         nears, fars = zip(*(self.photos.bounds(key.origin) for key in keys), strict=True)
-        path = cameras_along(keys, num_frames, scene.size_hw, (min(nears), max(fars)))
-        return works.film_keys(scene, path, fps, tell)
+        size_hw = size_of(self.view().aspect, self.controls.resolution.value)
+        path = cameras_along(keys, num_frames, size_hw, (min(nears), max(fars)))
+        return works.film_keys(scene, path, size_hw, fps, tell)
 
     def _still(self, tell: works.Tell) -> list[Path]:
         scene, wish, look = self._scene(), self._wish(), self._look()
@@ -235,7 +236,7 @@ class Visitor:
         return [works.save_still(scene.run.folder, pixels)]
 
     def _mesh(self, tell: works.Tell) -> list[Path]:
-        return works.mesh(self._scene(), tell)
+        return works.mesh(self._scene(), self.controls.box, tell)
 
     def _show_work(self, text: str, percent: float | None) -> None:
         if self._gone:

@@ -14,6 +14,7 @@ from nerf_jax.extract import extract
 from nerf_jax.film import film
 from nerf_jax.trained import Trained
 from nerf_jax.types import Cameras
+from nerf_jax.viewer.eye import Crop
 
 Tell = Callable[[str, int, int], None]
 """``(what, done, total)``"""
@@ -76,15 +77,27 @@ def save_still(folder: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> Path:
     return path
 
 
-def film_keys(scene: Trained, path: Cameras, fps: float, tell: Tell) -> list[Path]:
-    """The film of a way through key frames, in a folder of its own under the run's ``films``."""
-    wanted = replace(scene.config.render, fps=fps, size=None, downscale=1)
+def film_keys(
+    scene: Trained, path: Cameras, size_hw: tuple[int, int], fps: float, tell: Tell
+) -> list[Path]:
+    """The film of a way through key frames, in a folder of its own under the run's ``films``.
+
+    Args:
+        scene: what to film.
+        path: a camera for each frame.
+        size_hw: of the frames that they are for.
+        fps: frames a second.
+        tell: called after each.
+    """
+    wanted = replace(scene.config.render, fps=fps, size=size_hw, downscale=1)
     folder = next_free(scene.run.folder / "films", "film")
     return film(
         scene, wanted, path, folder=folder, tell=lambda done, total: tell("frame", done, total)
     )
 
 
-def mesh(scene: Trained, tell: Tell) -> list[Path]:
-    """The scene's mesh, as ``run.py export`` makes it."""
-    return extract(scene, ExportConfig(), scene.run.folder / "export", tell=tell)
+def mesh(scene: Trained, crop: Crop | None, tell: Tell) -> list[Path]:
+    """The scene's mesh within a box, as ``run.py export`` makes it."""
+    box = None if crop is None else (*crop[0], *crop[1])
+    wanted = ExportConfig(parts=("mesh",), crop=box)
+    return extract(scene, wanted, scene.run.folder / "export", tell=tell)
