@@ -18,14 +18,10 @@ from nerf_jax.extract.files import write_mesh, write_points
 from nerf_jax.extract.mesh import Tell, find_surface
 from nerf_jax.extract.region import Region, learned_region, nothing_in, seen_region
 from nerf_jax.extract.statement import LIMITS, write_statement
-from nerf_jax.extract.surface import grid_over
-from nerf_jax.extract.views import Views, look, pixel_width, points
+from nerf_jax.extract.views import Views, look, points
 from nerf_jax.trained import Trained
 
 __all__ = ["LIMITS", "Tell", "extract"]
-
-_GLANCE = 64
-"""Pixels along the longest side of views that only ask where the scene is."""
 
 _FINEST = 2.0
 """The size of views in that of the photos, at most: more is not in the scene."""
@@ -65,7 +61,7 @@ def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -
         write_mesh(path, mesh, colors, world_from_original)
         written.append(path)
     if "points" in wanted.parts and views is not None:
-        places, colors = _points_within(scene, region, views, wanted.max_points)
+        places, colors = _points_within(region, views, wanted.max_points)
         path = folder / "points.ply"
         write_points(path, to_original(places), colors)
         facts["points"] = f"{len(places):,}, where rays of the training cameras end"
@@ -102,26 +98,25 @@ def _check(scene: Trained, wanted: ExportConfig, folder: Path) -> None:
 
 
 def _survey(scene: Trained, wanted: ExportConfig, tell: Tell) -> tuple[Region, Views | None]:
-    """The box to export; and views of the scene as fine as its voxels, where cameras are known."""
-    crop = Region(*np.reshape(wanted.crop, (2, 3))) if wanted.crop else None
+    """The box to export; and views of the scene, where cameras are known."""
+    crop = Region(*np.array(wanted.crop, float).reshape(2, 3)) if wanted.crop else None
     if "train" not in scene.setting.shots:
         return crop or learned_region(scene), None
-    height, longest = scene.size_hw[0], max(scene.size_hw)
-    least = min(1.0, _GLANCE / longest)
-    glance = look(scene, least, wanted.max_views, functools.partial(tell, "looking around"))
-    region = crop or seen_region(scene, glance)
-    voxel = grid_over(*region, wanted.resolution).voxel
-    scale = float(np.clip(pixel_width(glance, height) / voxel, least, _FINEST))
-    return region, look(scene, scale, wanted.max_views, functools.partial(tell, "looking closely"))
+    # As many pixels as voxels: what fills an image is about the size of the box. A part of it
+    # deserves all that the photos show.
+    scale = max(wanted.resolution / max(scene.size_hw), 1.0 if crop else 0.0)
+    told = functools.partial(tell, "looking")
+    views = look(scene, min(scale, _FINEST), wanted.max_views, told)
+    if crop is not None and not crop.holds(points(views)[0]).any():
+        raise nothing_in(scene, crop, views)
+    return crop or seen_region(scene, views), views
 
 
 def _points_within(
-    scene: Trained, region: Region, views: Views, count: int
+    region: Region, views: Views, count: int
 ) -> tuple[Float[np.ndarray, "P 3"], Float[np.ndarray, "P 3"]]:
     """Points and their colours, so many at most, evenly chosen."""
     places, colors = points(views)
     inside = np.flatnonzero(region.holds(places))
-    if not len(inside):
-        raise nothing_in(scene, region, views)
     chosen = np.random.default_rng(0).permutation(inside)[:count]
     return places[chosen], colors[chosen]

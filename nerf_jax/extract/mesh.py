@@ -93,7 +93,7 @@ def _value(
         return level_value(density, level, voxel), f"density {level:.3g} per world unit"
     pixel = pixel_width(views, scene.size_hw[0])
     if wanted.surface == "fusion" or (wanted.surface == "auto" and is_capture(scene)):
-        truncation = max(4 * voxel, 3 * pixel)
+        truncation = 4 * max(voxel, pixel)
         how = f"depths of {len(views.depth)} views, fused within {truncation:.3g} world units"
         return fused_value(views, truncation), how
     level = wanted.level or default_level(pixel)
