@@ -76,6 +76,7 @@ def scene(folder: Path, aux: object = (), with_cameras: bool = True) -> Trained:
     return Trained(
         Run(folder),
         small.config(),
+        MODEL,
         state,
         Clock(),
         Setting(WORLD_FROM_ORIGINAL, shots),
