@@ -43,7 +43,7 @@ class Controls:
                 "Follow the training",
                 initial_value=True,
                 visible=learning,
-                hint="A new picture as often as takes 4 % of the time",
+                hint="A new picture as often as takes 3 % of the time",
             )
         with gui.add_folder("Crop box", expand_by_default=False):
             self._add_crop(gui, extent)

@@ -20,11 +20,11 @@ COARSE = 0.15
 STILL = 0.1
 """Seconds without a move, before more than a coarse picture is begun."""
 
-SHARE = 0.04
+SHARE = 0.03
 """The part of the time that following the training takes."""
 
-FOLLOWED = 0.5
-"""Seconds for a picture that follows it: so there is a new one every dozen seconds."""
+FOLLOWED = 0.3
+"""Seconds for a picture that follows it: so there is a new one every ten."""
 
 LEARNING = 1.5
 """Seconds for any picture of a scene that is being learned: at first it is fog, which takes long,
@@ -180,7 +180,7 @@ class Drawing:
 
     def _catch_up(self, scene: Trained, version: int, wish: Wish) -> None:
         """What has been learned meanwhile, seen from where they still are."""
-        size_hw = size_of(wish.view.aspect, wish.resolution)
+        begun, size_hw = time.monotonic(), size_of(wish.view.aspect, wish.resolution)
         if self._is_learning():
             size_hw = self._follow_pace.largest(size_hw, FOLLOWED)
         go_on = functools.partial(self._is_wished, wish)
@@ -188,7 +188,7 @@ class Drawing:
         if drawn:
             self._follow_pace.measured(size_hw[0] * size_hw[1], drawn.seconds)
             self._put(drawn)
-            self._rest(drawn.seconds)
+            self._rest(time.monotonic() - begun)
 
     def _may_follow(self) -> bool:
         due = self._follow() and time.monotonic() >= self._due

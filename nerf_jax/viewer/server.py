@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -61,6 +62,8 @@ class Viewer:
         self.port = self._server.get_port()
         if self.port != port:
             say(f"port {port} is taken: {self.port} instead")
+        # Who leaves while something is on its way to them is no reason to say so.
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection")
         # A link that lets in everybody is not ours to give.
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._look_first(photos)
