@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"data", "export", "prepare", "progress", "runs"},
     {"fit", "setting"},
     {"trained"},
-    {"evaluate", "film", "viewer", "report"},
+    {"evaluate", "extract", "film", "viewer", "report"},
     {"commands"},
     {"cli", "configs"},
 ]
@@ -42,7 +42,10 @@ NEIGHBOURS = {
 
 CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
-OPTIONAL = ["PIL", "imageio", "imageio_ffmpeg", "matplotlib", "skimage", "trimesh", "tyro", "viser"]
+OPTIONAL = [
+    *{"PIL", "fast_simplification", "imageio", "imageio_ffmpeg", "matplotlib", "skimage"},
+    *{"trimesh", "tyro", "viser"},
+]
 
 
 def module_name(path: Path) -> str:
