@@ -46,7 +46,7 @@ CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
 OPTIONAL = [
     *{"OpenEXR", "PIL", "imageio", "imageio_ffmpeg", "jinja2", "matplotlib"},
-    *{"skimage", "trimesh", "tyro", "viser"},
+    *{"fast_simplification", "skimage", "trimesh", "tyro", "viser"},
 ]
 
 

@@ -227,6 +227,48 @@ def test_render_mistakes(place, capsys):
     assert error.count("\n") == 1
 
 
+def test_export_cameras(place, capsys):
+    assert run("export", place / "run", "--parts", "cameras", "--out", place / "taken") == 0
+    out = capsys.readouterr().out
+    assert "Do not measure by it" in out
+    assert str(place / "taken" / "transforms.json") in out
+    file = json.loads((place / "taken" / "transforms.json").read_text())
+    assert [frame["file_path"] for frame in file["frames"]] == [f"r_{n}" for n in range(6)]
+    given = json.loads((place / "ball" / "transforms_train.json").read_text())
+    for ours, theirs in zip(file["frames"][:4], given["frames"], strict=True):
+        np.testing.assert_allclose(ours["transform_matrix"], theirs["transform_matrix"], atol=1e-6)
+
+
+def test_export_tells_how_far_it_is(place, capsys, monkeypatch):
+    """Stage after stage, through to the files, whatever they are."""
+
+    def extract(scene, wanted, folder, *, tell):
+        assert wanted.resolution == 64
+        assert wanted.crop == (-1, -1, -1, 1, 1, 1)
+        for stage in ("looking", "surface"):
+            for done in (1, 2, 3):
+                tell(stage, done, 3)
+        return [folder / "mesh.ply"]
+
+    monkeypatch.setattr("nerf_jax.commands.export.extract", extract)
+    crop = ["--crop", -1, -1, -1, 1, 1, 1]
+    assert run("export", place / "run", *crop, "--resolution", 64) == 0
+    out = capsys.readouterr().out
+    assert out.index("looking 1/3") < out.index("looking 3/3") < out.index("surface 3/3")
+    assert str(place / "run" / "export" / "mesh.ply") in out
+
+
+def test_export_mistakes(place, capsys):
+    (place / "file").write_text("no folder")
+    assert run("export", place / "run", "--out", place / "file") == 1
+    assert re.match(r"error: .*file: cannot be written to", capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        run("export", place / "run", "--format", "stl")
+    assert "stl" in capsys.readouterr().err
+    assert run("export", place / "run", "--crop", 0, 0, 0, 1, 1, -1) == 1
+    assert "export.crop must be six finite numbers" in capsys.readouterr().err
+
+
 def test_rays_are_written_and_trained_on(place, capsys):
     for split in ("train", "val"):
         out = place / "rays" / f"{split}.npz"
@@ -240,6 +282,8 @@ def test_rays_are_written_and_trained_on(place, capsys):
     ours, theirs = (Run(place / name).metrics() for name in ("of_rays", "run"))
     assert np.isclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-4)
     assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
+    assert run("export", place / "of_rays") == 1
+    assert "trained on a ray dataset, which says nothing of cameras" in capsys.readouterr().err
 
 
 def test_runs_are_compared(place, capsys):
@@ -261,6 +305,7 @@ def test_runs_are_compared(place, capsys):
         (["view", "nowhere"], r"nowhere: no run there"),
         (["view", "nowhere", "--port", "65536"], r"port must be between 1 and 65535, but is 65536"),
         (["--view", "--port", "0"], r"port must be between 1 and 65535, but is 0"),
+        (["export", "nowhere"], r"nowhere: no run there"),
         (["--data.scene", "x", "--data.root", "no/where"], r"no/where"),
         (["--resume", "--output", "nowhere"], r"nowhere: no run there"),
     ],

@@ -26,7 +26,7 @@ from nerf_jax.train import (
     make_validation,
     surveyed,
 )
-from nerf_jax.types import Batch, Metrics, Params
+from nerf_jax.types import Batch, Metrics, Params, Point
 from tests import small
 from tests.test_train import same_bits
 
@@ -186,6 +186,21 @@ def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected
     )
+
+
+def test_the_density_is_what_views_see_and_nothing_elsewhere():
+    params, aux = clouds(), build().init(jax.random.key(0))[1]
+    aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
+    position = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3)).astype(np.float32)
+    points = Point(jnp.asarray(position), jnp.zeros((500, 3)))
+    field = model.grid_field(HASH, aux.space)
+    sigma = np.asarray(jax.vmap(field.density, (None, 0))(params, points)[0])
+    cell = np.floor((position + HASH.box_radius) / (2 * HASH.box_radius / 16)).astype(int)
+    inside = ((cell >= 0) & (cell < 16)).all(axis=1)
+    occupied = inside & np.asarray(aux.occupied)[tuple(cell.clip(0, 15).T)]
+    found = jax.jit(build().density)(params, aux, points)
+    np.testing.assert_allclose(found, np.where(occupied, sigma, 0.0), rtol=1e-5)
+    assert 0.05 < occupied.mean() < 0.95 * inside.mean()
 
 
 # -------------------------------------------------------------------------------- training

@@ -8,7 +8,7 @@ import pytest
 
 from nerf_jax import model
 from nerf_jax.config import Config, DataConfig, MipConfig, NerfConfig, TutorialConfig
-from nerf_jax.types import Batch, Params, Rays
+from nerf_jax.types import Batch, Params, Point, Rays
 from tests import oracles, scenes
 from tests.scenes import FAR, NEAR
 
@@ -398,6 +398,20 @@ def test_nerfs_networks_start_unlike_each_other():
         return jnp.max(jnp.abs(first["kernel"] - second["kernel"]))
 
     assert jax.jit(difference)(jax.random.key(0)) > 0.1
+
+
+@every
+def test_the_density_is_that_of_the_network_that_is_seen(method: str):
+    params = random_params(method)
+    seen = params["fine"] if method == "nerf" else params
+    field = getattr(model, f"{method}_field")(CONFIGS[method])
+    rng = np.random.default_rng(4)
+    positions, variances = rng.uniform(-1, 1, (20, 3)), rng.uniform(0, 0.1, (20, 3))
+    points = Point(jnp.asarray(positions, jnp.float32), jnp.asarray(variances, jnp.float32))
+    found = build(method).density(params, (), points)
+    expected = [field.density(seen, Point(*point))[0] for point in zip(*points, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.ptp(found) > 0
 
 
 @every

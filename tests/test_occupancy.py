@@ -74,6 +74,22 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
         assert near.mean() < 0.5
 
 
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+def test_a_place_is_occupied_as_its_cell_is_and_beyond_the_space_none(space: Space):
+    rng = np.random.default_rng(3)
+    cells = rng.random((CELLS,) * 3) < 0.4
+    grid = grid_of(cells, space)
+    unit = rng.uniform(0, 1, (300, 3)).astype(np.float32)
+    places = jax.vmap(space.world)(unit)
+    near_middle = np.abs(unit * CELLS % 1 - 0.5).max(axis=1) < 0.4  # rounding moves none of these
+    found = np.asarray(jax.vmap(occupancy.occupied_at, (None, 0))(grid, places))
+    expected = cells[tuple(np.floor(unit * CELLS).astype(int).T)]
+    np.testing.assert_array_equal(found[near_middle], expected[near_middle])
+    if not isinstance(space, Contracted):
+        everything = grid_of(np.ones((CELLS,) * 3), space)
+        assert not occupancy.occupied_at(everything, jnp.array([9.0, 9.0, 0.2]))
+
+
 def test_where_no_camera_sees_the_grid_stays_empty():
     visible = jnp.asarray(np.random.default_rng(3).random((8, 8, 8)) < 0.5)
     grid = occupancy.seen_only(occupancy.unknown(BOX, 8), visible)

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerf_jax import poses
-from nerf_jax.types import Batch, Model
+from nerf_jax.types import Batch, Model, Point
 from tests import scenes
 
 
@@ -51,6 +51,7 @@ def toy(weight: float = 1.0) -> Model:
         loss=loss,
         refresh=lambda params, aux, key, step: aux,
         render=lambda params, aux, rays: rays.origin + params,
+        density=lambda params, aux, points: points.position[:, 0] + params,
     )
 
 
@@ -69,6 +70,8 @@ def test_cameras_at_rest_change_nothing():
         model.loss(params, aux, KEYS, given)[0], toy().loss(0.0, aux, KEYS, given)[0], rtol=1e-6
     )
     np.testing.assert_array_equal(model.render(params, aux, given.rays), given.rays.origin)
+    points = Point(given.rays.origin, jnp.zeros_like(given.rays.origin))
+    np.testing.assert_array_equal(model.density(params, aux, points), points.position[:, 0])
 
 
 def test_each_photo_has_a_motion_of_its_own_and_their_mean_stays():

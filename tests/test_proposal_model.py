@@ -13,7 +13,7 @@ from nerf_jax.config import Config, DataConfig, OptimizerConfig, ProposalConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.metrics import psnr
 from nerf_jax.train import draw, init_state, make_optimizer, make_train_steps, make_validation
-from nerf_jax.types import Batch
+from nerf_jax.types import Batch, Point
 from tests import small
 
 PROPOSAL = ProposalConfig(
@@ -91,6 +91,18 @@ def test_a_view_is_deterministic_and_over_its_background():
     seen = render(params, aux, aside)
     np.testing.assert_array_equal(seen.rgb, np.ones((32, 3)))
     np.testing.assert_array_equal(seen.opacity, np.zeros(32))
+
+
+def test_the_density_is_the_fields_and_nothing_is_beyond_the_space():
+    params, aux = clouds()
+    position = jnp.asarray(np.random.default_rng(0).uniform(-1.5, 1.5, (200, 3)), jnp.float32)
+    points = Point(position, jnp.zeros_like(position))
+    field = model.grid_field(PROPOSAL, aux.space)
+    sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
+    inside = np.abs(position).max(axis=1) <= PROPOSAL.box_radius
+    found = build().density(params, aux, points)
+    np.testing.assert_allclose(found, np.where(inside, sigma, 0.0), rtol=1e-5)
+    assert 0.1 < inside.mean() < 0.9
 
 
 def test_proposals_are_believed_little_by_little():

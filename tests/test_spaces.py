@@ -62,6 +62,20 @@ def test_all_the_world_is_contracted_into_the_cube():
         np.testing.assert_allclose(found, (contracted + 2) / 4, atol=1e-5)
 
 
+def test_a_space_contains_what_its_unit_cube_does():
+    places = np.random.default_rng(2).uniform(-3, 3, (500, 3)).astype(np.float32)
+    in_box = np.asarray(jax.vmap(spaces.contains, (None, 0))(BOX, places))
+    expected = ((places >= np.asarray(BOX.low)) & (places <= np.asarray(BOX.high))).all(axis=1)
+    np.testing.assert_array_equal(in_box, expected)
+    far_too = np.concatenate([places, 1e6 * places])
+    assert jax.vmap(spaces.contains, (None, 0))(CONTRACTED, far_too).all()
+    unit = np.asarray(jax.vmap(FRUSTUM.unit)(places))
+    in_frustum = np.asarray(jax.vmap(spaces.contains, (None, 0))(FRUSTUM, places))
+    np.testing.assert_array_equal(in_frustum, ((unit >= 0) & (unit <= 1)).all(axis=1))
+    behind = np.asarray(TURN.T @ (np.array([0, 0, 1.0]) - [0.1, -0.2, 0.3]), np.float32)
+    assert not spaces.contains(FRUSTUM, behind)
+
+
 def test_a_frustum_is_normalised_device_coordinates():
     """Against the projection of NeRF, Appendix C: straight lines stay straight, depth is 1 / z."""
     pixel = np.array([0.3, -0.4])

@@ -33,7 +33,8 @@ def write_cameras(path: Path, setting: Setting, train: Cameras, cloud: str | Non
     names = [name for shots in setting.shots.values() for name in shots.names]
     clash = len(set(names)) < len(names)
     frames, listed = [], {}
-    for split, shots in setting.shots.items():
+    for split in sorted(setting.shots, key=lambda split: (split != "train", split)):
+        shots = setting.shots[split]
         cameras = move(original_from_world, train if split == "train" else shots.cameras)
         files = [f"{split}/{name}" if clash else name for name in shots.names]
         listed[f"{split}_filenames"] = files
