@@ -23,7 +23,7 @@ from nerf_jax.viewer.eye import Eye, bands, box_of, within
 from nerf_jax.viewer.keyframes import cameras_along, views_along
 from nerf_jax.viewer.pace import Pace, larger
 from nerf_jax.viewer.photos import Photos
-from nerf_jax.viewer.picture import NOWHERE, Look, camera_of, paint, size_of
+from nerf_jax.viewer.picture import DEEPEST, Look, camera_of, paint, size_of
 from nerf_jax.viewer.server import check_port, extent_of, free_port, ssh_line
 from tests import scenes, small
 from tests.pages import ball_method, ball_scene, photos_of_ball, view_from
@@ -253,7 +253,7 @@ def test_the_depth_beside_it_is_along_the_axis():
         ray = cast_rays(camera, 0, jnp.array([column, row]))
         point = ray.origin + seen.median_depth[row, column] * ray.direction
         np.testing.assert_allclose(depth[row, column], project(camera, 0, point)[1], rtol=1e-5)
-    assert depth[0, 0] == NOWHERE
+    assert depth[0, 0] == np.float32(DEEPEST)
 
 
 # The photos.

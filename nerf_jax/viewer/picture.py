@@ -51,13 +51,13 @@ class Picture(NamedTuple):
 
     pixels: UInt8[np.ndarray, "H W 3"]
     depth: Float[np.ndarray, "H W"] | None = None
-    """Along the camera's axis, world units; far away where there is nothing."""
+    """Along the camera's axis, world units; :data:`DEEPEST` where there is nothing."""
     scale: tuple[float, float] | None = None
     """The distances shown red and blue, where it shows distances."""
 
 
-NOWHERE = 1e4
-"""The depth of nothing, world units: behind all that is drawn."""
+DEEPEST = 2**24 / 1e5
+"""World units: viser sends depths as 24 bits of hundred thousandths."""
 
 
 def size_of(aspect: float, resolution: int) -> tuple[int, int]:
@@ -117,7 +117,7 @@ def paint(seen: Rendering, camera: Cameras, behind: Rgb, look: Look) -> Picture:
     pixels = to_uint8(image + through[..., None] * change)
     if not look.depth:
         return Picture(pixels, None, scale)
-    depth = np.where(opacity > 0.5, distance * _cosine(camera, size_hw), NOWHERE)
+    depth = np.where(opacity > 0.5, distance * _cosine(camera, size_hw), DEEPEST)
     return Picture(pixels, depth.astype(np.float32), scale)
 
 

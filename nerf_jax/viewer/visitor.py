@@ -19,7 +19,7 @@ from nerf_jax.viewer.drawing import Drawing, Drawn, Wish
 from nerf_jax.viewer.eye import Crop, Eye, box_of
 from nerf_jax.viewer.keyframes import cameras_along, views_along
 from nerf_jax.viewer.photos import Photos
-from nerf_jax.viewer.picture import Look, Picture, View, camera_of, paint, size_of
+from nerf_jax.viewer.picture import DEEPEST, Look, Picture, View, camera_of, paint, size_of
 from nerf_jax.viewer.stage import Learning, Stage
 
 _PHOTO_SIDE = 256
@@ -105,7 +105,8 @@ class Visitor:
 
     def _look(self) -> Look:
         drawn = self.controls.cameras.value or self.controls.crop.value or bool(self.keys)
-        return replace(self.controls.look, depth=drawn)
+        # In larger scenes all of it would be behind what viser takes for the farthest.
+        return replace(self.controls.look, depth=drawn and 4 * self.photos.reach < DEEPEST)
 
     def _show(self, drawn: Drawn, picture: Picture) -> None:
         if self._gone:

@@ -118,6 +118,18 @@ def test_a_known_scene_is_downloaded(write_scene, monkeypatch):
     assert data.load(DataConfig(scene="lego")).source == scene.source
 
 
+def test_what_is_at_hand_needs_no_download(tmp_path, write_scene, monkeypatch):
+    def never(*given, **named):
+        raise AssertionError("asked whether it is there, and not to fetch it")
+
+    monkeypatch.setattr(download, "fetch", never)
+    assert data.at_hand(DataConfig())
+    assert not data.at_hand(DataConfig(scene="lego"))
+    assert not data.at_hand(DataConfig(scene="toy", root=tmp_path / "nowhere"))
+    write_scene(tmp_path / "toy")
+    assert data.at_hand(DataConfig(scene="toy", root=tmp_path))
+
+
 def test_a_failed_download_is_told_with_the_ways_out():
     with pytest.raises(FileNotFoundError) as error:
         data.load(DataConfig(scene="lego"))
