@@ -31,7 +31,8 @@ POINTS_A_PHOTO = 200
 
 # What structure from motion would have made of the town: turned and scaled at will.
 ORIGINAL_FROM_TOWN = np.eye(4)
-ORIGINAL_FROM_TOWN[:3, :3] = 2.3 * look_at([0.8, 0.5, -0.4], [0, 0, 0], [0.3, 0.2, 1.0])[:, :3]
+_ASKEW = look_at(np.array([0.8, 0.5, -0.4]), np.zeros(3), np.array([0.3, 0.2, 1.0]))
+ORIGINAL_FROM_TOWN[:3, :3] = 2.3 * _ASKEW[:, :3]
 ORIGINAL_FROM_TOWN[:3, 3] = [4.0, -2.0, 7.0]
 
 # ---------------------------------------------------------------------------- the town
@@ -45,7 +46,11 @@ _HOUSES += [[0.10, 0.35, 0.12], [0.40, 0.20, 0.10]]
 
 
 def _blocks(
-    rng: np.random.Generator, middle: np.ndarray, width: np.ndarray, top: np.ndarray, colors: list
+    rng: np.random.Generator,
+    middle: np.ndarray,
+    width: np.ndarray | float,
+    top: np.ndarray | float,
+    colors: list,
 ) -> Solids:
     """Square blocks, ``middle`` [N, 2], ``width`` and ``top`` [N] or one, coloured at random."""
     count = len(middle)
@@ -72,8 +77,8 @@ def _town() -> Solids:
     one, each = np.zeros((1, 2)), partial(_blocks, rng)
     parts = [
         bricks.MODEL,
-        each(one, np.float64(200.0), np.float64(-0.02), _EARTH),
-        each(pavement, np.float64(0.52), np.float64(0.0), _STONES),
+        each(one, 200.0, -0.02, _EARTH),
+        each(pavement, 0.52, 0.0, _STONES),
         each(streets, width, height, _HOUSES),
     ]
     return Solids(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
@@ -119,11 +124,11 @@ def walk(num_photos: int, size_hw: tuple[int, int]) -> Cameras:
     return Cameras(
         world_from_camera=np.stack(poses),
         focal=np.full((num_photos, 2), FOCAL * width, np.float32),
-        principal=np.tile(np.float32([width / 2, height / 2]), (num_photos, 1)),
+        principal=np.tile(np.array([width / 2, height / 2], np.float32), (num_photos, 1)),
         near=np.zeros(num_photos, np.float32),
         far=np.full(num_photos, 100, np.float32),
         lens=Lens(
-            radial=np.tile(np.float32(RADIAL), (num_photos, 1)),
+            radial=np.tile(np.array(RADIAL, np.float32), (num_photos, 1)),
             tangential=np.zeros((num_photos, 2), np.float32),
             fisheye=np.zeros(num_photos, bool),
         ),
@@ -192,14 +197,19 @@ def _places(rng: np.random.Generator, camera: Cameras, seen: Seen) -> Float[np.n
 
 def _transforms(cameras: Cameras, names: list[str], size_hw: tuple[int, int]) -> dict:
     """The cameras in nerfstudio's fields."""
-    (fx, fy), (cx, cy) = map(np.ndarray.tolist, (cameras.focal[0], cameras.principal[0]))
+    (fx, fy), (cx, cy) = (np.asarray(pair[0]).tolist() for pair in cameras[1:3])
     frames = [
         {"file_path": name, "transform_matrix": [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]}
         for name, pose in zip(names, cameras.world_from_camera, strict=True)
     ]
     return {
         "camera_model": "OPENCV",
-        **{"w": size_hw[1], "h": size_hw[0], "fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy},
+        "w": size_hw[1],
+        "h": size_hw[0],
+        "fl_x": fx,
+        "fl_y": fy,
+        "cx": cx,
+        "cy": cy,
         **dict(zip(("k1", "k2", "k3", "k4"), RADIAL, strict=True)),
         "ply_file_path": "sparse_points.ply",
         "frames": frames,
