@@ -9,6 +9,7 @@
 ``results.json``   scores, and what they mean
 ``images/``        the held-out views: truth, rendering, error, depth
 ``stills/``        colour and depth from a few new viewpoints
+``export/``        meshes, points and cameras
 ``orbit.mp4``      a turn around the scene (or ``tour.mp4``), and ``..._depth.mp4``
 =================  =========================================================
 """
