@@ -1,6 +1,7 @@
 """Make the README's pictures from a run of the built-in scene.
 
     python run.py --output outputs/readme
+    python run.py export outputs/readme
     python docs/make_pictures.py outputs/readme
 
 They are written beside this script. The viewer's is of a real page, in Debian's Chromium.
@@ -14,8 +15,14 @@ import time
 from pathlib import Path
 
 import imageio_ffmpeg
+import numpy as np
+import trimesh
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from nerf_jax.export import to_uint8
+from nerf_jax.runs import Run
+from nerf_jax.setting import Setting
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -79,8 +86,57 @@ def page(run: Path) -> None:
         viewer.terminate()
 
 
+def sides(run: Path, view: str, size: int = 256) -> None:
+    """The mesh: a photo that it never saw, itself from there, from behind, and without colours."""
+    mesh = trimesh.load(run / "export" / "mesh.ply", process=False)
+    shots = Setting.load(Run(run).setting_file).shots["val"]
+    number = shots.names.index(view)
+    before = shots.cameras.world_from_camera[number].astype(float)
+    behind = np.diag([-1.0, -1.0, 1.0]) @ before
+    focal = float(shots.cameras.focal[number].mean()) * size / shots.size_hw[0]
+    colors = mesh.visual.vertex_colors[:, :3] / 255
+    light = np.array([0.4, 0.2, 0.9])
+    gray = np.repeat(0.3 + 0.6 * np.maximum(mesh.vertex_normals @ light, 0)[:, None], 3, axis=1)
+    views = [(before, colors), (behind, colors), (behind, gray)]
+    drawn = [draw(mesh, shade, pose, focal, size) for pose, shade in views]
+    strip = Image.open(run / "images" / "val" / f"{view}.png")
+    photo = strip.crop((0, 0, strip.height, strip.height)).resize((size, size))
+    picture = np.hstack([np.asarray(photo), *map(to_uint8, drawn)])
+    Image.fromarray(picture).save(DOCS / "mesh.png", optimize=True)
+
+
+def draw(
+    mesh: trimesh.Trimesh, colors: np.ndarray, pose: np.ndarray, focal: float, size: int
+) -> np.ndarray:
+    """A mesh as a pinhole sees it: the nearest of many places on each triangle, a pixel being the
+    mean of three by three.
+    """
+    fine, steps = 3 * size, 6  # places on a triangle are then closer than pixels
+    share = np.array(
+        [[i, j, steps - i - j] for i in range(steps + 1) for j in range(steps + 1 - i)]
+    )
+    nearest = np.full(fine**2, np.inf)
+    image = np.ones((fine**2, 3))
+    local = (mesh.vertices - pose[:, 3]) @ pose[:, :3]
+    for part in share / steps:
+        place, shade = (np.einsum("k,fkd->fd", part, all_[mesh.faces]) for all_ in (local, colors))
+        depth = -place[:, 2]
+        column, row = (
+            (fine / 2 + sign * 3 * focal * place[:, axis] / depth).astype(int)
+            for axis, sign in ((0, 1), (1, -1))
+        )
+        pixel = np.clip(row, 0, fine - 1) * fine + np.clip(column, 0, fine - 1)
+        order = np.argsort(-depth)  # the nearest is written last
+        pixel, depth, shade = pixel[order], depth[order], shade[order]
+        closer = depth < nearest[pixel]
+        image[pixel[closer]] = shade[closer]
+        nearest[pixel[closer]] = depth[closer]
+    return image.reshape(size, 3, size, 3, 3).mean(axis=(1, 3))
+
+
 if __name__ == "__main__":
     strip(Path(sys.argv[1]), view="val_03")
     turn(Path(sys.argv[1]))
     report(Path(sys.argv[1]))
     page(Path(sys.argv[1]))
+    sides(Path(sys.argv[1]), view="val_03")

@@ -13,6 +13,7 @@
                    ``..._depth.json`` and ``stills/depth_scale.png`` say
 ``frames/``        of a render that was broken off
 ``report.html``    all of the above to look at, in one file
+``export/``        meshes, points and cameras
 =================  =========================================================
 """
 

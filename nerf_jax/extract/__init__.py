@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from nerf_jax.config.export import ExportConfig
 from nerf_jax.data.normalize import move_points
@@ -114,7 +114,7 @@ def _survey(scene: Trained, wanted: ExportConfig, tell: Tell) -> tuple[Region, V
 
 def _points_within(
     region: Region, views: Views, count: int
-) -> tuple[Float[np.ndarray, "P 3"], Float[np.ndarray, "P 3"]]:
+) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
     """Points and their colours, so many at most, evenly chosen."""
     places, colors = points(views)
     inside = np.flatnonzero(region.holds(places))

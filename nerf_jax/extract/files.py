@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from nerf_jax.export import require, to_uint8, written_aside
 from nerf_jax.extract.surface import Mesh
@@ -43,13 +43,12 @@ def write_mesh(
 
 
 def write_points(
-    path: Path, points: Float[np.ndarray, "P 3"], colors: Float[np.ndarray, "P 3"]
+    path: Path, points: Float[np.ndarray, "P 3"], colors: UInt8[np.ndarray, "P 3"]
 ) -> None:
-    """Write points as PLY, with a colour each: sRGB in [0, 1]."""
+    """Write points as PLY, with a colour each."""
     trimesh = require("trimesh", "nerf_jax[export]")
-    cloud = trimesh.PointCloud(points, colors=to_uint8(colors))
     with written_aside(path) as aside:
-        aside.write_bytes(cloud.export(file_type="ply"))
+        aside.write_bytes(trimesh.PointCloud(points, colors=colors).export(file_type="ply"))
 
 
 def _upright(world_from_original: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
@@ -78,7 +77,8 @@ def _glb(
         primitive["material"] = 0
         matte = {"metallicFactor": 0.0, "roughnessFactor": 1.0}  # where unlit is not known
         unlit: dict[str, Any] = {"KHR_materials_unlit": {}}
-        tree["materials"] = [{"pbrMetallicRoughness": matte, "extensions": unlit}]
+        look = {"pbrMetallicRoughness": matte, "extensions": unlit, "doubleSided": True}
+        tree["materials"] = [look]
         tree["extensionsUsed"] = list(unlit)
 
     export_glb = require("trimesh.exchange.gltf", "nerf_jax[export]").export_glb

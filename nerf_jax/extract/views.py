@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from nerf_jax.cameras import cast_rays, resize
 from nerf_jax.compositing import solid
+from nerf_jax.export import to_uint8
 from nerf_jax.extract.colors import own_color
 from nerf_jax.trained import Trained
 from nerf_jax.types import Cameras
@@ -23,7 +24,7 @@ class Views(NamedTuple):
     cameras: Cameras
     depth: Float[np.ndarray, "N H W"]
     """Distances along the rays; inf where nothing is hit, NaN where that is not clear."""
-    rgb: Float[np.ndarray, "N H W 3"]
+    rgb: UInt8[np.ndarray, "N H W 3"]
     """Of what is hit, without the background."""
 
 
@@ -50,12 +51,13 @@ def look(scene: Trained, scale: float, max_views: int, tell: Callable[[int, int]
         seen = scene.see(cameras, number, (height, width))
         hit = np.where(seen.opacity > _SOLID, seen.median_depth, np.nan)
         depths.append(np.where(seen.opacity < _EMPTY, np.inf, hit).astype(np.float32))
-        colors.append(own_color(np.asarray(seen.rgb), np.asarray(seen.opacity), behind))
+        rgb = own_color(np.asarray(seen.rgb), np.asarray(seen.opacity), behind)
+        colors.append(to_uint8(rgb))
         tell(number + 1, len(cameras.near))
     return Views(cameras, np.stack(depths), np.stack(colors))
 
 
-def points(views: Views) -> tuple[Float[np.ndarray, "P 3"], Float[np.ndarray, "P 3"]]:
+def points(views: Views) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
     """Where the views' rays hit something, and the colours there."""
     _, height, width = views.depth.shape
     rows, columns = np.indices((height, width)).reshape(2, -1)

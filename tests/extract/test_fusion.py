@@ -51,7 +51,7 @@ def test_it_is_what_a_slow_loop_finds():
     depth[rng.random(depth.shape) < 0.1] = np.inf
     depth[rng.random(depth.shape) < 0.1] = np.nan
     positions = rng.uniform(-1.5, 1.5, (400, 3)).astype(np.float32)
-    found = fused_value(Views(cams, depth, np.zeros(0)), 0.6)(positions)
+    found = fused_value(Views(cams, depth, np.zeros(0, np.uint8)), 0.6)(positions)
     expected = np.array([slow(cams, depth, 0.6, position) for position in positions])
     known = ~np.isnan(expected)
     assert 50 < known.sum() < 390

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax.extract.region import Region, is_capture, learned_region, seen_region
-from nerf_jax.extract.views import Views, points
+from nerf_jax.extract.region import is_capture, learned_region, seen_region
+from nerf_jax.extract.views import Views
 from nerf_jax.spaces import Box, Contracted, Frustum
 from tests.extract import ball
 
@@ -24,9 +24,9 @@ FRUSTUM = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), jnp.float32(10.0
 
 def views(monkeypatch, places: np.ndarray) -> Views:
     """Whatever they are, these are the points on what they see."""
-    found = places.astype(np.float32), np.zeros_like(places)
+    found = places.astype(np.float32), np.zeros(places.shape, np.uint8)
     monkeypatch.setattr("nerf_jax.extract.region.points", lambda views: found)
-    return Views(ball.cameras(), np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 3)))
+    return Views(ball.cameras(), np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 3), np.uint8))
 
 
 def scene(tmp_path, space):
@@ -81,18 +81,3 @@ def test_without_cameras_the_method_says_where_the_scene_is(tmp_path):
 def test_scenes_without_an_end_are_captures(tmp_path):
     kinds = [is_capture(scene(tmp_path, space)) for space in (None, BOX, CUBE, FRUSTUM)]
     assert kinds == [False, False, True, True]
-
-
-def test_points_are_where_rays_end():
-    """Of a view whose depths are those of the ball: on the ball; and none where nothing is hit."""
-    cameras = ball.cameras(2, size=8)
-    depth = np.full((2, 8, 8), np.inf, np.float32)
-    depth[:, 3, 4] = 3.0 - ball.RADIUS
-    depth[1, 0, 0] = np.nan
-    rgb = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
-    places, colors = points(Views(cameras, depth, rgb))
-    assert places.shape == (2, 3)
-    off = np.linalg.norm(places - ball.CENTER, axis=1) - ball.RADIUS
-    assert np.abs(off).max() < 0.02  # the pixel next to the middle
-    np.testing.assert_array_equal(colors, rgb[:, 3, 4])
-    assert str(Region(np.zeros(3), np.ones(3))) == "0 0 0 1 1 1"
