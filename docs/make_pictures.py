@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -67,23 +66,32 @@ def page(run: Path) -> None:
     command = [sys.executable, "-u", str(ROOT / "run.py"), "view", str(run), "--port", "8300"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as viewer:
         assert viewer.stdout is not None
-        lines = iter(viewer.stdout.readline, "")
-        (url,) = next(found for line in lines if (found := re.findall(r"viewer: (\S+)", line)))
-        with sync_playwright() as driver:
-            flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-            browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
-            window = browser.new_page(viewport={"width": 1280, "height": 720})
-            window.goto(url)
-            window.get_by_text("pixels in").wait_for()
-            window.locator(".mantine-Notification-closeButton").first.click()
-            box = window.locator("canvas").first.bounding_box()
-            assert box is not None
-            window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-            window.mouse.wheel(0, 300)
-            time.sleep(20)  # until it is sharp, and all photos have been hung
-            window.screenshot(path=DOCS / "viewer.png")
-            browser.close()
-        viewer.terminate()
+        try:
+            lines = iter(viewer.stdout.readline, "")
+            (url,) = next(found for line in lines if (found := re.findall(r"viewer: (\S+)", line)))
+            _photograph(url)
+        finally:
+            viewer.terminate()
+
+
+def _photograph(url: str) -> None:
+    """The page at an address, once it is sharp and all photos hang."""
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        window = browser.new_page(viewport={"width": 1280, "height": 720})
+        window.goto(url)
+        window.get_by_text("pixels in").wait_for(timeout=120_000)
+        notices = window.locator(".mantine-Notification-closeButton")
+        if notices.count():  # that nothing but software draws
+            notices.first.click()
+        box = window.locator("canvas").first.bounding_box()
+        assert box is not None
+        window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        window.mouse.wheel(0, 300)
+        window.wait_for_timeout(20_000)
+        window.screenshot(path=DOCS / "viewer.png")
+        browser.close()
 
 
 def sides(run: Path, view: str, size: int = 256) -> None:

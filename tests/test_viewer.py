@@ -57,6 +57,10 @@ def test_slower_is_believed_at_once_and_faster_bit_by_bit():
     assert pace.seconds_per_ray == 0.01
     pace.measured(100, 0.1)
     assert 0.005 < pace.seconds_per_ray < 0.01
+    evenly = Pace(slower=0.5, faster=0.5)
+    for seconds in (1.0, 3.0) * 20:
+        evenly.measured(100, seconds)
+    assert 0.015 < evenly.seconds_per_ray < 0.025, "or both alike"
     for _ in range(100):
         pace.measured(100, 100.0)
     assert pace.largest((1024, 1024), 0.15)[0] >= 8, "never less than that can be looked at"

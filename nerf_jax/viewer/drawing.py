@@ -23,8 +23,8 @@ STILL = 0.1
 SHARE = 0.03
 """The part of the time that following the training takes."""
 
-FOLLOWED = 0.3
-"""Seconds for a picture that follows it: so there is a new one every ten."""
+FOLLOWED = 0.5
+"""Seconds for a picture that follows it: so there is a new one every quarter of a minute."""
 
 LEARNING = 1.5
 """Seconds for any picture of a scene that is being learned: at first it is fog, which takes long,
@@ -92,7 +92,8 @@ class Drawing:
         self._show, self._complain = show, complain
         self._news = threading.Condition()
         self._stirred, self._asked, self._ended = True, False, False
-        self._pace, self._follow_pace = Pace(), Pace()
+        self._pace = Pace()
+        self._follow_pace = Pace(slower=0.5, faster=0.5)  # nobody waits for those pictures
         self._drawn: Drawn | None = None
         self._shown: Look | None = None
         self._due = 0.0

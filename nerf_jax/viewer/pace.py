@@ -5,18 +5,22 @@ AT_FIRST = 5e-5
 
 
 class Pace:
-    """The time that a ray takes, measured from picture to picture."""
+    """The time that a ray takes, measured from picture to picture.
 
-    def __init__(self) -> None:
+    Args:
+        slower: how far a measurement is believed that says it takes longer, in [0, 1]. At once
+            unless given: a late answer is felt, and a picture coarser than it need be hardly.
+        faster: the same of one that says it takes less.
+    """
+
+    def __init__(self, slower: float = 1.0, faster: float = 0.3) -> None:
         self.seconds_per_ray = AT_FIRST
+        self._slower, self._faster = slower, faster
 
     def measured(self, num_rays: int, seconds: float) -> None:
-        """Take note of a picture: slower at once, faster bit by bit.
-
-        A late answer is felt, and a picture coarser than it need be hardly.
-        """
-        now = seconds / num_rays
-        self.seconds_per_ray = max(now, 0.7 * self.seconds_per_ray + 0.3 * now)
+        """Take note of a picture."""
+        more = seconds / num_rays - self.seconds_per_ray
+        self.seconds_per_ray += more * (self._slower if more > 0 else self._faster)
 
     def largest(self, full_hw: tuple[int, int], seconds: float) -> tuple[int, int]:
         """The size, of the shape of the full one and no larger, that comes in so many seconds.
