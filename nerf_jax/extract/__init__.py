@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerf_jax.config.export import ExportConfig
+from nerf_jax.config import ExportConfig
 from nerf_jax.data.normalize import move_points
 from nerf_jax.export import require
 from nerf_jax.extract.cameras import write_cameras
@@ -52,7 +52,10 @@ def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -
     to_original = functools.partial(move_points, np.linalg.inv(world_from_original))
     if {"mesh", "points"} & set(wanted.parts):
         region, views = _survey(scene, wanted, tell)
-        facts["box"] = f"{region} in the scene's world, where z is up"
+        scale = np.cbrt(np.linalg.det(world_from_original[:3, :3]))
+        facts["box"] = (
+            f"{region} in the scene's world: z up, {scale:.4g} of its units to the files'"
+        )
     if "mesh" in wanted.parts:
         mesh, colors, found = find_surface(scene, wanted, region, views, tell)
         facts |= found

@@ -21,7 +21,8 @@ def write_cameras(path: Path, setting: Setting, train: Cameras, cloud: str | Non
     """Write the cameras of all splits, in the frame of the scene's own files.
 
     A photo is called what it is called in the scene; where two splits have one of the same name,
-    it is ``<split>/<name>``. Intrinsics are those of the images that were learned from.
+    it is ``<split>/<name>``. Intrinsics are those of the images that were learned from, and so is
+    the size, which photos of several sizes have in common.
 
     Args:
         path: of the file.

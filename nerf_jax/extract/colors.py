@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.extract.chunks import in_chunks
+from nerf_jax.extract.surface import Mesh
 from nerf_jax.types import Rays, Rendering
 
 _FAINTEST = 0.1
@@ -18,9 +19,10 @@ _RAYS_AT_ONCE = 2**14
 def seen_from_normals(
     render: Callable[[Rays], Rendering],
     background: Float[np.ndarray, "3"],
-    vertices: Float[np.ndarray, "V 3"],
+    mesh: Mesh,
     normals: Float[np.ndarray, "V 3"],
     voxel: float,
+    tell: Callable[[int, int], None],
 ) -> Float[np.ndarray, "V 3"]:
     """Colours of vertices, by short rays that come in against their normals.
 
@@ -30,9 +32,10 @@ def seen_from_normals(
     Args:
         render: a model's, of R rays.
         background: what is behind its renderings, and is taken out again.
-        vertices: world units.
-        normals: unit vectors.
+        mesh: its vertices in world units.
+        normals: unit vectors, of the vertices.
         voxel: rays start two of these before the surface, and end four behind it.
+        tell: called with the vertices done, and all of them.
     """
 
     def look(rows: tuple[np.ndarray, np.ndarray]) -> Rendering:
@@ -49,8 +52,8 @@ def seen_from_normals(
             )
         )
 
-    rows = vertices.astype(np.float32), normals.astype(np.float32)
-    seen = in_chunks(look, rows, _RAYS_AT_ONCE)
+    rows = mesh.vertices.astype(np.float32), normals.astype(np.float32)
+    seen = in_chunks(look, rows, _RAYS_AT_ONCE, tell)
     rgb = own_color(seen.rgb, seen.opacity, background)
     return np.where(seen.opacity[:, None] > _FAINTEST, rgb, 0.5)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from nerf_jax import model
 from nerf_jax.compositing import solid
-from nerf_jax.config.export import ExportConfig
+from nerf_jax.config import ExportConfig
 from nerf_jax.export import require
 from nerf_jax.extract.colors import seen_from_normals
 from nerf_jax.extract.density import default_level, level_value
@@ -67,11 +67,9 @@ def find_surface(
     mesh = largest(mesh, wanted.components) if wanted.components else mesh
     mesh = simplified(mesh, wanted.faces) if wanted.faces else mesh
     body = require("trimesh", "nerf_jax[export]").Trimesh(*mesh, process=False)
-    tell("colours", 0, 1)
-    behind = np.asarray(solid(scene.config.data.background))
-    normals = np.array(body.vertex_normals)
-    colors = seen_from_normals(render, behind, mesh.vertices, normals, grid.voxel)
-    tell("colours", 1, 1)
+    behind, normals = solid(scene.config.data.background), np.array(body.vertex_normals)
+    told = functools.partial(tell, "colours")
+    colors = seen_from_normals(render, np.asarray(behind), mesh, normals, grid.voxel, told)
     facts = {
         "surface": how,
         "size": f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles",

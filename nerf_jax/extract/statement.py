@@ -23,7 +23,8 @@ _FRAME = """\
 All is in the frame and scale of the scene's own files. In `mesh.glb` the vertices are too, and a
 rotation of its one node stands them upright, y up, as viewers expect; its colours are linear light
 and its material unlit, as glTF has it. (`trimesh.load(..., skip_materials=True)` reads them as
-vertex colours.) In PLY and OBJ they are sRGB.
+vertex colours.) In PLY and OBJ they are sRGB. `transforms.json` names photos as the scene did, and
+its sizes are those of the images that were learned from.
 """
 
 

@@ -15,7 +15,7 @@ from nerf_jax.export import require
 Value = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
 """The values at n places of the world."""
 
-_NODES_AT_ONCE = 2**22
+_NODES_AT_ONCE = 2**21
 _LEAST = 1e-3
 """Of a value, either way: a surface just through a node would have faces without an area."""
 

@@ -58,7 +58,7 @@ def test_a_plane_is_where_it_is():
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("nodes", [2**22, 18 * 18 * 3, 1])
+@pytest.mark.parametrize("nodes", [2**21, 18 * 18 * 3, 1])
 def test_what_is_closed_is_watertight_however_the_grid_is_cut(monkeypatch, seed, nodes):
     volume, grid = noise(seed)
     whole = march(*closed(on_nodes(volume, grid), grid), quiet)
