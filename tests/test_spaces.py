@@ -73,7 +73,7 @@ def test_a_space_contains_what_its_unit_cube_does():
     in_frustum = np.asarray(jax.vmap(spaces.contains, (None, 0))(FRUSTUM, places))
     np.testing.assert_array_equal(in_frustum, ((unit >= 0) & (unit <= 1)).all(axis=1))
     behind = np.asarray(TURN.T @ (np.array([0, 0, 1.0]) - [0.1, -0.2, 0.3]), np.float32)
-    assert not spaces.contains(FRUSTUM, behind)
+    assert not spaces.contains(FRUSTUM, jnp.asarray(behind))
 
 
 def test_a_frustum_is_normalised_device_coordinates():
