@@ -1,8 +1,10 @@
 """Make the README's pictures from a run of the built-in scene.
 
-    python run.py --output outputs/readme
-    python run.py export outputs/readme
-    python docs/make_pictures.py outputs/readme
+    python run.py --output outputs/minute
+    python run.py --output outputs/ten_seconds --train.num_steps 500
+    python run.py export outputs/minute
+    python run.py render outputs/minute --path spiral --outputs color depth normals --num-frames 40
+    python docs/make_pictures.py outputs/minute outputs/ten_seconds
 
 They are written beside this script. The viewer's is of a real page, in Debian's Chromium.
 """
@@ -11,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,6 +23,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from nerf_jax.export import to_uint8
+from nerf_jax.report import compare
 from nerf_jax.runs import Run
 from nerf_jax.setting import Setting
 
@@ -36,28 +40,52 @@ def strip(run: Path, view: str, scale: int = 2) -> None:
 
 def turn(run: Path) -> None:
     """The orbit, colour beside depth, as a GIF that repeats."""
+    _beside([run / "orbit.mp4", run / "orbit_depth.mp4"], DOCS / "orbit.gif")
+
+
+def flight(run: Path) -> None:
+    """A spiral: colour, depth and normals."""
+    names = "spiral.mp4", "spiral_depth.mp4", "spiral_normals.mp4"
+    _beside([run / name for name in names], DOCS / "film.gif")
+
+
+def _beside(videos: list[Path], out: Path, height: int = 256) -> None:
+    """Videos side by side as a GIF that repeats."""
+    inputs = [part for video in videos for part in ("-i", str(video))]
+    streams = "".join(f"[{number}]" for number in range(len(videos)))
+    stacked = f"{streams}hstack=inputs={len(videos)},scale=-1:{height}:flags=lanczos"
     palette = "split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse=dither=bayer"
-    beside = f"[0][1]hstack,scale=512:-1:flags=lanczos,{palette}"
-    videos = ["-i", str(run / "orbit.mp4"), "-i", str(run / "orbit_depth.mp4")]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *videos]
-    subprocess.run([*command, "-filter_complex", beside, str(DOCS / "orbit.gif")], check=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *inputs]
+    subprocess.run([*command, "-filter_complex", f"{stacked},{palette}", str(out)], check=True)
 
 
-def report(run: Path, width: int = 1080) -> None:
-    """The run's report down to its first view, as a browser shows it."""
+def report(run: Path) -> None:
+    """The run's report down to its first view."""
+    _page_down_to("article", run / "report.html", DOCS / "report.png")
+
+
+def comparison(runs: list[Path]) -> None:
+    """The page of several runs, down to the first view that they share."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = compare(list(map(Run, runs)), Path(folder) / "compare.html")
+        _page_down_to("article", page, DOCS / "compare.png")
+
+
+def _page_down_to(part: str, html: Path, out: Path, width: int = 1080) -> None:
+    """A page down to the end of the first such part of it, as a browser shows it."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         page = chromium.new_page(viewport={"width": width, "height": 2400})
-        page.goto((run / "report.html").resolve().as_uri())
+        page.goto(html.resolve().as_uri())
         page.add_style_tag(content="video::-webkit-media-controls { display: none }")
         page.evaluate("document.querySelectorAll('video').forEach((v) => v.pause())")
         page.evaluate("document.querySelectorAll('video').forEach((v) => (v.currentTime = 0.4))")
         page.wait_for_timeout(500)
-        view = page.locator("article").first.bounding_box()
-        clip = {"x": 0, "y": 0, "width": width, "height": view["y"] + view["height"] + 40}
-        page.screenshot(path=DOCS / "report.png", clip=clip)
+        last = page.locator(part).first.bounding_box()
+        clip = {"x": 0, "y": 0, "width": width, "height": last["y"] + last["height"] + 40}
+        page.screenshot(path=out, clip=clip)
         chromium.close()
 
 
@@ -143,8 +171,11 @@ def draw(
 
 
 if __name__ == "__main__":
-    strip(Path(sys.argv[1]), view="val_03")
-    turn(Path(sys.argv[1]))
-    report(Path(sys.argv[1]))
-    page(Path(sys.argv[1]))
-    sides(Path(sys.argv[1]), view="val_03")
+    first, second = map(Path, sys.argv[1:])
+    strip(first, view="val_03")
+    turn(first)
+    flight(first)
+    report(first)
+    comparison([first, second])
+    page(first)
+    sides(first, view="val_03")

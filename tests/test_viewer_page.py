@@ -161,8 +161,14 @@ def shared(browser, served):
     somebody.page.close()
 
 
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    """Where what each test left on the page is kept, to be looked at."""
+    return tmp_path_factory.mktemp("screenshots")
+
+
 @pytest.fixture
-def somebody(shared):
+def somebody(shared, album, request):
     """Them, as they were when they came."""
     controls = shared.controls
     controls.show.value, controls.background.value = "Colour", "White"
@@ -171,7 +177,9 @@ def somebody(shared):
     shared.me.go(shared.me.photos.typical())
     shared.close_notices()
     shared.settle()
-    return shared
+    yield shared
+    shared.page.bring_to_front()
+    shared.page.screenshot(path=album / f"{request.node.name}.png")
 
 
 def test_the_page_shows_the_scene(somebody):

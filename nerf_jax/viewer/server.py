@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -50,7 +51,7 @@ class Viewer:
         learning: Learning | None = None,
     ) -> None:
         self.visitors: dict[int, Visitor] = {}
-        self._is_open = True
+        self._is_open, self._hanging = True, threading.Lock()
         self._stage, self._photos, self.learning = stage, photos, learning
         self._extent = extent_of(config, photos)
         self._eye = Eye(config, method)
@@ -82,17 +83,18 @@ class Viewer:
     def hang(self, photos: Photos) -> None:
         """Show the photos beside the scene, now that they are read."""
         self._photos = photos
-        self._frustums.hang(photos, lambda: self._is_open)
-        for visitor in list(self.visitors.values()):
-            visitor.photos = photos
-            visitor.compare_again()
+        with self._hanging:
+            self._frustums.hang(photos, lambda: self._is_open)
+            for visitor in list(self.visitors.values()):
+                visitor.photos = photos
+                visitor.compare_again()
 
     def close(self) -> None:
         """Send everybody away."""
         self._is_open = False
         for visitor in list(self.visitors.values()):
             visitor.leave()
-        with _quietly():
+        with self._hanging, _quietly():  # nothing is on its way any more
             self._server.stop()
 
     def _welcome(self, client: viser.ClientHandle) -> None:
