@@ -224,6 +224,33 @@ def mesh(record: dict[str, Any]) -> str:
     return "\n\n".join([note, table(head, rows), made_by(record)])
 
 
+def viewer(record: dict[str, Any]) -> str:
+    latency, slower = record["latency"], record["training"]["slower_by_percent"]
+    height, width = latency["full_hw"]
+    coarse = " x ".join(map(str, latency["coarse_hw"][::-1]))
+    names = {
+        "answer": "a move is answered in the page",
+        "answer_of_server": "of which the server takes",
+        "sharp": f"sharp at {width} x {height}",
+    }
+    rows = [
+        (label, f"{latency[key]['median']:.2f}", f"{latency[key]['worst']:.2f}")
+        for key, label in names.items()
+    ]
+    return "\n\n".join(
+        [
+            "The page is drawn by Chromium without a GPU, on the same two cores, which it keeps "
+            f"busy: {record['load_average']:.1f} was the load before. A coarse picture has "
+            f"{coarse} pixels at least.",
+            table(["after a move of the mouse", "median, s", "worst, s"], rows),
+            "Training is slower by "
+            f"{slower['pictures']:.1f} % for the pictures that follow it, and by "
+            f"{slower['page']:.1f} % for Chromium, which draws the page all the time.",
+            made_by(record),
+        ]
+    )
+
+
 def main() -> None:
     parts, curves = (
         ["# Results", "Made by `python benchmarks/report.py` from `benchmarks/results`."],
@@ -241,6 +268,7 @@ def main() -> None:
         ("Proposals for lego", "proposals", proposals),
         ("Captures", "captures", captures),
         ("Meshes", "mesh", mesh),
+        ("The viewer", "viewer", viewer),
         ("Learning the cameras", "pose_refinement", pose_refinement),
     ]
     for title, name, describe in sections:

@@ -5,13 +5,15 @@
 
 Both are measured where a visitor would: in the page, which Debian's Chromium draws without a GPU on
 the same machine. An answer is the time from a move of the mouse to the first frame of the page that
-is another, a sharp picture that to the first frame that no longer changes. Training is timed while
-nobody is there, while the page is open but does not follow, and while it follows; what Chromium
-itself costs is thus told apart. Writes ``benchmarks/results/viewer.json``.
+is another, and the server's part of it that from hearing of the move to sending a picture; a sharp
+picture is there with the first frame that no longer changes. Training is timed while nobody is
+there and while the page is open and still, call by call, so that what Chromium itself costs is told
+apart from what the pictures of the scene do. Writes ``benchmarks/results/viewer.json``.
 """
 
 import argparse
 import base64
+import contextlib
 import io
 import itertools
 import os
@@ -19,7 +21,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib import metadata
@@ -28,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 from record import write_record
 
 from nerf_jax import config as configs
@@ -47,7 +49,6 @@ SAME = 0.5 / 255
 """The mean difference below which two frames show the same."""
 SETTLING = 15.0
 """Seconds after somebody came or went, in which a program is compiled, or photos hung."""
-ARMS = "nobody there", "page open, not following", "page open, following"
 
 
 @contextmanager
@@ -65,10 +66,11 @@ class Frames:
         self._page, self._kept = page, []
         self._session = page.context.new_cdp_session(page)
         self._session.on("Page.screencastFrame", self._keep)
-        self._session.send("Page.startScreencast", {"format": "jpeg", "quality": 90})
+        self._session.send("Page.startScreencast", {"format": "jpeg", "quality": 60})
 
     def _keep(self, event: dict[str, Any]) -> None:
-        self._session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+        with contextlib.suppress(Error):  # the page is closed
+            self._session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
         self._kept.append((event["metadata"]["timestamp"], event["data"]))
 
     def during(self, seconds: float, act: Any = lambda: None) -> list[tuple[float, np.ndarray]]:
@@ -101,6 +103,31 @@ def answer(frames: list[tuple[float, np.ndarray]]) -> tuple[float, float]:
     return first, sharp
 
 
+class Seen:
+    """What the server draws for a visitor, and how soon after it is told of a move."""
+
+    def __init__(self, drawing: Any) -> None:
+        self._show, self._stir = drawing._show, drawing.stir
+        drawing._show, drawing.stir = self._keep, self._told
+        self.sizes: list[tuple[int, int]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Wait for another move."""
+        self._moved_at = self.seconds_to_first = np.nan
+
+    def _told(self) -> None:
+        if np.isnan(self._moved_at):
+            self._moved_at = time.perf_counter()
+        self._stir()
+
+    def _keep(self, drawn: Any, picture: Any) -> None:
+        self._show(drawn, picture)
+        self.sizes.append(picture.pixels.shape[:2])
+        if np.isnan(self.seconds_to_first):
+            self.seconds_to_first = time.perf_counter() - self._moved_at
+
+
 def latency(run: Path, moves: int, resolution: int) -> dict[str, Any]:
     """Of a page that shows a run."""
     scene = trained.load(Run(run))
@@ -113,22 +140,20 @@ def latency(run: Path, moves: int, resolution: int) -> dict[str, Any]:
         page, visitor = _open(browser, viewer)
         visitor.controls.cameras.value = False
         visitor.controls.resolution.value = resolution
-        coarse = []
-        show = visitor.drawing._show
-        visitor.drawing._show = lambda drawn, picture: (
-            coarse.append((drawn.is_final, picture.pixels.shape[:2])),
-            show(drawn, picture),
-        )
+        seen = Seen(visitor.drawing)
         frames = Frames(page)
         x, y = PANELS["width"] / 2, PANELS["height"] / 2
         page.mouse.move(x, y)
         page.mouse.down()
         frames.during(8)
-        answers = []
+        answers, served = [], []
         for number in range(moves):
             x += 40
-            answers.append(answer(frames.during(6, lambda x=x, y=y: page.mouse.move(x % 900, y))))
-            print(f"move {number + 1}: " + ", ".join(f"{at:.2f} s" for at in answers[-1]))
+            seen.begin()
+            found = answer(frames.during(6, lambda x=x, y=y: page.mouse.move(x % 900, y)))
+            answers.append(found)
+            served.append(seen.seconds_to_first)
+            print(f"move {number + 1}: " + ", ".join(f"{at:.2f} s" for at in (*found, served[-1])))
 
         def drag() -> None:
             for step in range(60):
@@ -140,14 +165,18 @@ def latency(run: Path, moves: int, resolution: int) -> dict[str, Any]:
         shown = [pair for pair in itertools.pairwise(dragged) if pair[1][0] > 0]
         changes = sum(differ(one[1], other[1]) for one, other in shown)
         first, sharp = np.array(answers).T
-        sizes = [size for final, size in coarse if final]
         return {
-            "full_hw": max(sizes),
-            "coarse_hw": min(size for _, size in coarse),
-            "answer": {"median": float(np.median(first)), "worst": float(first.max())},
-            "sharp": {"median": float(np.median(sharp)), "worst": float(sharp.max())},
+            "full_hw": max(seen.sizes),
+            "coarse_hw": min(seen.sizes),
+            "answer": _spread(first),
+            "answer_of_server": _spread(served),
+            "sharp": _spread(sharp),
             "pictures_per_second": changes / dragged[-1][0],
         }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    return {"median": float(np.median(seconds)), "worst": float(np.max(seconds))}
 
 
 def _open(browser: Browser, viewer: Viewer) -> tuple[Page, Any]:
@@ -161,50 +190,75 @@ def _open(browser: Browser, viewer: Viewer) -> tuple[Page, Any]:
 
 
 class Schedule:
-    """The ``watch`` of a training whose visitor comes and goes; the time of each arm's steps."""
+    """The ``watch`` of a training whose visitor comes and goes, and the time of each call of it."""
 
     def __init__(self, browser: Browser, viewer: Viewer, rounds: int, seconds: float) -> None:
-        self._browser, self._viewer, self._seconds = browser, viewer, seconds
+        self._browser, self._viewer = browser, viewer
+        self._phases = [phase for _ in range(rounds) for phase in ((0, seconds / 3), (1, seconds))]
+        self._phases.append(self._phases[0])
         self._page: Page | None = None
-        self._left = [arm for _ in range(rounds) for arm in (*ARMS, *ARMS[::-1])]
-        self._begun = 0.0
-        self._first_step: int | None = None  # once all has settled
-        self.steps_per_second: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        self._until, self._last = -np.inf, (0, 0.0)
+        self._drew = False
+        self.calls: list[list[tuple[float, bool]]] = []
+        """Of each phase: seconds a step, and whether a picture was drawn meanwhile."""
 
     def __call__(self, glimpse: Glimpse) -> bool:
-        going_on = self._viewer.learning(glimpse)
+        step, at = self._last
         now = time.perf_counter()
-        if glimpse.psnr is None or not self._left:
-            return going_on
-        if self._first_step is None:
-            if not self._begun:
-                self._arrange(self._left[0])
-                self._begun = time.perf_counter()
-            elif now - self._begun >= SETTLING:
-                self._begun, self._first_step = now, glimpse.step
-        elif now - self._begun >= self._seconds:
-            rate = (glimpse.step - self._first_step) / (now - self._begun)
-            arm = self._left.pop(0)
-            self.steps_per_second[arm].append(rate)
-            print(f"{arm}: {rate:.2f} steps/s")
-            self._begun, self._first_step = 0.0, None
-            if not self._left:
+        if self.calls and now > self._settled:
+            self.calls[-1].append(((now - at) / (glimpse.step - step), self._drew))
+        self._drew = False
+        if glimpse.psnr is not None and now > self._until:
+            if not self._phases:
                 os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C: it stops and saves
+                return True
+            self._begin(*self._phases.pop(0))
+        going_on = self._viewer.learning(glimpse)
+        self._last = glimpse.step, time.perf_counter()
         return going_on
 
-    def _arrange(self, arm: str) -> None:
+    def _begin(self, anyone: int, seconds: float) -> None:
         """Training waits meanwhile."""
-        if arm == ARMS[0]:
-            if self._page:
-                self._page.close()
-                self._page = None
-            return
-        if self._page is None:
+        if anyone:
             self._page = self._browser.new_page(viewport=PANELS)
             self._page.goto(self._viewer.url)
             self._page.wait_for_timeout(3000)
-        (visitor,) = self._viewer.visitors.values()
-        visitor.controls.follow.value = arm == ARMS[2]
+            (visitor,) = self._viewer.visitors.values()
+            self._mark(visitor.drawing)
+        elif self._page:
+            self._page.close()
+        self._settled = time.perf_counter() + SETTLING * anyone
+        self._until = self._settled + seconds
+        self.calls.append([])
+
+    def _mark(self, drawing: Any) -> None:
+        draw = drawing._draw
+
+        def marked() -> None:
+            self._drew = True
+            draw()
+            self._drew = True
+
+        drawing._draw = marked
+
+
+def slower_by(calls: list[list[tuple[float, bool]]]) -> dict[str, float]:
+    """In percent: what training pays for an open page, and beyond that for pictures in it.
+
+    Args:
+        calls: of the phases, in which by turns nobody and somebody is there. Each is compared with
+            those right before and after it, as the machine and the scene change slowly.
+    """
+    page, pictures = [], []
+    for before, during, after in zip(calls[:-2:2], calls[1:-1:2], calls[2::2], strict=True):
+        alone = np.median([seconds for seconds, _ in before + after])
+        undisturbed = [seconds for seconds, drew in during if not drew]
+        page.append(np.median(undisturbed) / alone - 1)
+        pictures.append(np.mean([seconds for seconds, _ in during]) / np.mean(undisturbed) - 1)
+    return {
+        "page": 100 * float(np.median(page)),
+        "pictures": 100 * float(np.median(pictures)),
+    }
 
 
 def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
@@ -231,13 +285,13 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
             viewer.hang(photos)
             schedule = Schedule(browser, viewer, rounds, seconds)
             fit(run, config, method, split.dataset, None, ray_mesh(), watch=schedule)
-    rates = {arm: np.array(found) for arm, found in schedule.steps_per_second.items()}
     return {
-        "seconds_each": seconds,
-        "steps_per_second": {arm: found.tolist() for arm, found in rates.items()},
-        "slower_by_percent": {
-            arm: float(100 * np.median(rates[ARMS[0]] / found - 1)) for arm, found in rates.items()
-        },
+        "slower_by_percent": slower_by(schedule.calls),
+        "ms_per_step": [
+            1000 * float(np.median([seconds for seconds, _ in phase])) for phase in schedule.calls
+        ],
+        "pictures": sum(drew for phase in schedule.calls for _, drew in phase),
+        "calls": sum(map(len, schedule.calls)),
     }
 
 
@@ -246,8 +300,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run of the built-in scene")
     parser.add_argument("--moves", type=int, default=20)
     parser.add_argument("--resolution", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=45, help="of a phase")
     args = parser.parse_args()
     figures = {
         "load_average": os.getloadavg()[0],

@@ -66,13 +66,16 @@ def test_slower_is_believed_at_once_and_faster_bit_by_bit():
     assert pace.largest((1024, 1024), 0.15)[0] >= 8, "never less than that can be looked at"
 
 
-def test_sizes_double_up_to_the_full_one():
+def test_sizes_grow_threefold_up_to_the_full_one():
     sizes = [(50, 64)]
     while (size := larger(sizes[-1], (400, 512))) is not None:
         sizes.append(size)
-    assert sizes == [(50, 64), (100, 128), (200, 256), (400, 512)]
-    work = [height * width for height, width in sizes]
-    assert sum(work[:-1]) < 0.34 * work[-1]
+    assert sizes == [(50, 64), (150, 192), (400, 512)]
+    tiny = [(15, 19)]
+    while (size := larger(tiny[-1], (405, 513))) is not None:
+        tiny.append(size)
+    work = [height * width for height, width in tiny]
+    assert sum(work[:-1]) < 0.13 * work[-1]
     assert larger((400, 512), (200, 256)) is None
     assert larger((300, 384), (400, 512)) == (400, 512), "and no step that is hardly seen"
 

@@ -14,7 +14,7 @@ from nerf_jax.viewer.photos import Photos
 from nerf_jax.viewer.picture import Look, Picture, View, camera_of, paint, size_of
 from nerf_jax.viewer.stage import Learning, Stage
 
-COARSE = 0.15
+COARSE = 0.1
 """Seconds for a picture while moving: as much again passes on its way to the eye."""
 
 STILL = 0.1

@@ -39,14 +39,15 @@ _LEAST = 16
 
 
 def larger(size_hw: tuple[int, int], full_hw: tuple[int, int]) -> tuple[int, int] | None:
-    """The next size on the way to the full one, twice as large; None if this is as large already.
+    """The next size on the way to the full one, three times as large; None if this is as large
+    already.
 
-    All those before the last take a third of its time.
+    All those before the last take an eighth of its time.
     """
-    scale = 2 * max(size_hw) / max(full_hw)
-    if scale >= 2:
+    scale = 3 * max(size_hw) / max(full_hw)
+    if scale >= 3:
         return None
-    return full_hw if scale > 0.7 else _scaled(full_hw, scale)
+    return full_hw if scale > 0.6 else _scaled(full_hw, scale)
 
 
 def _scaled(size_hw: tuple[int, int], scale: float) -> tuple[int, int]:
