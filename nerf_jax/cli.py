@@ -28,11 +28,11 @@ nerf_jax: neural radiance fields in pure JAX
 
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     scores, pictures, report.html
-  run.py compare RUN RUN... [--out PAGE.html]                   several runs on one page
+  run.py compare RUN RUN... [--output PAGE.html]                several runs on one page
   run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
   run.py view RUN                                               look around in the browser
   run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
-  run.py prepare PHOTOS --out DIR                               photos or a video to a scene
+  run.py prepare PHOTOS --output DIR                            photos or a video to a scene
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
 Without a config, the built-in scene. `run.py COMMAND --help` lists every option."""

@@ -139,7 +139,7 @@ def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Learning, "__call__", watched)
     monkeypatch.setattr(train, "stay", lambda: looked.append(page_at(told[0])[:0]))
-    arguments = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    arguments = ["--config", place / "ball.py", *options(place), "--out", tmp_path / "run"]
     arguments += ["--render.num_frames", "0", "--view", "--port", free_port(23_100)]
     assert run(*arguments) == 0
     assert looked == [0, 4, 8, b""]
@@ -260,7 +260,7 @@ def test_export_tells_how_far_it_is(place, capsys, monkeypatch):
 
 def test_export_mistakes(place, capsys):
     (place / "file").write_text("no folder")
-    assert run("export", place / "run", "--out", place / "file") == 1
+    assert run("export", place / "run", "--output", place / "file") == 1
     assert re.match(r"error: .*file: cannot be written to", capsys.readouterr().err)
     with pytest.raises(SystemExit):
         run("export", place / "run", "--format", "stl")

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from nerf_jax.commands.options import MISSING, parse, tyro
+from nerf_jax.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.progress import say
 from nerf_jax.report import compare
 from nerf_jax.runs import Run
@@ -15,12 +16,12 @@ class CompareArgs:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """The runs' folders. The first is what the others are held against."""
-    out: Path | None = None
+    output: Annotated[Path | None, OUTPUT] = None
     """The page to write. [default: compare.html beside the first run's folder]"""
 
 
 def compare_runs(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(CompareArgs, arguments, CompareArgs(MISSING))
-    say(compare([Run(folder) for folder in args.runs], args.out))
+    say(compare([Run(folder) for folder in args.runs], args.output))
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from nerf_jax import trained
-from nerf_jax.commands.options import MISSING, parse, tyro
+from nerf_jax.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.config import ExportConfig
 from nerf_jax.extract import LIMITS, extract
 from nerf_jax.progress import Progress, say
@@ -20,7 +20,7 @@ class ExportArgs:
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
-    out: Path | None = None
+    output: Annotated[Path | None, OUTPUT] = None
     """The folder for the files. [default: RUN/export]"""
     export: Annotated[ExportConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=ExportConfig
@@ -40,7 +40,7 @@ def export(arguments: list[str]) -> int:
                 current.append((stage, stages.enter_context(Progress(stage, total))))
             current[-1][1].update(done, "")
 
-        written = extract(scene, args.export, args.out or args.run / "export", tell=tell)
+        written = extract(scene, args.export, args.output or args.run / "export", tell=tell)
     say(LIMITS)
     for path in written:
         say("  ", path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from nerf_jax.commands.options import MISSING, parse, tyro
+from nerf_jax.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.prepare import Settings, prepare_scene
 from nerf_jax.progress import say
 
@@ -16,7 +16,7 @@ class PrepareArgs:
 
     photos: tyro.conf.Positional[Path]
     """A folder of photos, or a video."""
-    out: Path
+    output: Annotated[Path, OUTPUT]
     """The scene's folder. If it was begun before from the same photos, that goes on."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Settings
@@ -26,9 +26,9 @@ class PrepareArgs:
 def prepare(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(PrepareArgs, arguments, PrepareArgs(MISSING, MISSING))
-    prepare_scene(args.photos, args.out, args.settings)
-    say("everything is in", args.out)
+    prepare_scene(args.photos, args.output, args.settings)
+    say("everything is in", args.output)
     for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
-        say("  ", args.out / name)
-    say(f"train with: run.py --config capture.py --data.root {args.out}")
+        say("  ", args.output / name)
+    say(f"train with: run.py --config capture.py --data.root {args.output}")
     return 0

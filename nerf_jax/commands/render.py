@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from nerf_jax import trained
-from nerf_jax.commands.options import MISSING, parse, tyro
+from nerf_jax.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.config import RenderConfig
 from nerf_jax.film import film
 from nerf_jax.progress import say
@@ -19,7 +19,7 @@ class RenderArgs:
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
-    output: Path | None = None
+    output: Annotated[Path | None, OUTPUT] = None
     """Where everything goes. [default: the run's folder]"""
     render: Annotated[RenderConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RenderConfig

@@ -11,7 +11,7 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, model, poses
-from nerf_jax.commands.options import parse, peek, tyro
+from nerf_jax.commands.options import OUTPUT, parse, peek, tyro
 from nerf_jax.commands.view import PORT, load_viewer, look_on, stay
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Scene, Split
@@ -36,7 +36,7 @@ class TrainArgs:
     settings: Annotated[Config, tyro.conf.arg(name="")]
     config: str = "bricks.py"
     """A config file: a path, or the name of a packaged one."""
-    output: Path | None = None
+    output: Annotated[Path | None, OUTPUT] = None
     """The run's folder. [default: outputs/<config>/<time>]"""
     resume: bool = False
     """Go on with the run in --output, or with this config's latest."""

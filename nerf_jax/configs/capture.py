@@ -1,6 +1,6 @@
 """A capture of your own, photos taken from all around or from within, in ten minutes on two cores.
 
-    python run.py prepare photos/ --out data/mine
+    python run.py prepare photos/ --output data/mine
     python run.py --config capture.py --data.root data/mine
 
 The first line finds where the photos were taken from (``pip install 'nerf_jax[prepare]'``), and is

@@ -96,7 +96,7 @@ def _check(scene: Trained, wanted: ExportConfig, folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(
-            f"{folder}: cannot be written to ({error.strerror}): name another folder by --out"
+            f"{folder}: cannot be written to ({error.strerror}): name another folder by --output"
         ) from error
 
 

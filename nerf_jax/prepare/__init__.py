@@ -108,7 +108,7 @@ def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> No
     about = {"files": photos.digest(files), "settings": found_by}
     record = out / "colmap" / "photos.json"
     if source.is_dir() and (out / "images").exists() and (out / "images").samefile(source):
-        raise ValueError(f"--out {out}: the photos are in its images/; name another folder")
+        raise ValueError(f"--output {out}: the photos are in its images/; name another folder")
     if record.is_file():
         try:
             begun = json.loads(record.read_text())
@@ -119,15 +119,15 @@ def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> No
             return
         what = "other photos" if begun.get("files") != about["files"] else "other settings"
         raise ValueError(
-            f"--out {out}: was made from {what} ({record}); remove it, or name another folder"
+            f"--output {out}: was made from {what} ({record}); remove it, or name another folder"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"--out {out}: is there already and not from here; name another folder")
+        raise ValueError(f"--output {out}: is there already and not from here; name another folder")
     try:
         scene.write_json(record, about)
     except OSError as error:
         raise OSError(
-            f"--out {out}: cannot be written to ({error.strerror}); name another folder"
+            f"--output {out}: cannot be written to ({error.strerror}); name another folder"
         ) from error
 
 
