@@ -164,7 +164,7 @@ def test_what_is_wrong_is_named_with_its_frame(tmp_path, keys, value, expected):
 
 
 def test_what_is_no_path_at_all(tmp_path):
-    with pytest.raises(OSError, match=r"nowhere\.json"):
+    with pytest.raises(OSError, match=r"nowhere\.json: no such camera path"):
         read_path(tmp_path / "nowhere.json", BOUNDS, np.eye(4))
     (tmp_path / "a.json").write_text('{"camera_path": [')
     with pytest.raises(ValueError, match=r"a\.json: is not JSON"):

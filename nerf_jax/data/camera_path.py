@@ -51,6 +51,10 @@ def read_path(
         OSError: it cannot be read.
         ValueError: a field is not as it should be; it is named, with the number of its frame.
     """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such camera path; correct --path, or name a way to fly"
+        )
     file = read_object(path)
     kind = file.values.get("camera_type")
     if kind is not None and str(kind).lower() != "perspective":

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from nerf_jax.extract.chunks import in_chunks
 from nerf_jax.extract.surface import Value
-from nerf_jax.extract.views import Views
+from nerf_jax.extract.views import Views, sight
 from nerf_jax.types import Cameras
 
 _LEAST_WEIGHT = 1.0
@@ -50,24 +50,12 @@ def fused(
         position: the place.
 
     Returns:
-        Negative inside; NaN where not two cameras look. Of each image the nearest pixel counts:
-        between two there may be two surfaces.
+        Negative inside; NaN where not two cameras look.
     """
-    height, width = depth.shape[1:]
 
     def add(sums: tuple[Array, Array], view: tuple[Cameras, Array]) -> tuple[tuple, None]:
-        camera, image = view
-        rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
-        distance = jnp.linalg.norm(position - origin)
-        x, y, z = (position - origin) @ rotation
-        ahead = z < 0
-        # What is not ahead is nowhere in the image, and looked up all the same.
-        across = jnp.stack([x, -y]) / jnp.where(ahead, -z, 1.0)
-        place = camera.focal * across + camera.principal
-        inside = ahead & (place >= 0).all() & (place[0] < width) & (place[1] < height)
-        inside &= (distance > camera.near) & (distance < camera.far)
-        column, row = jnp.clip(place, 0, jnp.array([width - 1, height - 1])).astype(int)
-        signed = (image[row, column] - distance) / truncation
+        distance, seen, inside = sight(*view, position)
+        signed = (seen - distance) / truncation
         # Less and less is known of what is behind a surface (Bylow et al., 2013). NaN is not more.
         weight = jnp.where(inside & (signed > -1), jnp.clip(1 + signed, 0.0, 1.0), 0.0)
         value = jnp.where(weight > 0, jnp.minimum(signed, 1.0), 0.0)

@@ -12,7 +12,7 @@ from nerf_jax import model
 from nerf_jax.compositing import solid
 from nerf_jax.config import ExportConfig
 from nerf_jax.export import require
-from nerf_jax.extract.colors import seen_from_normals
+from nerf_jax.extract.colors import best_seen_from, seen_from
 from nerf_jax.extract.density import default_level, level_value
 from nerf_jax.extract.fusion import fused_value
 from nerf_jax.extract.parts import largest, simplified
@@ -67,9 +67,15 @@ def find_surface(
     mesh = largest(mesh, wanted.components) if wanted.components else mesh
     mesh = simplified(mesh, wanted.faces) if wanted.faces else mesh
     body = require("trimesh", "nerf_jax[export]").Trimesh(*mesh, process=False)
-    behind, normals = solid(scene.config.data.background), np.array(body.vertex_normals)
-    told = functools.partial(tell, "colours")
-    colors = seen_from_normals(render, np.asarray(behind), mesh, normals, grid.voxel, told)
+    toward = np.array(body.vertex_normals)
+    if views is not None:
+        off = 2 * max(grid.voxel, pixel_width(views, scene.size_hw[0]))
+        toward = best_seen_from(mesh, toward, views, off)
+    behind, told = (
+        np.asarray(solid(scene.config.data.background)),
+        functools.partial(tell, "colours"),
+    )
+    colors = seen_from(toward, render, behind, mesh, grid.voxel, told)
     facts = {
         "surface": how,
         "size": f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles",

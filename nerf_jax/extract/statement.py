@@ -12,8 +12,9 @@ What a mesh out of a radiance field can be, and what it cannot:
 - It is where a field that was trained on photos, and on nothing else, turns from empty to dense.
   That is soft. The surface is right to about a photo's pixel and its edges are rounded; where walls
   are thin, glossy, transparent or without texture it may be far off. Do not measure by it.
-- It has one colour a place, the one that is seen straight on. What moves with the eye, gloss and
-  reflections, is frozen; light and shadow are in the colours. It is no material to be lit anew.
+- It has one colour a place, seen as straight on as the cameras saw it. What moves with the eye,
+  gloss and reflections, is frozen; light and shadow are in the colours. It is no material to be lit
+  anew.
 - Where no camera looked there is a hole, or, if it was closed, a guess: the largest body that no
   photo contradicts. What is grey was never seen.
 - Lengths are in the units of the scene's own files, which structure from motion leaves arbitrary.

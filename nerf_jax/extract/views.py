@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from nerf_jax.cameras import cast_rays, resize
 from nerf_jax.compositing import solid
 from nerf_jax.export import to_uint8
-from nerf_jax.extract.colors import own_color
 from nerf_jax.trained import Trained
 from nerf_jax.types import Cameras
 
@@ -55,6 +55,50 @@ def look(scene: Trained, scale: float, max_views: int, tell: Callable[[int, int]
         colors.append(to_uint8(rgb))
         tell(number + 1, len(cameras.near))
     return Views(cameras, np.stack(depths), np.stack(colors))
+
+
+def own_color(
+    rgb: Float[np.ndarray, "*n 3"], opacity: Float[np.ndarray, "*n"], behind: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*n 3"]:
+    """The colour of what is seen, without what shows through it, in [0, 1]: the inverse of
+    :func:`nerf_jax.compositing.over`.
+    """
+    opacity = opacity[..., None]
+    # What is as good as transparent has no colour to be found.
+    return np.clip((rgb - (1.0 - opacity) * behind) / np.maximum(opacity, 1e-3), 0.0, 1.0)
+
+
+class Sight(NamedTuple):
+    """A place as a view has it."""
+
+    distance: Float[Array, ""]
+    """From the camera."""
+    seen: Float[Array, ""]
+    """The distance of what the view shows there; of anything where it shows nothing of it."""
+    inside: Bool[Array, ""]
+    """Whether the place is within the image and the camera's bounds."""
+
+
+def sight(camera: Cameras, depth: Float[Array, "H W"], position: Float[Array, "3"]) -> Sight:
+    """Look a place up in one view: its nearest pixel, as between two there may be two surfaces.
+
+    Args:
+        camera: one pinhole, without a leading axis.
+        depth: the view's distances.
+        position: the place.
+    """
+    height, width = depth.shape
+    rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
+    distance = jnp.linalg.norm(position - origin)
+    x, y, z = (position - origin) @ rotation
+    ahead = z < 0
+    # What is not ahead is nowhere in the image, and looked up all the same.
+    across = jnp.stack([x, -y]) / jnp.where(ahead, -z, 1.0)
+    place = camera.focal * across + camera.principal
+    inside = ahead & (place >= 0).all() & (place[0] < width) & (place[1] < height)
+    inside &= (distance > camera.near) & (distance < camera.far)
+    column, row = jnp.clip(place, 0, jnp.array([width - 1, height - 1])).astype(int)
+    return Sight(distance, depth[row, column], inside)
 
 
 def points(views: Views) -> tuple[Float[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:

@@ -47,5 +47,8 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         with written_aside(path) as aside:
             aside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OSError(f"{path}: the page could not be written ({error.strerror})") from error
+        raise OSError(
+            f"{path}: the page could not be written ({error.strerror}); make room there, or name "
+            "another file"
+        ) from error
     return path
