@@ -65,10 +65,10 @@ def report(run: Path) -> None:
 
 
 def comparison(runs: list[Path]) -> None:
-    """The page of several runs, down to the first view that they share."""
+    """The page of several runs, down to two of them laid over each other."""
     with tempfile.TemporaryDirectory() as folder:
         page = compare(list(map(Run, runs)), Path(folder) / "compare.html")
-        _page_down_to("article", page, DOCS / "compare.png")
+        _page_down_to(".stage", page, DOCS / "compare.png")
 
 
 def _page_down_to(part: str, html: Path, out: Path, width: int = 1080) -> None:
