@@ -239,9 +239,8 @@ def viewer(record: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            "The page is drawn by Chromium without a GPU, on the same two cores, which it keeps "
-            f"busy: {record['load_average']:.1f} was the load before. A coarse picture has "
-            f"{coarse} pixels at least.",
+            "The built-in scene, in a page that Chromium draws without a GPU on the same two cores, "
+            f"which takes a good part of these times. A coarse picture has {coarse} pixels or more.",
             table(["after a move of the mouse", "median, s", "worst, s"], rows),
             "Training is slower by "
             f"{slower['pictures']:.1f} % for the pictures that follow it, and by "
