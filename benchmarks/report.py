@@ -239,8 +239,9 @@ def viewer(record: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            "The built-in scene, in a page that Chromium draws without a GPU on the same two cores, "
-            f"which takes a good part of these times. A coarse picture has {coarse} pixels or more.",
+            "The built-in scene, in a page that Chromium draws without a GPU on the same two "
+            "cores, which takes a good part of these times. A coarse picture has "
+            f"{coarse} pixels or more.",
             table(["after a move of the mouse", "median, s", "worst, s"], rows),
             "Training is slower by "
             f"{slower['pictures']:.1f} % for the pictures that follow it, and by "
