@@ -25,4 +25,5 @@ config = replace(
         num_candidates=128,
         distortion=0.03,
     ),
+    render=replace(_capture.render, path="spiral"),
 )

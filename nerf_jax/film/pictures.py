@@ -61,7 +61,7 @@ def develop(
             still = lab.picture(output, number, frames.read(number))
             write_png(folder / "stills" / f"{number:03d}_{output}.png", still)
     if "depth" in wanted.outputs:
-        written.append(lab.write_scale(folder))
+        written.append(lab.write_scale(folder, "png16" in wanted.formats))
     return [*written, folder / "stills"]
 
 
@@ -155,12 +155,17 @@ class Lab:
     def _camera(self, number: int) -> Cameras:
         return jax.tree.map(lambda leaf: leaf[number : number + 1], self.shot.cameras)
 
-    def write_scale(self, folder: Path) -> Path:
-        """What depth's colours and numbers mean: told, drawn beside the stills, and as JSON."""
+    def write_scale(self, folder: Path, is_stepped: bool) -> Path:
+        """What depth's colours and numbers mean: told, drawn beside the stills, and as JSON.
+
+        Args:
+            folder: where.
+            is_stepped: whether there are pictures with depth in steps, which may be too few.
+        """
         near, far = (bound / self.unit for bound in self.scale)
         say(f"depth from {near:.4g} (red) to {far:.4g} (blue), in units of the dataset's files")
         reach = 65535 * self.depth_unit
-        if far > reach:
+        if is_stepped and far > reach:
             say(f"  png16 ends at {reach:g}, and the scene does not: raise --depth-unit")
         write_png(folder / "stills" / "depth_scale.png", draw_scale(near, far))
         path = folder / f"{self.shot.name}_depth.json"
