@@ -34,17 +34,20 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 from record import write_record
 
 from nerf_jax import config as configs
-from nerf_jax import data, model, trained
+from nerf_jax import data, model, show, trained
+from nerf_jax.commands.view import look_on
 from nerf_jax.devices import ray_mesh
 from nerf_jax.fit import Clock, Glimpse, fit
 from nerf_jax.render import image_renderer
 from nerf_jax.runs import Run
 from nerf_jax.setting import Setting
+from nerf_jax.train import TrainState
 from nerf_jax.trained import Trained
-from nerf_jax.viewer import Learning, Photos, Stage, Viewer
+from nerf_jax.viewer import Viewer
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PANELS = {"width": 960, "height": 400}  # between its panels, a canvas as wide as high
+PORT = 8090
 SAME = 0.5 / 255
 """The mean difference below which two frames show the same."""
 SETTLING = 15.0
@@ -130,14 +133,11 @@ class Seen:
 
 def latency(run: Path, moves: int, resolution: int) -> dict[str, Any]:
     """Of a page that shows a run."""
-    scene = trained.load(Run(run))
-    photos = Photos.of(scene.cameras(), scene.setting.shots["train"])
-    method = model.build(scene.config)
     with (
-        closing(Viewer(Stage(scene), scene.config, method, photos, 8090)) as viewer,
+        closing(show.viewer(trained.load(Run(run)), port=PORT)) as window,
         chromium() as browser,
     ):
-        page, visitor = _open(browser, viewer)
+        page, visitor = _open(browser, window.viewer)
         visitor.controls.cameras.value = False
         visitor.controls.resolution.value = resolution
         seen = Seen(visitor.drawing)
@@ -197,7 +197,8 @@ class Schedule:
         self._phases = [phase for _ in range(rounds) for phase in ((0, seconds / 3), (1, seconds))]
         self._phases.append(self._phases[0])
         self._page: Page | None = None
-        self._until, self._last = -np.inf, (0, 0.0)
+        self._settled = self._until = -np.inf
+        self._last = 0, 0.0
         self._drew = False
         self.calls: list[list[tuple[float, bool]]] = []
         """Of each phase: seconds a step, and whether a picture was drawn meanwhile."""
@@ -272,17 +273,13 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
     config = replace(config, num_photos=len(split.dataset.pixels))
     method, setting = model.build(config), Setting.of(scene, {"train": split})
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    photos = replace(
-        Photos.of(setting.shots["train"].cameras, setting.shots["train"]),
-        pixels=split.dataset.pixels,
-    )
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        run, stage = Run(Path(folder)), Stage()
-        learning = Learning(
-            stage, lambda state: Trained(run, config, method, state, Clock(), setting, renderer)
-        )
-        with closing(Viewer(stage, config, method, photos, 8090, learning)) as viewer:
-            viewer.hang(photos)
+        run = Run(Path(folder))
+
+        def reopen(state: TrainState) -> Trained:
+            return Trained(run, config, method, state, Clock(), setting, renderer)
+
+        with look_on(PORT, config, method, (split, setting), reopen) as viewer:
             schedule = Schedule(browser, viewer, rounds, seconds)
             fit(run, config, method, split.dataset, None, ray_mesh(), watch=schedule)
     return {

@@ -35,8 +35,8 @@ def best_seen_from(
         views: what the cameras see.
         tolerance: world units between a vertex and what a view shows there, if it is the same.
     """
-    cameras, depth = jax.tree.map(jnp.asarray, (views.cameras, views.depth))
-    read = jax.jit(jax.vmap(functools.partial(_toward_cameras, cameras, depth, tolerance)))
+    given = jax.tree.map(jnp.asarray, (views.cameras, views.depth, np.float32(tolerance)))
+    read = functools.partial(jax.jit(jax.vmap(_toward_cameras, (None, None, None, 0, 0))), *given)
     rows = mesh.vertices.astype(np.float32), normals.astype(np.float32)
     toward = in_chunks(lambda chunk: read(*chunk), rows)
     length = np.linalg.norm(toward, axis=1, keepdims=True)
@@ -46,7 +46,7 @@ def best_seen_from(
 def _toward_cameras(
     cameras: Cameras,
     depth: Float[Array, "N H W"],
-    tolerance: float,
+    tolerance: Float[Array, ""],
     position: Float[Array, "3"],
     normal: Float[Array, "3"],
 ) -> Float[Array, "3"]:

@@ -71,10 +71,8 @@ def find_surface(
     if views is not None:
         off = 2 * max(grid.voxel, pixel_width(views, scene.size_hw[0]))
         toward = best_seen_from(mesh, toward, views, off)
-    behind, told = (
-        np.asarray(solid(scene.config.data.background)),
-        functools.partial(tell, "colours"),
-    )
+    behind = np.asarray(solid(scene.config.data.background))
+    told = functools.partial(tell, "colours")
     colors = seen_from(toward, render, behind, mesh, grid.voxel, told)
     facts = {
         "surface": how,
