@@ -13,7 +13,7 @@ from pathlib import Path
 
 from record import write_record
 
-from nerf_jax.runs import Run
+from nerf_jax.app.runs import Run
 
 
 def row(run: Run) -> dict[str, object]:

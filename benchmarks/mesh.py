@@ -25,12 +25,12 @@ import trimesh
 from record import write_record
 from scipy.spatial import cKDTree
 
-from nerf_jax import trained
+from nerf_jax.app import trained
+from nerf_jax.app.mesh import extract
+from nerf_jax.app.runs import Run
 from nerf_jax.config import ExportConfig
-from nerf_jax.data import bricks, raytrace
-from nerf_jax.data.raytrace import BOX, UPRIGHT, Solids
-from nerf_jax.extract import extract
-from nerf_jax.runs import Run
+from nerf_jax.scenes import bricks, raytrace
+from nerf_jax.scenes.raytrace import BOX, UPRIGHT, Solids
 
 COUNT = 1_000_000
 _OUT = 1e-4

@@ -21,16 +21,16 @@ from poses import compare
 from record import write_record
 
 from nerf_jax import config as configs
-from nerf_jax import data, model
+from nerf_jax import data, methods
+from nerf_jax.app.evaluate import score_views
+from nerf_jax.app.fit import fit
+from nerf_jax.app.runs import Run
+from nerf_jax.app.setting import Setting
+from nerf_jax.app.trained import Trained
 from nerf_jax.config import Config, OptimizerConfig
 from nerf_jax.data.scene import Scene
 from nerf_jax.devices import ray_mesh
-from nerf_jax.evaluate import score_views
-from nerf_jax.fit import fit
-from nerf_jax.poses import moved
-from nerf_jax.runs import Run
-from nerf_jax.setting import Setting
-from nerf_jax.trained import Trained
+from nerf_jax.pose_refinement import moved
 from nerf_jax.types import Cameras
 
 
@@ -49,7 +49,7 @@ def trial(config: Config, scene: Scene, given: Cameras, folder: Path) -> dict[st
     train, held_out = scene.split("train"), scene.split("val")
     true = train.dataset.cameras
     config = replace(config, num_photos=len(train.names))
-    method, run = model.build(config), Run(folder)
+    method, run = methods.build(config), Run(folder)
     folder.mkdir()
     dataset = train.dataset._replace(cameras=given)
     fitted = fit(run, config, method, dataset, None, ray_mesh())

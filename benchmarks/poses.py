@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from record import write_record
 
-from nerf_jax.prepare import Settings, prepare_scene
+from nerf_jax.app.prepare import Settings, prepare_scene
 
 
 def poses(transforms: Path) -> dict[str, np.ndarray]:

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from nerf_jax.data.files import written_aside
 from nerf_jax.devices import device_name, processor
-from nerf_jax.export import written_aside
 
 
 def write_record(

@@ -50,10 +50,10 @@ def step_milliseconds(trial: Trial, config: Config, calls: int = 5, steps: int =
 
 
 def _like(trial: Trial, config: Config) -> Trial:
-    from nerf_jax import model
+    from nerf_jax import methods
 
     other = object.__new__(Trial)
-    other.__dict__ = {**trial.__dict__, "config": config, "model": model.build(config)}
+    other.__dict__ = {**trial.__dict__, "config": config, "model": methods.build(config)}
     return other
 
 

@@ -22,7 +22,7 @@ from record import write_record
 from trial import Trial, lego
 
 from nerf_jax import hashgrid, occupancy
-from nerf_jax.model import grid_field
+from nerf_jax.methods import grid_field
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.train import draw, make_optimizer
 from nerf_jax.types import Point, View

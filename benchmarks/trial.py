@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from nerf_jax import config as configs
-from nerf_jax import data, model
+from nerf_jax import data, methods
 from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
@@ -24,7 +24,7 @@ class Trial:
     ) -> None:
         """``pictures``: to learn from, in the place of the scene's."""
         self.config, self.mesh = config, ray_mesh()
-        self.model = model.build(config)
+        self.model = methods.build(config)
         scene = data.load(config.data)
         pictures = scene.split("train").dataset if pictures is None else pictures
         self.dataset = jax.device_put(pictures)

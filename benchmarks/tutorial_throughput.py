@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from record import write_record
 
-from nerf_jax import model
+from nerf_jax import methods
 from nerf_jax.cameras import look_at
 from nerf_jax.config import Config, OptimizerConfig, TutorialConfig
 from nerf_jax.devices import ray_mesh
@@ -48,7 +48,7 @@ def scene() -> Dataset:
 
 def in_jax(rays: int) -> Callable[[], None]:
     """One training step of the tutorial config; compiled when this returns."""
-    method = model.build(Config(model=TutorialConfig(num_samples=SAMPLES, width=WIDTH)))
+    method = methods.build(Config(model=TutorialConfig(num_samples=SAMPLES, width=WIDTH)))
     optimizer, mesh = make_optimizer(OptimizerConfig()), ray_mesh()
     data = jax.device_put(scene())
     state = init_state(method, optimizer, 0, mesh)

@@ -34,16 +34,17 @@ from playwright.sync_api import Browser, Error, Page, sync_playwright
 from record import write_record
 
 from nerf_jax import config as configs
-from nerf_jax import data, model, show, trained
-from nerf_jax.commands.view import look_on
+from nerf_jax import data, methods
+from nerf_jax.app import notebook, trained
+from nerf_jax.app.commands.view import look_on
+from nerf_jax.app.fit import Clock, Glimpse, fit
+from nerf_jax.app.runs import Run
+from nerf_jax.app.setting import Setting
+from nerf_jax.app.trained import Trained
+from nerf_jax.app.viewer import Viewer
 from nerf_jax.devices import ray_mesh
-from nerf_jax.fit import Clock, Glimpse, fit
 from nerf_jax.render import image_renderer
-from nerf_jax.runs import Run
-from nerf_jax.setting import Setting
 from nerf_jax.train import TrainState
-from nerf_jax.trained import Trained
-from nerf_jax.viewer import Viewer
 
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PANELS = {"width": 960, "height": 400}  # between its panels, a canvas as wide as high
@@ -134,7 +135,7 @@ class Seen:
 def latency(run: Path, moves: int, resolution: int) -> dict[str, Any]:
     """Of a page that shows a run."""
     with (
-        closing(show.viewer(trained.load(Run(run)), port=PORT)) as window,
+        closing(notebook.viewer(trained.load(Run(run)), port=PORT)) as window,
         chromium() as browser,
     ):
         page, visitor = _open(browser, window.viewer)
@@ -271,7 +272,7 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
     scene = data.load(config.data)
     split = scene.split("train")
     config = replace(config, num_photos=len(split.dataset.pixels))
-    method, setting = model.build(config), Setting.of(scene, {"train": split})
+    method, setting = methods.build(config), Setting.of(scene, {"train": split})
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         run = Run(Path(folder))

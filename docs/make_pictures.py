@@ -22,10 +22,10 @@ import trimesh
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from nerf_jax.export import to_uint8
-from nerf_jax.report import compare
-from nerf_jax.runs import Run
-from nerf_jax.setting import Setting
+from nerf_jax.app.images import to_uint8
+from nerf_jax.app.report import compare
+from nerf_jax.app.runs import Run
+from nerf_jax.app.setting import Setting
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

@@ -3,8 +3,8 @@
 Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells remembers how dense the field
 lately was; rays are marched through it, and the field is only asked where a cell is occupied. A
 coarser copy is asked first, so that empty space is crossed a block of steps at once. Where space
-is bent (:mod:`nerf_jax.spaces`), cells grow with the distance as Instant-NGP's nested grids do,
-and steps with them.
+is contracted (:mod:`nerf_jax.contraction`), cells grow with the distance as Instant-NGP's nested
+grids do, and steps with them.
 
 Notation: ``G`` cells along an axis, ``K`` candidates: the steps of a ray, in ``B`` blocks of them.
 """
@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from nerf_jax.contraction import March, Space, contains
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, draw, pack, pack_ragged
-from nerf_jax.spaces import March, Space, contains
 from nerf_jax.types import Rays
 
 BLOCK = 8

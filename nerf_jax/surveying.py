@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.cameras import project
+from nerf_jax.contraction import Contracted, Frustum, Space
 from nerf_jax.occupancy import Occupancy
-from nerf_jax.spaces import Contracted, Frustum, Space
 from nerf_jax.types import Cameras
 
 _MARGIN = 0.05

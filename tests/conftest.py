@@ -22,9 +22,15 @@ from tests import typechecker
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 _package = Path(__file__).parents[1] / "nerf_jax"
-# For as long as the tests run. Not the commands', where a marker of tyro's stands for what is
-# still to be asked for.
-_checked = [f"nerf_jax.{path.stem}" for path in _package.iterdir() if path.stem != "commands"]
+# For as long as the tests run. Not the commands, whose required options are a marker of tyro's
+# until they are parsed.
+_folders = [(_package, "nerf_jax"), (_package / "app", "nerf_jax.app")]
+_checked = [
+    f"{package}.{path.stem}"
+    for folder, package in _folders
+    for path in folder.iterdir()
+    if path.stem not in ("__init__", "app", "commands")
+]
 install_import_hook(_checked, f"{typechecker.__name__}.check")
 
 

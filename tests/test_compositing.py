@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 
 from nerf_jax import compositing
 from nerf_jax.compositing import over, pixel_over, solid
-from tests import oracles, scenes
+from tests import closed_forms, oracles
 
 composite = jax.jit(compositing.composite)
 transmittance = jax.jit(compositing.transmittance)
@@ -113,7 +113,7 @@ def test_composite_equals_the_loop(seed: int):
 def test_the_opacity_and_colour_of_a_uniform_slab_are_exact(num_samples: int, density: float):
     """Beer and Lambert hold in every interval, so their number does not matter."""
     rgb = np.array([0.9, 0.2, 0.5], np.float32)
-    exact = scenes.uniform(2.0, 4.0, density, rgb)
+    exact = closed_forms.uniform(2.0, 4.0, density, rgb)
     edges = np.linspace(2, 6, num_samples + 1, dtype=np.float32)
     seen = see(np.full(num_samples, density, np.float32), np.tile(rgb, (num_samples, 1)), edges)
     np.testing.assert_allclose(seen.opacity, exact.opacity, rtol=1e-5)
@@ -122,7 +122,7 @@ def test_the_opacity_and_colour_of_a_uniform_slab_are_exact(num_samples: int, de
 
 def test_the_depths_of_a_uniform_slab_converge_with_the_square_of_the_intervals():
     """Light is stopped before an interval's middle by a part that falls with its length."""
-    exact = scenes.uniform(2.0, 4.0, 0.7, np.zeros(3))
+    exact = closed_forms.uniform(2.0, 4.0, 0.7, np.zeros(3))
     errors = []
     for num_samples in (4, 8, 16, 32):
         edges = np.linspace(2, 6, num_samples + 1, dtype=np.float32)
@@ -271,6 +271,6 @@ def test_views_are_looked_at_over_white_where_training_draws_the_background():
 
 def test_the_median_of_the_exact_answer_halves_the_opacity():
     """Of the reference in ``scenes`` that other tests lean on."""
-    exact = scenes.uniform(2.0, 4.0, 0.7, np.ones(3))
+    exact = closed_forms.uniform(2.0, 4.0, 0.7, np.ones(3))
     before = 1 - math.exp(-0.7 * (exact.median_depth - 2.0))
     assert before == pytest.approx(exact.opacity / 2)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from nerf_jax import cones
 from nerf_jax.types import Point
-from tests import oracles, scenes
+from tests import closed_forms, oracles
 
 frusta = jax.jit(cones.frusta)
 ORIGIN, DIRECTION = np.array([0.5, -1.0, 2.0]), np.array([0.48, -0.6, 0.64])
 
 
 def frustum(start: float, end: float, radius: float, direction=DIRECTION) -> Point:
-    ray = scenes.ray(ORIGIN, direction, radius=radius)
+    ray = closed_forms.ray(ORIGIN, direction, radius=radius)
     points = frusta(ray, jnp.array([start, end], jnp.float32))
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), points)
 
@@ -37,7 +37,7 @@ def test_a_frustum_has_the_mean_and_variance_of_the_places_in_it(start, end, rad
 
 def test_all_frusta_of_a_ray_equal_the_slow_integrals():
     edges = np.sort(np.random.default_rng(0).uniform(0, 6, 9)).astype(np.float32)
-    ray = scenes.ray(ORIGIN, DIRECTION, radius=0.1)
+    ray = closed_forms.ray(ORIGIN, DIRECTION, radius=0.1)
     points = frusta(ray, edges)
     for i in range(8):
         mean, variance = oracles.frustum(ray.origin, ray.direction, 0.1, edges[i], edges[i + 1])
@@ -61,13 +61,13 @@ def test_a_disc_has_the_mean_and_variance_of_the_places_in_it(t: float):
     offset = rng.uniform(-radius * t, radius * t, (400_000, 2))
     offset = offset[np.hypot(*offset.T) < radius * t]
     places = ORIGIN + t * DIRECTION + offset @ across
-    found = cones.disc(scenes.ray(ORIGIN, DIRECTION, radius=radius), jnp.float32(t))
+    found = cones.disc(closed_forms.ray(ORIGIN, DIRECTION, radius=radius), jnp.float32(t))
     np.testing.assert_allclose(found.position, places.mean(axis=0), atol=0.005 * radius * t)
     np.testing.assert_allclose(found.variance, places.var(axis=0), rtol=0.01)
 
 
 def test_a_disc_is_a_frustum_without_a_length():
-    ray = scenes.ray(ORIGIN, DIRECTION, radius=0.1)
+    ray = closed_forms.ray(ORIGIN, DIRECTION, radius=0.1)
     for t in (0.0, 1.0, 30.0):
         found, short = cones.disc(ray, jnp.float32(t)), frustum(t, t, 0.1)
         np.testing.assert_allclose(found.position, short.position, rtol=1e-6)
@@ -94,7 +94,7 @@ def test_without_a_radius_a_frustum_is_a_line():
 )
 def test_means_lie_in_their_frusta_and_no_variance_is_negative(start, length, radius, seed):
     direction = np.random.default_rng(seed).normal(size=3)
-    ray = scenes.ray(np.zeros(3), direction / np.linalg.norm(direction), radius=radius)
+    ray = closed_forms.ray(np.zeros(3), direction / np.linalg.norm(direction), radius=radius)
     end = np.float32(start) + np.float32(length)
     points = frusta(ray, jnp.array([start, end], jnp.float32))
     distance = np.linalg.norm(np.float64(points.position[0]))
@@ -115,7 +115,7 @@ def test_the_gradients_of_frusta_are_finite(edges, radius: float):
     def total(ray, edges):
         return sum(jnp.sum(leaf) for leaf in cones.frusta(ray, edges))
 
-    ray = scenes.ray((0, 0, 0), (0, 0, 1), radius=radius)
+    ray = closed_forms.ray((0, 0, 0), (0, 0, 1), radius=radius)
     value, gradients = jax.value_and_grad(total, (0, 1), allow_int=True)(ray, jnp.float32(edges))
     assert np.isfinite(value)
     for leaf in [*gradients[0][:5], gradients[1]]:
@@ -130,7 +130,7 @@ def test_the_gradients_equal_finite_differences():
         return along @ mean + along @ variance
 
     def mine(start, end, radius):
-        ray = scenes.ray(ORIGIN, DIRECTION)._replace(radius=radius)
+        ray = closed_forms.ray(ORIGIN, DIRECTION)._replace(radius=radius)
         point = jax.tree.map(lambda leaf: leaf[0], cones.frusta(ray, jnp.stack([start, end])))
         return jnp.float32(along) @ (point.position + point.variance)
 

@@ -20,7 +20,7 @@ from nerf_jax.config import (
     TutorialConfig,
     load,
 )
-from nerf_jax.plain import from_dict, near_miss, to_dict
+from nerf_jax.config.serialization import from_dict, near_miss, to_dict
 
 PACKAGED = sorted(path.name for path in configs.CONFIGS.glob("*.py"))
 

@@ -9,7 +9,7 @@ from nerf_jax import fields
 from nerf_jax.config import NerfConfig, TutorialConfig
 from nerf_jax.encodings import frequency
 from nerf_jax.types import Field, Params, Point, View
-from tests import oracles, scenes
+from tests import closed_forms, oracles
 
 NERF, TUTORIAL = NerfConfig(), TutorialConfig()
 BANDS = {"position_bands": 10, "direction_bands": 4}
@@ -49,7 +49,7 @@ def shapes(method: str) -> Params:
 
 @functools.cache
 def random_params(method: str) -> Params:
-    return scenes.random_params(shapes(method))
+    return closed_forms.random_params(shapes(method))
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def test_a_network_equals_its_plain_forward_pass(method: str, network):
 def test_the_position_enters_again_beside_the_layer_that_is_named(skip: int):
     network = fields.NerfMLP(depth=3, width=8, skip=skip)
     x, d = np.float32([0.3, -0.2]), np.float32([0.5])
-    params = scenes.random_params(jax.eval_shape(network.init, jax.random.key(0), x, d))
+    params = closed_forms.random_params(jax.eval_shape(network.init, jax.random.key(0), x, d))
     expected = oracles.nerf_network(params["params"], x, d, 3, skip)[1]
     np.testing.assert_allclose(jax.jit(network.apply)(params, x, d), expected, atol=1e-6)
 

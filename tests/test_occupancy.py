@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from nerf_jax import occupancy
+from nerf_jax.contraction import Box, Contracted, Frustum, Space
 from nerf_jax.occupancy import BLOCK, Occupancy
-from nerf_jax.spaces import Box, Contracted, Frustum, Space
-from tests import scenes
+from tests import closed_forms
 
 BOX = Box(jnp.array([-1.0, -0.5, -1.5]), jnp.array([1.0, 1.5, 0.5]))
 SPACES = (
@@ -32,7 +32,7 @@ def some_rays(seed: int, count: int):
     rng = np.random.default_rng(seed)
     origins = rng.normal(size=(count, 3)) * rng.choice([0.3, 3.0], (count, 1))
     targets = rng.uniform(-1.5, 1.5, (count, 3))
-    rays = [scenes.ray(o, t - o, 0.0, 8.0) for o, t in zip(origins, targets, strict=True)]
+    rays = [closed_forms.ray(o, t - o, 0.0, 8.0) for o, t in zip(origins, targets, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
 
 

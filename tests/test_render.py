@@ -12,8 +12,8 @@ from nerf_jax.devices import ray_mesh
 from nerf_jax.render import image_renderer, render_rays
 from nerf_jax.sampling import stratified
 from nerf_jax.types import Cameras, Field, Rays, RayTable, Rendering
-from tests import oracles, scenes
-from tests.scenes import FAR, NEAR
+from tests import closed_forms, oracles
+from tests.closed_forms import FAR, NEAR
 
 RGB = np.array([0.9, 0.2, 0.5], np.float32)
 
@@ -41,8 +41,8 @@ def march_one(field: Field, ray: Rays, num_samples: int) -> Rendering:
 
 def test_slabs_that_end_on_edges_are_rendered_exactly():
     """Two layers, read along x: the second is seen through the first."""
-    field = scenes.layers((-1.0, 0.0, 1.0), (0.8, 2.5), np.float32([[1, 0, 0], [0, 1, 0.5]]))
-    seen = march_one(field, scenes.ray((-4, 0, 0), (1, 0, 0)), 8)
+    field = closed_forms.layers((-1.0, 0.0, 1.0), (0.8, 2.5), np.float32([[1, 0, 0], [0, 1, 0.5]]))
+    seen = march_one(field, closed_forms.ray((-4, 0, 0), (1, 0, 0)), 8)
     first, second = -math.expm1(-0.8), math.exp(-0.8) * -math.expm1(-2.5)
     np.testing.assert_allclose(seen.opacity, first + second, rtol=1e-5)
     np.testing.assert_allclose(seen.rgb, [first, second, 0.5 * second], rtol=1e-5)
@@ -52,10 +52,10 @@ def test_slabs_that_end_on_edges_are_rendered_exactly():
 def test_a_slab_is_deeper_for_rays_that_cross_it_aslant(direction):
     """The midpoints find a slab's two faces to within half an interval each."""
     sigma, num_samples = 0.9, 512
-    field = scenes.layers((-1.0, 1.0), (sigma,), RGB[None])
-    ray = scenes.ray((-3, 0, 0), direction, near=1.0, far=9.0)
+    field = closed_forms.layers((-1.0, 1.0), (sigma,), RGB[None])
+    ray = closed_forms.ray((-3, 0, 0), direction, near=1.0, far=9.0)
     slant = float(ray.direction[0])
-    exact = scenes.uniform(2 / slant, 2 / slant, sigma, RGB)
+    exact = closed_forms.uniform(2 / slant, 2 / slant, sigma, RGB)
     seen, interval = march_one(field, ray, num_samples), 8 / num_samples
     np.testing.assert_allclose(seen.opacity, exact.opacity, atol=sigma * interval)
     np.testing.assert_allclose(seen.rgb, exact.rgb, atol=sigma * interval)
@@ -68,11 +68,11 @@ def test_a_ball_converges_with_the_length_of_the_intervals():
 
     The errors are of first order, as wherever a surface falls within an interval.
     """
-    sigma, field = 2.0, scenes.ball(2.0, RGB)
+    sigma, field = 2.0, closed_forms.ball(2.0, RGB)
     heights = np.linspace(0, 0.98, 21)
-    rays = [scenes.ray((-4, 0.1, height), (1, 0, 0)) for height in heights]
+    rays = [closed_forms.ray((-4, 0.1, height), (1, 0, 0)) for height in heights]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
-    exact = [scenes.through_ball(ray.origin, ray.direction, sigma, RGB) for ray in rays]
+    exact = [closed_forms.through_ball(ray.origin, ray.direction, sigma, RGB) for ray in rays]
     rgb, opacity, depth, median = (np.array(part) for part in zip(*exact, strict=True))
     mean_errors = []
     for num_samples in (32, 128, 512):
@@ -88,7 +88,7 @@ def test_a_ball_converges_with_the_length_of_the_intervals():
 
 
 def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
-    seen = march_one(scenes.ball(2.0, RGB), scenes.ray((-4, 0, 1.1), (1, 0, 0)), 64)
+    seen = march_one(closed_forms.ball(2.0, RGB), closed_forms.ray((-4, 0, 1.1), (1, 0, 0)), 64)
     assert seen.opacity == 0
     np.testing.assert_array_equal(seen.rgb, np.zeros(3))
     np.testing.assert_allclose(seen.depth, FAR, rtol=1e-6)
@@ -96,16 +96,19 @@ def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
 
 
 def test_the_weights_that_come_back_are_the_opacity_in_its_places():
-    ray = scenes.ray((-4, 0, 0), (1, 0, 0))
+    ray = closed_forms.ray((-4, 0, 0), (1, 0, 0))
     edges = stratified(None, ray.near, ray.far, 8)
-    seen, w = render_ray(scenes.ball(2.0, RGB), (), ray, edges)
+    seen, w = render_ray(closed_forms.ball(2.0, RGB), (), ray, edges)
     assert w.shape == (8,)
     np.testing.assert_allclose(w.sum(), seen.opacity, rtol=1e-6)
     np.testing.assert_array_equal(w > 0, (edges[:-1] >= 3) & (edges[1:] <= 5))
 
 
 def test_the_colour_is_asked_for_the_view_with_the_params():
-    field, ray = scenes.painted_by_view(), scenes.ray((0, 0, 0), (2, -1, 2), appearance=3)
+    field, ray = (
+        closed_forms.painted_by_view(),
+        closed_forms.ray((0, 0, 0), (2, -1, 2), appearance=3),
+    )
     edges = stratified(None, ray.near, ray.far, 4)
     for sign in (1.0, -1.0):
         seen, _ = render_ray(field, {"sign": jnp.float32(sign)}, ray, edges)
@@ -114,8 +117,8 @@ def test_the_colour_is_asked_for_the_view_with_the_params():
 
 
 def test_a_method_may_choose_where_intervals_are_read_and_how_long_they_are():
-    field = scenes.layers((-1.0, 1.0), (0.5,), RGB[None])
-    ray, edges = scenes.ray((-4, 0, 0), (1, 0, 0)), jnp.array([2.0, 4.0, 6.0])
+    field = closed_forms.layers((-1.0, 1.0), (0.5,), RGB[None])
+    ray, edges = closed_forms.ray((-4, 0, 0), (1, 0, 0)), jnp.array([2.0, 4.0, 6.0])
     at_near_ends = render_ray(field, (), ray, edges, t=edges[:-1])[1]
     np.testing.assert_allclose(at_near_ends, [0, -math.expm1(-0.5 * 2)], rtol=1e-5)
     longer = render_ray(field, (), ray, edges, t=edges[:-1], delta=jnp.array([1.0, 1e10]))[1]
@@ -129,7 +132,7 @@ def test_the_gradient_is_that_of_the_exact_answer():
         return jnp.where(jnp.abs(point.position[0]) < 1, sigma, 0.0), jnp.asarray(RGB)
 
     field = Field(lambda key: (), density, lambda params, features, view: features)
-    ray = scenes.ray((-4, 0, 0), (1, 0, 0))
+    ray = closed_forms.ray((-4, 0, 0), (1, 0, 0))
 
     @jax.jit
     @jax.jacobian
@@ -143,9 +146,9 @@ def test_the_gradient_is_that_of_the_exact_answer():
 
 def test_rays_of_a_batch_do_not_mix():
     """Each is read at its own places over its own lengths, and seen from its own side."""
-    field, params = scenes.painted_by_view(), {"sign": jnp.float32(1.0)}
+    field, params = closed_forms.painted_by_view(), {"sign": jnp.float32(1.0)}
     directions = [(1, 0, 0), (0, -1, 0), (1, 2, 2)]
-    rays = [scenes.ray((0, 0, i), way, appearance=i) for i, way in enumerate(directions)]
+    rays = [closed_forms.ray((0, 0, i), way, appearance=i) for i, way in enumerate(directions)]
     rng = np.random.default_rng(0)
     edges = jnp.asarray(np.sort(rng.uniform(2, 6, (3, 5))), jnp.float32)
     given = {
@@ -261,7 +264,7 @@ def test_a_table_of_rays_is_rendered_like_the_cameras_it_came_from():
 def test_an_image_of_a_ball_is_exact_to_the_length_of_an_interval():
     sigma, num_samples, cameras = 3.0, 256, some_cameras()
     interval = (FAR - NEAR) / num_samples
-    field = scenes.ball(sigma, RGB)
+    field = closed_forms.ball(sigma, RGB)
 
     def render(params, aux, rays):
         seen = march(field, rays, num_samples)
@@ -270,7 +273,7 @@ def test_an_image_of_a_ball_is_exact_to_the_length_of_an_interval():
     seen = image_renderer(render, 16)((), (), cameras, 0, (HEIGHT, WIDTH))
     hits = 0
     for place in np.ndindex(HEIGHT, WIDTH):
-        exact = scenes.through_ball(*exact_ray(cameras, 0, *place), sigma, RGB)
+        exact = closed_forms.through_ball(*exact_ray(cameras, 0, *place), sigma, RGB)
         white = exact.rgb + 1 - exact.opacity
         hits += exact.opacity > 0
         np.testing.assert_allclose(seen.opacity[place], exact.opacity, atol=sigma * interval)

@@ -5,7 +5,7 @@ import pytest
 
 from nerf_jax import occupancy, surveying
 from nerf_jax.cameras import look_at
-from nerf_jax.spaces import Box, Contracted, Frustum
+from nerf_jax.contraction import Box, Contracted, Frustum
 from nerf_jax.types import Cameras
 
 UP = np.array([0.0, 0.0, 1.0])

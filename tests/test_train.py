@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from nerf_jax import model
+from nerf_jax import methods
 from nerf_jax.compositing import solid
 from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
@@ -26,7 +26,7 @@ from tests import small
 
 @pytest.fixture(scope="module")
 def method():
-    return model.build(small.config())
+    return methods.build(small.config())
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, dire
 
 @pytest.mark.parametrize("sizes", [small.config().model, MIP], ids=lambda sizes: sizes.method)
 def test_it_learns_and_validation_sees_it(sizes, optimizer):
-    method = model.build(dataclasses.replace(small.config(), model=sizes))
+    method = methods.build(dataclasses.replace(small.config(), model=sizes))
     data, mesh = small.dataset(), ray_mesh()
     validate = make_validation(method, mesh, 512, solid("white"))
     state = begin(method, optimizer, mesh)

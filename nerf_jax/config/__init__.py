@@ -3,7 +3,7 @@
 A config file is Python that defines ``config``: a :class:`Config`, or a function of the
 platform ("cpu", "gpu" or "tpu") that returns one where sizes should suit the device. Its
 docstring says the command and what to expect. A finished run keeps the resolved config as
-``config.json``; :mod:`nerf_jax.plain` has that file's two directions.
+``config.json``; :mod:`nerf_jax.config.serialization` has that file's two directions.
 """
 
 import runpy
@@ -19,6 +19,7 @@ from nerf_jax.config.methods import (
     ProposalConfig,
     TutorialConfig,
 )
+from nerf_jax.config.serialization import near_miss
 from nerf_jax.config.training import (
     EvalConfig,
     Exponential,
@@ -27,7 +28,6 @@ from nerf_jax.config.training import (
     RenderConfig,
     TrainConfig,
 )
-from nerf_jax.plain import near_miss
 
 __all__ = [
     "CONFIGS",

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nerf_jax.config import DataConfig
+from nerf_jax.config.serialization import near_miss
 from nerf_jax.data import blender, colmap, download, llff, rays, transforms
 from nerf_jax.data.rays import save as save_rays
 from nerf_jax.data.scene import Scene
-from nerf_jax.plain import near_miss
 
 __all__ = ["at_hand", "load", "recognize", "save_rays"]
 
@@ -82,7 +82,7 @@ def _load_bricks(config: DataConfig) -> Scene:
             f"{config.scene!r} and data.root is {str(config.root)!r}; leave both as they are by "
             "default, or set data.format to 'auto'"
         )
-    from nerf_jax.data import bricks  # builds its model when imported
+    from nerf_jax.scenes import bricks  # builds its model when imported
 
     return bricks.load(config)
 

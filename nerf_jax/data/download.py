@@ -25,8 +25,8 @@ from concurrent.futures import Future
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from nerf_jax.config.serialization import near_miss
 from nerf_jax.data.blender import transforms_path
-from nerf_jax.plain import near_miss
 
 BASE_URL = "https://huggingface.co/datasets/nerfbaselines/nerfbaselines-data/resolve/main/blender"
 SCENES = ("chair", "drums", "ficus", "hotdog", "lego", "materials", "mic", "ship")

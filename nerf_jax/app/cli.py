@@ -1,0 +1,86 @@
+"""The command line: train, evaluate, compare, render, view, prepare photos, write ray datasets.
+
+Every field of :class:`nerf_jax.config.Config` is an option of its name.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+
+from nerf_jax.app.commands.compare import compare_runs
+from nerf_jax.app.commands.evaluate import eval_run
+from nerf_jax.app.commands.export import export
+from nerf_jax.app.commands.prepare import prepare
+from nerf_jax.app.commands.rays import rays
+from nerf_jax.app.commands.render import render
+from nerf_jax.app.commands.train import train
+from nerf_jax.app.commands.view import view
+from nerf_jax.app.progress import say
+from nerf_jax.config.serialization import near_miss
+
+USAGE = """\
+nerf_jax: neural radiance fields in pure JAX
+
+  run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
+  run.py eval RUN [--split val] [--every K]                     scores, pictures, report.html
+  run.py compare RUN RUN... [--output PAGE.html]                several runs on one page
+  run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
+  run.py view RUN                                               look around in the browser
+  run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
+  run.py prepare PHOTOS --output DIR                            photos or a video to a scene
+  run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
+
+Without a config, the built-in scene. `run.py COMMAND --help` lists every option."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the return value is the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": train,
+        "eval": eval_run,
+        "compare": compare_runs,
+        "render": render,
+        "view": view,
+        "export": export,
+        "prepare": prepare,
+        "rays": rays,
+    }
+    if arguments and arguments[0] in ("-h", "--help", "help"):
+        say(USAGE)
+        return 0
+    command = "train" if not arguments or arguments[0].startswith("-") else arguments.pop(0)
+    if command not in commands:
+        known = near_miss(command, commands)
+        say_error(f"no command {command!r}; there are {', '.join(commands)}.{known}")
+        return 2
+    _quiet_libraries()
+    try:
+        return commands[command](arguments)
+    except KeyboardInterrupt:
+        say_error("interrupted")
+        return 130
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("NERF_JAX_TRACEBACK"):
+            raise
+        say_error(str(error))
+        return 1
+
+
+def say_error(message: str) -> None:
+    """One line, to standard error."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _quiet_libraries() -> None:
+    """Errors are told in one line of our own, and compilations are kept for the next run."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="orbax")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache))

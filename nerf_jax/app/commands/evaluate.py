@@ -1,0 +1,47 @@
+"""``run.py eval``: a run's scores on held-out views."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerf_jax import config as configs
+from nerf_jax import data
+from nerf_jax.app import trained
+from nerf_jax.app.commands.options import MISSING, parse, tyro
+from nerf_jax.app.evaluate import evaluate
+from nerf_jax.app.progress import say
+from nerf_jax.app.report import write_report
+from nerf_jax.app.runs import Run
+from nerf_jax.config import DataConfig
+
+
+@dataclass(frozen=True)
+class EvalArgs:
+    """Score a run on held-out views: PSNR, SSIM, pictures, and a report of it all on one page."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    split: str = "val"
+    """Which images."""
+    every: int = 1
+    """Each so manieth image only."""
+    rays_per_chunk: int = 4096
+    """Rays rendered at once: bounds the memory."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+
+def eval_run(arguments: list[str]) -> int:
+    """Run the command."""
+    run = Run(parse(EvalArgs, arguments, EvalArgs(MISSING)).run)
+    config = run.config()
+    default = EvalArgs(
+        run.folder, config.eval.split, config.eval.every, config.eval.rays_per_chunk, config.data
+    )
+    args = parse(EvalArgs, arguments, default)
+    wanted = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
+    config = dataclasses.replace(config, data=args.data, eval=wanted)
+    held_out = data.load(config.data).split(args.split)
+    written = evaluate(trained.load(run, config), held_out)
+    for path in [*written, write_report(run)]:
+        say("  ", path)
+    return 0

@@ -1,0 +1,34 @@
+"""``run.py prepare``: photos to a scene."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
+from nerf_jax.app.prepare import Settings, prepare_scene
+from nerf_jax.app.progress import say
+
+
+@dataclass(frozen=True)
+class PrepareArgs:
+    """Find where photos were taken, with COLMAP, and write a scene that can be trained on."""
+
+    photos: tyro.conf.Positional[Path]
+    """A folder of photos, or a video."""
+    output: Annotated[Path, OUTPUT]
+    """The scene's folder. If it was begun before from the same photos, that goes on."""
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=Settings
+    )
+
+
+def prepare(arguments: list[str]) -> int:
+    """Run the command."""
+    args = parse(PrepareArgs, arguments, PrepareArgs(MISSING, MISSING))
+    prepare_scene(args.photos, args.output, args.settings)
+    say("everything is in", args.output)
+    for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
+        say("  ", args.output / name)
+    say(f"train with: run.py --config capture.py --data.root {args.output}")
+    return 0

@@ -1,0 +1,39 @@
+"""``run.py rays``: a split as a ray dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+
+from nerf_jax import config as configs
+from nerf_jax import data
+from nerf_jax.app.commands.options import MISSING, parse, peek, tyro
+from nerf_jax.app.progress import say
+from nerf_jax.config import Config
+
+
+@dataclass(frozen=True)
+class RaysArgs:
+    """Write a split as a ray dataset: one row of origin, direction and colour for each pixel."""
+
+    settings: Annotated[Config, tyro.conf.arg(name="")]
+    out: tyro.conf.Positional[Path]
+    """The file to write, such as rays/train.npz."""
+    config: str = "bricks.py"
+    """A config file, for its data: a path, or the name of a packaged one."""
+    split: str = "train"
+    """Which images."""
+
+
+def rays(arguments: list[str]) -> int:
+    """Run the command."""
+    name = peek(arguments).config
+    base = configs.load(name, jax.default_backend())
+    args = parse(RaysArgs, arguments, RaysArgs(base, MISSING, name))
+    split = data.load(args.settings.data).split(args.split)
+    data.save_rays(args.out, split, args.settings.data.background)
+    count = int(np.prod(split.dataset.pixels.shape[:3]))
+    say(f"{args.out}: {count:,} rays of {len(split.names)} images")
+    return 0

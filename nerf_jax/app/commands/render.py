@@ -1,0 +1,43 @@
+"""``run.py render``: a way around, past or through the scene of a run."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from nerf_jax.app import trained
+from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
+from nerf_jax.app.progress import say
+from nerf_jax.app.runs import Run
+from nerf_jax.app.video import film
+from nerf_jax.config import RenderConfig
+
+
+@dataclass(frozen=True)
+class RenderArgs:
+    """Film the scene of a run along a path. Broken off, it goes on where it was."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    output: Annotated[Path | None, OUTPUT] = None
+    """Where everything goes. [default: the run's folder]"""
+    render: Annotated[RenderConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=RenderConfig
+    )
+
+
+def render(arguments: list[str]) -> int:
+    """Run the command."""
+    run = Run(parse(RenderArgs, arguments, RenderArgs(MISSING)).run)
+    config = run.config()
+    args = parse(RenderArgs, arguments, RenderArgs(run.folder, render=config.render))
+    folder = args.output or run.folder
+    scene = trained.load(run)
+    try:
+        written = film(scene, args.render, folder=folder)
+    except KeyboardInterrupt:
+        say("what was rendered is kept: the same command goes on from there")
+        raise
+    for path in written:
+        say("  ", path)
+    return 0

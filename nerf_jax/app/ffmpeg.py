@@ -1,0 +1,93 @@
+"""Videos and GIFs, encoded by ffmpeg."""
+
+import contextlib
+import itertools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from nerf_jax.app.images import to_uint8
+from nerf_jax.data.files import require, written_aside
+
+
+def ffmpeg() -> str:
+    """The path of ffmpeg.
+
+    Raises:
+        OSError: there is none.
+    """
+    try:
+        executable = require("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    if not shutil.which(executable):
+        raise OSError(f"no ffmpeg at {executable}: correct or unset IMAGEIO_FFMPEG_EXE")
+    return executable
+
+
+def write_video(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
+    """Write an H.264 video that plays everywhere. Odd sizes lose their last row or column.
+
+    Args:
+        path: the file, ``.mp4``.
+        frames: at least one, of values in [0, 1]; one at a time is held.
+        fps: frames a second.
+
+    Raises:
+        OSError: the encoder failed or cannot be found.
+    """
+    even = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
+    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
+    _encode(path, even, fps, codec)
+
+
+def write_gif(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
+    """Write a GIF that repeats, each frame with the palette that suits it.
+
+    One palette for all of them would have to see all of them first.
+
+    Args:
+        path: the file, ``.gif``.
+        frames: at least one, of values in [0, 1]; one at a time is held.
+        fps: frames a second, 50 at most: delays are whole hundredths, and browsers show none
+            shorter than two.
+
+    Raises:
+        OSError: the encoder failed or cannot be found.
+    """
+    palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+    _encode(path, frames, fps, ["-filter_complex", palette, "-loop", "0"])
+
+
+def _encode(
+    path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float, options: list[str]
+) -> None:
+    """Frames through ffmpeg, into a file whose suffix names its format."""
+    frames = iter(frames)
+    first = next(frames)
+    height, width = first.shape[:2]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
+    command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
+    # What it says goes to a file: a pipe that nobody reads would fill and stop it.
+    with written_aside(path) as aside, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=said)
+        assert process.stdin
+        try:
+            # A broken pipe: it has given up, and says why below.
+            with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                for frame in itertools.chain([first], frames):
+                    pipe.write(to_uint8(frame).tobytes())
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            failed = process.wait()
+        if failed:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").strip().splitlines()
+            raise OSError(f"{path}: the video could not be written: {'; '.join(lines)[:300]}")

@@ -1,0 +1,88 @@
+"""What the terminal shows while something takes long: a live line, or plain lines elsewhere."""
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from nerf_jax.data.files import require
+
+T = TypeVar("T")
+
+
+def say(*words: object) -> None:
+    """Print a line at once, also into a pipe."""
+    print(*words, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """A line that is updated in place on a terminal, and printed now and then anywhere else.
+
+    Args:
+        label: what is going on.
+        total: how many there are to do.
+        every_seconds: between plain lines.
+    """
+
+    def __init__(self, label: str, total: int, every_seconds: float = 5.0) -> None:
+        self._label, self._total, self._every = label, total, every_seconds
+        self._last_line = -math.inf
+        self._live: Any = None
+        if sys.stdout.isatty():
+            rich = require("rich.progress", "rich")
+            self._live = rich.Progress(
+                rich.TextColumn("{task.description}", markup=False),
+                rich.BarColumn(bar_width=20),
+                rich.TextColumn("{task.fields[text]}", markup=False),
+            )
+            self._task = self._live.add_task(label, total=total, text="")
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, done: int, text: str) -> None:
+        """Say how much is done of the total, and what there is to say about it."""
+        if self._live:
+            self._live.update(self._task, completed=done, text=text)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= self._every or done >= self._total:
+            self._last_line = now
+            say(f"{self._label} {done}/{self._total}  {text}")
+
+
+def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    """The items, with progress and the time to go."""
+    start = time.monotonic()
+    with Progress(label, total) as progress:
+        for number, item in enumerate(items):
+            if number:
+                rest = (time.monotonic() - start) / number * (total - number)
+                progress.update(number, f"ETA {duration(rest)}")
+            yield item
+        progress.update(total, f"took {duration(time.monotonic() - start)}")

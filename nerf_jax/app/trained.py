@@ -1,0 +1,128 @@
+"""A run, opened again: a scene that has been learned, ready to be looked at from anywhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from nerf_jax import methods, pose_refinement
+from nerf_jax.app import report
+from nerf_jax.app.fit import Clock
+from nerf_jax.app.images import to_uint8
+from nerf_jax.app.progress import duration, say
+from nerf_jax.app.runs import Run, new_run
+from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.cameras import resize
+from nerf_jax.config import Config
+from nerf_jax.devices import device_name, ray_mesh
+from nerf_jax.render import ImageRenderer, image_renderer
+from nerf_jax.train import TrainState, init_state, make_optimizer
+from nerf_jax.types import Cameras, Model, RayTable, Rendering
+
+GLANCE_SIDE = 128
+"""Of the picture in a notebook, in pixels: seen within a second or two on a laptop."""
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """A learned scene, and where its photos were taken. No dataset is needed any more."""
+
+    run: Run
+    config: Config
+    model: Model
+    state: TrainState
+    clock: Clock
+    setting: Setting
+    renderer: ImageRenderer
+
+    @staticmethod
+    def of(
+        config: Config,
+        state: TrainState,
+        setting: Setting,
+        clock: Clock | None = None,
+        run: Run | None = None,
+    ) -> "Trained":
+        """A state in memory as a scene to look at.
+
+        Args:
+            config: of the method that the state belongs to.
+            state: such as a notebook has just trained.
+            setting: where its photos were taken, ``Setting.of(scene, splits)``.
+            clock: where the time went.
+            run: where its files are, or are to go; a folder under ``outputs/`` that is not made
+                before something is written if None.
+        """
+        method = methods.build(config)
+        renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+        run = new_run(config.name) if run is None else run
+        return Trained(run, config, method, state, clock or Clock(), setting, renderer)
+
+    def see(self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]) -> Rendering:
+        """What one of some cameras sees, as NumPy arrays [H, W, ...]."""
+        return self.renderer(self.state.params, self.state.aux, cameras, image, size_hw)
+
+    def cameras(self) -> Cameras:
+        """The training cameras, where they were learned to be if they were learned.
+
+        Raises:
+            ValueError: the scene was given by rays and has none.
+        """
+        given = self._shots().cameras
+        if not self.config.optimizer.pose_learning_rate:
+            return given
+        return pose_refinement.moved(self.state.params["poses"], given)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Of the photos that were learned from; raises as :meth:`cameras` does."""
+        return self._shots().size_hw
+
+    def _shots(self) -> Shots:
+        if "train" not in self.setting.shots:
+            raise ValueError(
+                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
+                "there is no way to fly past them"
+            )
+        return self.setting.shots["train"]
+
+    def __repr__(self) -> str:
+        return f"Trained({str(self.run.folder)!r}, step {int(self.state.step)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the scores and a view of them if this state was scored, else a view."""
+        step = int(self.state.step)
+        if self.run.results_file.is_file() and self.run.results().get("steps") == step:
+            return report.card_of(report.read(self.run))
+        facts = {"steps": f"{step:,}", "training": duration(self.clock.train_seconds)}
+        return report.card(self.config.name, self._glance(), facts)
+
+    def _glance(self) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
+        """What the first training camera sees, small, by the name of its photo."""
+        if "train" not in self.setting.shots:
+            return {}
+        factor = min(1.0, GLANCE_SIDE / max(self.size_hw))
+        height, width = (max(1, round(factor * side)) for side in self.size_hw)
+        seen = self.see(resize(self.cameras(), factor), 0, (height, width))
+        return {f"as from {self.setting.shots['train'].names[0]}": to_uint8(np.asarray(seen.rgb))}
+
+
+def load(run: Run, config: Config | None = None) -> Trained:
+    """Open a run at its newest checkpoint.
+
+    Args:
+        run: where it is.
+        config: the run's own, where something else than the method was changed.
+
+    Raises:
+        OSError: no run is there, or no checkpoint.
+        ValueError: a file of it is damaged.
+    """
+    config = run.config() if config is None else config
+    blank = init_state(methods.build(config), make_optimizer(config.optimizer), 0, ray_mesh())
+    checkpoints = run.checkpoints
+    state = checkpoints.restore(blank)
+    clock = Clock(**checkpoints.about()["clock"])
+    checkpoints.close()
+    say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
+    return Trained.of(config, state, Setting.load(run.setting_file), clock, run)

@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all, and packages that may be missing."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+
+def require(module: str, package: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises:
+        ImportError: it is missing; the message is the line that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{package} is needed here: pip install '{package}'") from error
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; renamed to ``path`` when all went well, else removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix: it names the format
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

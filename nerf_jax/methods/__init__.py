@@ -1,0 +1,49 @@
+"""The methods, each a function of a page: where config, field, sampler and renderer meet."""
+
+from nerf_jax.config import (
+    Config,
+    HashConfig,
+    MipConfig,
+    NerfConfig,
+    ProposalConfig,
+    TutorialConfig,
+)
+from nerf_jax.methods.classic import mip, mip_field, nerf, nerf_field, tutorial, tutorial_field
+from nerf_jax.methods.grid_fields import grid_field, grid_space
+from nerf_jax.methods.hash_grid import hash_grid
+from nerf_jax.methods.proposal import proposal
+from nerf_jax.pose_refinement import refine_poses
+from nerf_jax.types import Model
+
+__all__ = [
+    "build",
+    "grid_field",
+    "grid_space",
+    "hash_grid",
+    "mip",
+    "mip_field",
+    "nerf",
+    "nerf_field",
+    "proposal",
+    "tutorial",
+    "tutorial_field",
+]
+
+
+def build(config: Config) -> Model:
+    """The method that a config asks for."""
+    background = config.data.background
+    match config.model:
+        case TutorialConfig():
+            method = tutorial(config.model, background)
+        case NerfConfig():
+            method = nerf(config.model, background)
+        case MipConfig():
+            method = mip(config.model, background)
+        case HashConfig():
+            method = hash_grid(config.model, background, config.num_photos)
+        case ProposalConfig():
+            method = proposal(config.model, background, config.num_photos)
+    if config.optimizer.pose_learning_rate:
+        return refine_poses(method, config.num_photos)
+    return method

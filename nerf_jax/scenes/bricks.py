@@ -1,0 +1,307 @@
+"""``bricks``: a scene that is built in. A toy house, a tree and a car, ray-traced on first use.
+
+In this order: the model as a list of solids, what one ray sees of it (:mod:`.raytrace` knows
+how), and the splits with their cache. Depth is exact, so whatever learns the scene can be held
+to the true surface.
+
+Conventions: the model is written in brick units (a stud's pitch; x right, y away, z up, the
+lawn's top at 0) and scaled into world units, in which no coordinate exceeds 1.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from nerf_jax.cameras import look_at, resize
+from nerf_jax.config import DataConfig
+from nerf_jax.data.images import downscale_by_area
+from nerf_jax.data.scene import Scene, Split
+from nerf_jax.scenes import raytrace
+from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, Seen, Solids
+from nerf_jax.types import Cameras, Dataset
+
+IMAGE_SIZE = 256
+"""Pixels, both ways."""
+NUM_VIEWS = {"train": 64, "val": 8, "test": 8}
+CAMERA_ANGLE_X = 0.6911112
+"""Radians: the horizontal field of view of the Blender benchmark, as is the distance."""
+CAMERA_DISTANCE = 4.0
+
+# ---------------------------------------------------------------------------- the model
+
+UNIT = 0.146
+"""World units in a brick unit: the base plate's corners then stay inside every image."""
+CENTER = np.array([6.5, 6.0, 1.8])
+"""Brick units; the world's origin, which the cameras look at."""
+PLATE = 0.4
+"""Height of a plate; a brick is three plates high."""
+
+RED, YELLOW, BLUE = "c4160c", "f5bd1a", "1560bd"
+WHITE, GRAY, ASPHALT, BLACK = "f2f0ea", "a9adb0", "5d6166", "1d2226"
+LAWN, LEAF, LIME = "58ab41", "1f8a3c", "8cc63f"
+BROWN, TAN, ORANGE, PINK, GLASS = "7a4420", "dcc596", "f58220", "ec6fa9", "69b7e0"
+
+
+def _solid(shape: int, low: tuple, high: tuple, color: str) -> Solids:
+    """A part from its bounds in brick units and its sRGB colour in hexadecimal."""
+    srgb = np.array([int(color[k : k + 2], 16) for k in (0, 2, 4)]) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return Solids(
+        shape=np.array(shape, np.int32),
+        low=((np.array(low) - CENTER) * UNIT).astype(np.float32),
+        high=((np.array(high) - CENTER) * UNIT).astype(np.float32),
+        color=linear.astype(np.float32),
+        large=np.array(high[2] - low[2] > 0.22),  # all but the studs
+    )
+
+
+def _box(
+    x: float, y: float, z: float, width: float, depth: float, height: float, color: str
+) -> list[Solids]:
+    return [_solid(BOX, (x, y, z), (x + width, y + depth, z + height), color)]
+
+
+def _round(x: float, y: float, z: float, radius: float, height: float, color: str) -> list[Solids]:
+    low, high = (x - radius, y - radius, z), (x + radius, y + radius, z + height)
+    return [_solid(UPRIGHT, low, high, color)]
+
+
+def _brick(
+    x: float, y: float, level: int, width: int, depth: int, plates: int, color: str
+) -> list[Solids]:
+    """A box on the ``level``-th plate above the lawn, and a stud on each unit of its top."""
+    top = PLATE * (level + plates)
+    studs = [(x + i + 0.5, y + j + 0.5) for i in range(width) for j in range(depth)]
+    return _box(x, y, PLATE * level, width, depth, PLATE * plates, color) + [
+        stud for place in studs for stud in _round(*place, top, 0.3, 0.2, color)
+    ]
+
+
+def _ground() -> list[Solids]:
+    lawn = _brick(0, 4, -2, 13, 8, 2, LAWN)
+    road = _box(0, 0, -0.8, 13, 3, 0.8, ASPHALT) + _box(0, 3, -0.8, 13, 1, 0.8, GRAY)
+    return lawn + road + _box(2, 4, 0, 2, 1, 0.25, TAN)
+
+
+def _house() -> list[Solids]:
+    """Windows go right through it, so that opposite walls have the same."""
+    parts = []
+    for level, across, along in ((0, (3, 4), (2, 4)), (3, (2, 3, 2), (4, 2)), (6, (4, 3), (2, 4))):
+        for i, width in enumerate(across):
+            for j, depth in enumerate(along):
+                corner = (1 + sum(across[:i]), 5 + sum(along[:j]))
+                parts += _box(*corner, PLATE * level, width, depth, 3 * PLATE, YELLOW)
+    parts += _box(2, 4.85, 0, 2, 1, 2.4, WHITE) + _box(2.25, 4.75, 0, 1.5, 1, 2.15, BLUE)
+    parts += _box(4.75, 4.9, 1.0, 2.5, 6.2, 1.6, WHITE) + _box(0.9, 7.0, 1.0, 7.2, 2, 1.6, WHITE)
+    for shift in (0, 1.1):
+        parts += _box(5.0 + shift, 4.8, 1.25, 0.9, 6.4, 1.1, GLASS)
+    parts += _box(0.8, 7.25, 1.25, 7.4, 1.5, 1.1, GLASS)
+    for step in range(4):
+        parts += _brick(1, 4 + step, 9 + 2 * step, 7, 8 - 2 * step, 2, RED)
+    return parts + _brick(6, 9, 13, 1, 1, 6, GRAY)
+
+
+def _tree(x: float, y: float) -> list[Solids]:
+    parts = _round(x, y, 0, 0.55, 2.0, BROWN)
+    for level, color in ((4, LEAF), (10, LIME)):
+        parts += _brick(x - 2, y - 1, level, 4, 2, 2, color)
+        parts += _brick(x - 1, y - 2, level, 2, 4, 2, color)
+    parts += _brick(x - 2, y - 2, 6, 4, 4, 2, LIME) + _brick(x - 2, y - 2, 8, 4, 4, 2, LEAF)
+    return parts + _brick(x - 1, y - 1, 12, 2, 2, 2, LEAF)
+
+
+def _car(x: float) -> list[Solids]:
+    """Five studs long and two wide, in the middle of the road, its front towards +x."""
+    parts = _box(x, 0.5, 0.35, 5, 2, 0.9, BLUE) + _box(x + 0.7, 0.6, 1.25, 2.6, 1.8, 0.8, GLASS)
+    parts += _box(x + 4.9, 0.6, 0.7, 0.25, 0.5, 0.4, YELLOW)
+    parts += _box(x + 4.9, 1.9, 0.7, 0.25, 0.5, 0.4, YELLOW)
+    for i in (0, 1):
+        for j in (0, 1):
+            parts += _round(x + 3.8, 1.0 + j, 1.25, 0.3, 0.2, BLUE)
+            parts += _round(x + 1.5 + i, 1.0 + j, 2.35, 0.3, 0.2, WHITE)
+            center, side = x + 1.1 + 2.8 * i, 0.3 + 2.0 * j
+            low, high = (center - 0.5, side, 0), (center + 0.5, side + 0.4, 1)
+            parts += [_solid(LYING, low, high, BLACK)]
+    return parts + _box(x + 0.6, 0.5, 2.05, 2.8, 2, 0.3, WHITE)
+
+
+def _flower(x: float, y: float, color: str) -> list[Solids]:
+    stem, head = _round(x, y, 0, 0.3, 0.5, LEAF), _round(x, y, 0.5, 0.45, 0.4, color)
+    return stem + head + _round(x, y, 0.9, 0.28, 0.18, YELLOW)
+
+
+def _model() -> Solids:
+    """All parts, without the studs that another part hides."""
+    parts = _ground() + _house() + _tree(10.5, 8.5) + _car(4.2)
+    for x, y, color in ((9.5, 4.5, PINK), (11.5, 5.5, ORANGE), (12.5, 4.5, RED), (0.5, 5.5, PINK)):
+        parts += _flower(x, y, color)
+    everything = Solids(*(np.stack(leaf) for leaf in zip(*parts, strict=True)))
+    middle = (everything.low + everything.high)[:, None] / 2
+    inside = (everything.low < middle) & (middle < everything.high)  # [part, in which, axis]
+    hidden = (inside.all(axis=-1) & ~np.eye(len(parts), dtype=bool)).any(axis=1)
+    return Solids(*(leaf[everything.large | ~hidden] for leaf in everything))
+
+
+MODEL = _model()
+
+
+def _spiral(count: int, low: float, high: float, turn: float = 0.0) -> Float[np.ndarray, "N 3"]:
+    """Unit vectors spread evenly over the sphere between two heights, by the golden angle."""
+    z = low + (high - low) * (np.arange(count) + 0.5) / count
+    azimuth = np.pi * (3 - np.sqrt(5)) * np.arange(count) + turn
+    radius = np.sqrt(1 - z * z)
+    around = [radius * np.cos(azimuth), radius * np.sin(azimuth), z]
+    return np.stack(around, axis=1).astype(np.float32)
+
+
+def _lights() -> Lights:
+    """A sun wide enough for soft shadows, and a clear sky."""
+    toward = np.array([-0.42, -0.62, 0.85])
+    sun = toward + 0.05 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    sun /= np.linalg.norm(sun, axis=1, keepdims=True)
+    return Lights(sun.astype(np.float32), _spiral(16, 0.0, 1.0))
+
+
+LIGHTS = _lights()
+
+# ------------------------------------------------------------------- what one ray sees
+
+
+def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> Seen:
+    """What one ray sees of the model: colour, whether anything is hit, and the exact distance.
+
+    Pure and deterministic; map it with ``jax.vmap`` and compile it with ``jax.jit``.
+
+    Args:
+        origin: world units. Inside a part, the distance is 0.
+        direction: a unit vector.
+    """
+    return raytrace.trace(MODEL, LIGHTS, origin, direction)
+
+
+_color_pixel = partial(raytrace.color_pixel, MODEL, LIGHTS)
+_depth_pixel = partial(raytrace.depth_pixel, MODEL)
+
+_MARGIN = 0.05
+"""World units: more than studs stand out of the large parts, and a sub-sample of its pixel."""
+_BOUNDS = (
+    np.asarray(MODEL.low[MODEL.large] - _MARGIN),
+    np.asarray(MODEL.high[MODEL.large] + _MARGIN),
+)
+
+# ------------------------------------------------------------------------- the splits
+
+
+def load(config: DataConfig) -> Scene:
+    """The built-in scene. Its pictures are made when a split is first read: about ten seconds.
+
+    Raises:
+        ValueError: ``config.downscale`` leaves no pixel.
+    """
+    if config.downscale > IMAGE_SIZE:
+        raise ValueError(
+            f"data.downscale is {config.downscale}, but must be at most {IMAGE_SIZE}: the images "
+            f"of the built-in scene are {IMAGE_SIZE}x{IMAGE_SIZE}"
+        )
+    loaders = {split: partial(_read_split, split, config) for split in NUM_VIEWS}
+    return Scene(name="bricks", source="built in", loaders=loaders)
+
+
+def _cameras(split: str, near: float, far: float) -> Cameras:
+    """Around the model, from just below the horizon to nearly overhead; no two views the same."""
+    count = NUM_VIEWS[split]
+    turn = {"train": 0.0, "val": 4.0, "test": 5.2}[split]
+    places = CAMERA_DISTANCE * _spiral(count, -0.08, 0.93, turn)
+    center, up = np.zeros(3), np.array([0.0, 0.0, 1.0])
+    focal = IMAGE_SIZE / 2 / np.tan(CAMERA_ANGLE_X / 2)
+    return Cameras(
+        world_from_camera=np.stack([look_at(place, center, up) for place in places]),
+        focal=np.full((count, 2), focal, np.float32),
+        principal=np.full((count, 2), IMAGE_SIZE / 2, np.float32),
+        near=np.full(count, near, np.float32),
+        far=np.full(count, far, np.float32),
+    )
+
+
+def _read_split(split: str, config: DataConfig) -> Split:
+    cameras = _cameras(split, *config.bounds(2.0, 6.0))
+    count, size = NUM_VIEWS[split], IMAGE_SIZE // config.downscale
+    small = resize(cameras, 1 / config.downscale)
+
+    def colors() -> np.ndarray:
+        nothing = np.zeros(4, np.float32)
+        rgba = raytrace.pictures(_color_pixel, nothing, _BOUNDS, cameras, IMAGE_SIZE)
+        return np.round(255 * rgba).astype(np.uint8)
+
+    def depths() -> np.ndarray:
+        nothing = np.array(np.inf, np.float32)
+        return raytrace.pictures(_depth_pixel, nothing, _BOUNDS, small, size)
+
+    full = (count, IMAGE_SIZE, IMAGE_SIZE, 4)
+    pixels = _downscale(_cached(f"{split}-rgba", full, np.uint8, colors), config.downscale)
+    depth = _cached(f"{split}-depth", (count, size, size), np.float32, depths)
+    names = tuple(f"{split}_{index:02d}" for index in range(count))
+    return Split(Dataset(small, pixels), names, depth)
+
+
+def _downscale(pixels: UInt8[np.ndarray, "N H W 4"], factor: int) -> UInt8[np.ndarray, "N h w 4"]:
+    """By area, colours weighted by alpha: the black of empty pixels must not rim the model."""
+    if factor == 1:
+        return pixels
+    rgb, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:]
+    weighted = ((rgb * alpha + 127) // 255).astype(np.uint8)
+    small = downscale_by_area(np.concatenate([weighted, alpha], axis=-1), factor)
+    rgb, alpha = small[..., :3].astype(np.float32), small[..., 3:]
+    straight = np.minimum(255 * rgb / np.maximum(alpha, 1), 255)
+    return np.concatenate([np.round(straight).astype(np.uint8), alpha], axis=-1)
+
+
+# --------------------------------------------------------------------------- their cache
+
+
+def _cached(
+    name: str, shape: tuple[int, ...], dtype: type, make: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """What ``make`` returns, kept in the user's cache folder for as long as the code is the same.
+
+    A cache that is damaged or cannot be written costs only the time to make the array again.
+    """
+    try:
+        path = _cache_path(f"{name}-{'x'.join(map(str, shape))}")
+    except (OSError, RuntimeError):  # no home folder, or the code comes out of an archive
+        return make()
+    with contextlib.suppress(Exception):  # absent, cut short, not ours: made again
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            array = arrays["array"]
+        if array.shape == shape and array.dtype == dtype:
+            return array
+    array = make()
+    with contextlib.suppress(OSError):
+        _save(path, array)
+    return array
+
+
+def _cache_path(name: str) -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    source = b"".join(Path(file).read_bytes() for file in (__file__, raytrace.__file__))
+    return folder / "nerf_jax" / f"bricks-{hashlib.sha256(source).hexdigest()[:16]}-{name}.npz"
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Written aside and then moved, so that another process never reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez_compressed(file, array=array)
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise

@@ -1,0 +1,352 @@
+"""The command line, as a user types it: a whole run, and every mistake in one clear line."""
+
+import json
+import re
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerf_jax.app import cli
+from nerf_jax.app.commands import train, view
+from nerf_jax.app.commands.train import _describe
+from nerf_jax.app.runs import Run
+from nerf_jax.app.viewer.scene_state import Learning
+from nerf_jax.app.viewer.server import free_port
+from nerf_jax.data.scene import Scene, Split
+from tests import small
+
+SMALL = """
+from tests import small
+config = small.config()
+"""
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a scene, a config, and a run of that config."""
+    folder = tmp_path_factory.mktemp("place")
+    small.write_blender(folder / "ball")
+    (folder / "ball.py").write_text(SMALL)
+    assert run("--config", folder / "ball.py", *options(folder), "--output", folder / "run") == 0
+    return folder
+
+
+def options(folder) -> list[object]:
+    return ["--data.root", folder / "ball", "--data.scene", "ball"]
+
+
+def test_a_run_leaves_everything(place):
+    files = {str(path.relative_to(place / "run")) for path in (place / "run").rglob("*")}
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "curves.png",
+        "report.html",
+        "results.json",
+        "images/val/r_4.png",
+        "images/val/r_5.png",
+        "orbit.mp4",
+        "orbit_depth.mp4",
+        "stills/000_color.png",
+        "stills/000_depth.png",
+        "checkpoints/8",
+    } <= files
+    assert not [name for name in files if "/." in name or name.startswith(".")], "leftovers"
+
+
+def test_notes_of_a_scene_are_told_below_it(capsys):
+    split = Split(small.dataset(), names=("a", "b", "c", "d"))
+    scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
+    _describe(scene, split, None, lambda key: ({}, ()))
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
+    assert told[1] == "  2 of the 6 photos are not there"
+
+
+def test_results_say_what_they_mean(place):
+    results = json.loads((place / "run" / "results.json").read_text())
+    assert results["protocol"]["split"] == "val"
+    assert results["protocol"]["background"] == "white"
+    assert results["protocol"]["image_size_hw"] == [16, 16]
+    assert "quantisation" in results["protocol"]
+    assert results["steps"] == 8
+    assert results["train_seconds"] > 0
+    assert results["compile_seconds"] > 0
+    assert {"device", "versions"} <= set(results)
+    each = results["per_image"]
+    assert [score["name"] for score in each] == ["r_4", "r_5"]
+    assert all(set(score) == {"name", "psnr", "ssim"} for score in each)
+    assert not {"right_half"} & (set(results) | set(results["protocol"])), "it has no codes"
+    assert np.isclose(results["psnr"], np.mean([score["psnr"] for score in each]))
+    assert np.isclose(results["ssim"], np.mean([score["ssim"] for score in each]))
+
+
+def test_scores_are_those_of_the_pictures(place):
+    """The PSNR in results.json, from the PNG that was written, by plain NumPy."""
+    results = json.loads((place / "run" / "results.json").read_text())
+    strip = np.asarray(Image.open(place / "run" / "images" / "val" / "r_4.png")) / 255
+    assert strip.shape == (16, 4 * 16, 3)
+    truth, image = strip[:, :16], strip[:, 16:32]
+    rgba = np.asarray(Image.open(place / "ball" / "val" / "r_4.png")) / 255
+    np.testing.assert_allclose(truth, rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:], atol=3e-3)
+    psnr = -10 * np.log10(np.mean((truth - image) ** 2))
+    assert abs(psnr - results["per_image"][0]["psnr"]) < 0.05
+
+
+def test_the_video_plays(place):
+    frames = small.read_video(place / "run" / "orbit.mp4")
+    assert len(frames) == 4
+    assert frames[0].shape == (16, 16, 3)
+
+
+def page_at(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as page:
+        return page.read()
+
+
+def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
+    served = []
+
+    def wait():
+        """As if somebody looked, and pressed Ctrl-C."""
+        (url,) = re.findall(r"viewer: (http://127.0.0.1:\d+)", capsys.readouterr().out)
+        served.append(page_at(url))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(view, "_wait", wait)
+    assert run("view", place / "run", "--port", free_port(23_000)) == 0
+    assert b"<html" in served[0]
+
+
+def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
+    """The page is there from before the first step until after the last."""
+    told, looked = [], []
+    watch = Learning.__call__
+
+    def watched(learning, glimpse):
+        if not told:
+            told.extend(re.findall(r"viewer: (http://\S+)", capsys.readouterr().out))
+            assert b"<html" in page_at(told[0])
+        looked.append(glimpse.step)
+        return watch(learning, glimpse)
+
+    monkeypatch.setattr(Learning, "__call__", watched)
+    monkeypatch.setattr(train, "stay", lambda: looked.append(page_at(told[0])[:0]))
+    arguments = ["--config", place / "ball.py", *options(place), "--out", tmp_path / "run"]
+    arguments += ["--render.num_frames", "0", "--view", "--port", free_port(23_100)]
+    assert run(*arguments) == 0
+    assert looked == [0, 4, 8, b""]
+
+
+def test_without_viser_it_says_what_to_install(place, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert run("view", place / "run") == 1
+    assert "pip install 'nerf_jax[viewer]'" in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_folder_says_how(place, capsys):
+    assert run("--config", place / "ball.py", *options(place), "--output", place / "run") == 1
+    assert re.search(
+        r"error: .*already holds a run, at step 8: add --resume", capsys.readouterr().err
+    )
+
+
+def test_resume_goes_on(place, capsys):
+    arguments = ["--output", place / "run", "--resume", "--train.num_steps", "12"]
+    assert run(*arguments, "--render.num_frames", "0") == 0
+    out = capsys.readouterr().out
+    assert "resumed at step 8" in out
+    assert "trained 12 steps" in out
+    assert Run(place / "run").config().train.num_steps == 12
+    assert Run(place / "run").checkpoints.latest() == 12
+
+
+def test_resume_with_another_network_is_refused(place, capsys):
+    arguments = ["--output", place / "run", "--resume", "--model.width", "32"]
+    assert run(*arguments) == 1
+    assert "model.width is 32, but the run in" in capsys.readouterr().err
+
+
+def test_eval_another_split_and_size(place, capsys):
+    arguments = ["eval", place / "run", "--split", "train", "--every", "2"]
+    assert run(*arguments, "--data.downscale", "2") == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"train: PSNR \d+\.\d\d dB, SSIM -?\d\.\d{4} \(mean of 2 views\)|SSIM nan", out
+    )
+    results = json.loads((place / "run" / "results.json").read_text())
+    assert results["protocol"]["image_size_hw"] == [8, 8]
+    assert results["protocol"]["every"] == 2
+    assert (place / "run" / "images" / "train" / "r_2.png").is_file()
+    page = (place / "run" / "report.html").read_text(encoding="utf-8")
+    assert "every 2nd of the split “train”, which was learned from" in page
+
+
+def test_render_again(place):
+    assert run("render", place / "run", "--num-frames", "3", "--downscale", "2") == 0
+    frames = small.read_video(place / "run" / "orbit.mp4")
+    assert len(frames) == 3
+    assert frames[0].shape == (8, 8, 3)
+
+
+def test_render_elsewhere_another_way(place, capsys):
+    out = place / "films"
+    arguments = ["--path", "spline", "--num-frames", "2", "--size", "10", "12", "--output", out]
+    arguments += ["--outputs", "depth", "normals", "--formats", "gif", "png16"]
+    assert run("render", place / "run", *arguments) == 0
+    names = {"spline_depth.gif", "spline_depth_png16", "spline_normals.gif", "spline_normals_png16"}
+    assert {path.name for path in out.iterdir()} == {*names, "spline_depth.json", "stills"}
+    with Image.open(out / "spline_normals.gif") as gif:
+        assert (gif.size, gif.n_frames) == ((12, 10), 2)
+    assert re.search(r"depth from \S+ \(red\) to \S+ \(blue\), in units", capsys.readouterr().out)
+
+
+def test_render_interrupted(place, capsys, monkeypatch):
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nerf_jax.app.commands.render.film", stop)
+    assert run("render", place / "run") == 130
+    assert "the same command goes on from there" in capsys.readouterr().out
+
+
+def test_render_mistakes(place, capsys):
+    assert run("render", place / "run", "--num-frames", "0") == 1
+    assert "error: render.num_frames is 0" in capsys.readouterr().err
+    (place / "bad.json").write_text('{"camera_path": []}')
+    assert run("render", place / "run", "--path", place / "bad.json") == 1
+    error = capsys.readouterr().err
+    assert re.match(r"error: .*bad.json: camera_path must be a list of at least one camera", error)
+    assert error.count("\n") == 1
+
+
+def test_export_cameras(place, capsys):
+    assert run("export", place / "run", "--parts", "cameras", "--out", place / "taken") == 0
+    out = capsys.readouterr().out
+    assert "Do not measure by it" in out
+    assert str(place / "taken" / "transforms.json") in out
+    file = json.loads((place / "taken" / "transforms.json").read_text())
+    assert [frame["file_path"] for frame in file["frames"]] == [f"r_{n}" for n in range(6)]
+    given = json.loads((place / "ball" / "transforms_train.json").read_text())
+    for ours, theirs in zip(file["frames"][:4], given["frames"], strict=True):
+        np.testing.assert_allclose(ours["transform_matrix"], theirs["transform_matrix"], atol=1e-6)
+
+
+def test_export_tells_how_far_it_is(place, capsys, monkeypatch):
+    """Stage after stage, through to the files, whatever they are."""
+
+    def extract(scene, wanted, folder, *, tell):
+        assert wanted.resolution == 64
+        assert wanted.crop == (-1, -1, -1, 1, 1, 1)
+        for stage in ("looking", "surface"):
+            for done in (1, 2, 3):
+                tell(stage, done, 3)
+        return [folder / "mesh.ply"]
+
+    monkeypatch.setattr("nerf_jax.app.commands.export.extract", extract)
+    crop = ["--crop", -1, -1, -1, 1, 1, 1]
+    assert run("export", place / "run", *crop, "--resolution", 64) == 0
+    out = capsys.readouterr().out
+    assert out.index("looking 1/3") < out.index("looking 3/3") < out.index("surface 3/3")
+    assert str(place / "run" / "export" / "mesh.ply") in out
+
+
+def test_export_mistakes(place, capsys):
+    (place / "file").write_text("no folder")
+    assert run("export", place / "run", "--output", place / "file") == 1
+    assert re.match(r"error: .*file: cannot be written to", capsys.readouterr().err)
+    with pytest.raises(SystemExit):
+        run("export", place / "run", "--format", "stl")
+    assert "stl" in capsys.readouterr().err
+    assert run("export", place / "run", "--crop", 0, 0, 0, 1, 1, -1) == 1
+    assert "export.crop must be six finite numbers" in capsys.readouterr().err
+
+
+def test_rays_are_written_and_trained_on(place, capsys):
+    for split in ("train", "val"):
+        out = place / "rays" / f"{split}.npz"
+        arguments = ["rays", out, "--config", place / "ball.py", *options(place)]
+        assert run(*arguments, "--split", split) == 0
+    assert "1,024 rays of 4 images" in capsys.readouterr().out
+    arguments = ["--config", place / "ball.py", "--data.root", place / "rays"]
+    assert run(*arguments, "--output", place / "of_rays") == 0
+    # The same pixels and rays, drawn by the same keys: the same training, colours aside, which
+    # were composited before they were written and not after.
+    ours, theirs = (Run(place / name).metrics() for name in ("of_rays", "run"))
+    assert np.isclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-4)
+    assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
+    assert run("export", place / "of_rays") == 1
+    assert "trained on a ray dataset, which says nothing of cameras" in capsys.readouterr().err
+
+
+def test_runs_are_compared(place, capsys):
+    assert run("compare", place / "run", place / "of_rays") == 0
+    assert capsys.readouterr().out == f"{place / 'compare.html'}\n"
+    assert run("compare", place / "run", place / "run", "--out", place / "new" / "a.html") == 0
+    assert "same in every field" in (place / "new" / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tran"], r"no command 'tran'.*Did you mean train"),
+        (["--config", "leg.py"], r"no config 'leg.py'.*Did you mean lego.py"),
+        (["eval", "nowhere"], r"nowhere: no run there"),
+        (["render", "nowhere"], r"nowhere: no run there"),
+        (["compare", "nowhere", "there"], r"nowhere: no run there"),
+        (["compare"], r"compare takes 2 to 26 runs, not 0"),
+        (["view", "nowhere"], r"nowhere: no run there"),
+        (["view", "nowhere", "--port", "65536"], r"port must be between 1 and 65535, but is 65536"),
+        (["--view", "--port", "0"], r"port must be between 1 and 65535, but is 0"),
+        (["export", "nowhere"], r"nowhere: no run there"),
+        (["--data.scene", "x", "--data.root", "no/where"], r"no/where"),
+        (["--resume", "--output", "nowhere"], r"nowhere: no run there"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) != 0
+    error = capsys.readouterr().err
+    assert re.match(f"error: .*{expected}", error)
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_an_unknown_field_names_the_near_misses(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("--optimizer.learning_rat", "1e-3")
+    assert ended.value.code != 0
+    assert "--optimizer.learning-rate" in capsys.readouterr().err
+
+
+def test_a_value_out_of_range(capsys):
+    with pytest.raises(SystemExit):
+        run("--train.num_steps", "0")
+    assert "train.num_steps must be positive, but is 0" in capsys.readouterr().err
+
+
+def test_damaged_runs(place, tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"model": ')
+    assert run("eval", tmp_path) == 1
+    assert "config.json: not JSON" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text((place / "run" / "config.json").read_text())
+    for command in ("eval", "view"):
+        assert run(command, tmp_path) == 1
+        error = capsys.readouterr().err
+        assert "no checkpoint there yet" in error
+        assert error.count("\n") == 1
+    (tmp_path / "config.json").write_text('{"trian": {}}')
+    assert run("eval", tmp_path) == 1
+    assert "config.json.trian: no such field. Did you mean train?" in capsys.readouterr().err
+
+
+def test_an_empty_choice_of_a_split(place, capsys):
+    assert run("eval", place / "run", "--split", "test") == 1
+    assert "no split 'test'" in capsys.readouterr().err

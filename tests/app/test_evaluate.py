@@ -1,0 +1,75 @@
+"""What results.json says of a model with appearance codes, and of one without."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nerf_jax.app.evaluate import results, score_views
+from nerf_jax.app.fit import Clock
+from nerf_jax.app.runs import Run
+from nerf_jax.app.setting import Setting
+from nerf_jax.app.trained import Trained
+from nerf_jax.data.scene import Split
+from nerf_jax.metrics import ssim
+from nerf_jax.pose_refinement import refine_poses
+from nerf_jax.render import image_renderer
+from nerf_jax.train import TrainState
+from nerf_jax.types import Model
+from tests import small
+from tests.app.test_appearance import GAINS, SIZE, exposures, photos
+
+NAMES = ("a", "b", "c", "d")
+
+
+def outcome(method: Model, folder, mask: np.ndarray | None = None) -> dict:
+    config = small.config(rays_per_step=128)
+    params, aux = method.init(jax.random.key(0))
+    state = TrainState(jnp.int32(7), params, aux, (), jax.random.key(0))
+    split = Split(photos()._replace(mask=mask), NAMES)
+    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+    scene = Trained(Run(folder), config, method, state, Clock(), Setting(np.eye(4), {}), renderer)
+    scores = score_views(scene, split, folder)
+    return json.loads(json.dumps(results(scores, split, config, 7, {"train_seconds": 1.0})))
+
+
+def by_mean_code(index: int, first: int) -> tuple[float, float]:
+    """The scores from a column on, seen at the gain of 1, the mean of the training photos'."""
+    photo = photos().pixels[index, :, first:]
+    seen = photo / GAINS[index]
+    error = max(np.mean((seen - photo) ** 2), 1e-10)
+    return -10 * np.log10(error), float(ssim(jnp.asarray(seen), jnp.asarray(photo)))
+
+
+@pytest.mark.parametrize("wrap", [lambda method: method, lambda method: refine_poses(method, 2)])
+def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
+    found = outcome(wrap(exposures()), tmp_path)
+    for index, image in enumerate(found["per_image"]):
+        assert image["name"] == NAMES[index]
+        assert set(image) == {"name", "psnr", "ssim", "right_half"}
+        assert set(image["right_half"]) == {"fitted_code", "mean_code"}
+        mean, fitted = (image["right_half"][code] for code in ("mean_code", "fitted_code"))
+        for scores, first in ((image, 0), (mean, SIZE // 2)):
+            expected = by_mean_code(index, first)
+            np.testing.assert_allclose((scores["psnr"], scores["ssim"]), expected, rtol=1e-3)
+        assert fitted["psnr"] > 50
+        assert fitted["ssim"] > 0.999
+    for code in ("fitted_code", "mean_code"):
+        for score in ("psnr", "ssim"):
+            each = [image["right_half"][code][score] for image in found["per_image"]]
+            assert np.isclose(found["right_half"][code][score], np.mean(each))
+    assert "fitted on the left half" in found["protocol"]["right_half"]
+
+
+def test_the_halves_are_of_what_a_mask_leaves(tmp_path):
+    """A photo of half the size: what is right of it is no half of it."""
+    mask = np.ones((len(NAMES), SIZE, SIZE), bool)
+    mask[1, :, SIZE // 2 :] = False
+    image = outcome(exposures(), tmp_path, mask)["per_image"][1]
+    photo = photos().pixels[1, :, SIZE // 4 : SIZE // 2]
+    error = np.mean((photo / GAINS[1] - photo) ** 2)
+    found = image["right_half"]
+    np.testing.assert_allclose(found["mean_code"]["psnr"], -10 * np.log10(error), rtol=1e-3)
+    assert found["fitted_code"]["psnr"] > 50

@@ -1,0 +1,206 @@
+"""The host's loop: resuming, stopping, and refusing to go on with nonsense."""
+
+import dataclasses
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nerf_jax import methods
+from nerf_jax.app import fit as fit_module
+from nerf_jax.app.fit import Fitted, fit, learned_from
+from nerf_jax.app.runs import Run
+from nerf_jax.config import HashConfig, NerfConfig, ProposalConfig
+from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.scene import Split
+from nerf_jax.devices import ray_mesh
+from nerf_jax.train import init_state, make_optimizer
+from tests import small
+from tests.test_train import same_bits
+
+
+def run_fit(folder, *, resume: bool = False, method=None, watch=None, **train: object) -> Fitted:
+    config, run = small.config(**train), Run(folder)
+    run.write_json("config.json", to_dict(config))
+    data, method = small.dataset(), method or methods.build(config)
+    return fit(run, config, method, data, data, ray_mesh(), resume=resume, watch=watch)
+
+
+def test_resuming_continues_bit_for_bit(tmp_path):
+    whole = run_fit(tmp_path / "whole", num_steps=10)
+    run_fit(tmp_path / "parts", num_steps=5)
+    resumed = run_fit(tmp_path / "parts", num_steps=10, resume=True)
+    assert int(resumed.state.step) == 10
+    assert same_bits(whole.state, resumed.state)
+    records = Run(tmp_path / "parts").metrics()
+    assert [record["step"] for record in records] == [4, 5, 9, 10]
+    losses = [record["loss"] for record in Run(tmp_path / "whole").metrics()]
+    assert losses[0] == records[0]["loss"]
+
+
+def test_resuming_forgets_what_the_checkpoint_does_not_hold(tmp_path):
+    run_fit(tmp_path, num_steps=4)
+    run = Run(tmp_path)
+    run.add_metrics({"step": 99, "loss": 0.0})
+    with run.metrics_file.open("a") as file:
+        file.write('{"step": 100, "lo')  # cut off while writing
+    run_fit(tmp_path, num_steps=8, resume=True)
+    assert [record["step"] for record in run.metrics()] == [4, 8]
+
+
+def test_reports(tmp_path):
+    fitted = run_fit(tmp_path, num_steps=8, checkpoint_every=4)
+    records = Run(tmp_path).metrics()
+    wanted = {"step", "train_seconds", "loss", "mse", "psnr", "val_psnr", "rays_per_second"}
+    assert all(wanted == set(record) for record in records)
+    assert all(np.isclose(r["psnr"], -10 * np.log10(r["mse"]), atol=1e-3) for r in records)
+    assert records[0]["train_seconds"] < records[1]["train_seconds"]
+    assert np.isclose(fitted.clock.train_seconds, records[-1]["train_seconds"], atol=1e-2)
+    assert fitted.clock.compile_seconds > 0
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8]
+    Run(tmp_path).draw_curves()
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_depths_are_learned_from_only_where_they_are_asked_for():
+    blind = small.dataset()._replace(depth=None)
+    known, names = small.dataset().depth, ("a", "b", "c", "d")
+    config = dataclasses.replace(small.config(), model=HashConfig(depth_weight=0.1))
+    assert learned_from(Split(blind, names, known), config).depth is known
+    for method in (NerfConfig(), HashConfig(), ProposalConfig()):
+        plain = dataclasses.replace(config, model=method)
+        assert learned_from(Split(blind, names, known), plain).depth is None
+    with pytest.raises(ValueError, match=r"model.depth_weight is 0.1, but .* `run.py prepare`"):
+        learned_from(Split(blind, names), config)
+
+
+def test_time_ends_a_run_too(tmp_path):
+    fitted = run_fit(tmp_path, num_steps=1000, max_seconds=1e-6)
+    assert int(fitted.state.step) == 4  # one call
+    assert Run(tmp_path).checkpoints.latest() == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends(tmp_path, number, monkeypatch):
+    before = signal.getsignal(number)
+    reported = fit_module._Loop._report
+
+    def report_and_interrupt(loop, progress):
+        reported(loop, progress)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(fit_module._Loop, "_report", report_and_interrupt)
+    fitted = run_fit(tmp_path, num_steps=1000)
+    assert fitted.interrupted_by == number
+    assert Run(tmp_path).checkpoints.latest() == int(fitted.state.step) == 4
+    assert signal.getsignal(number) is before
+
+
+def poisoned(at_step: int):
+    """A method whose loss is not finite from a step on."""
+    method = methods.build(small.config())
+    count = at_step - 1
+
+    def refresh(params, aux, key, step):
+        return step
+
+    def init(key):
+        return method.init(key)[0], jnp.int32(0)
+
+    def loss(params, aux, keys, batch):
+        value, metrics = method.loss(params, (), keys, batch)
+        value = jnp.where(aux >= count, jnp.nan, value)
+        return value, metrics | {"loss": value}
+
+    return method._replace(init=init, refresh=refresh, loss=loss)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is not finite at step 7; that of step 4"
+    ):
+        run_fit(tmp_path, method=poisoned(7), num_steps=12, checkpoint_every=4)
+    checkpoints = Run(tmp_path).checkpoints
+    assert checkpoints.latest() == 4
+    method = poisoned(7)
+    like = init_state(method, make_optimizer(small.config().optimizer), 0, ray_mesh())
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore(like).params)
+    )
+
+
+def test_without_a_checkpoint_it_says_so(tmp_path):
+    with pytest.raises(FloatingPointError, match="at step 2; no checkpoint was made before"):
+        run_fit(tmp_path, method=poisoned(2), num_steps=8)
+
+
+def test_a_finished_run_has_nothing_left(tmp_path, capsys):
+    run_fit(tmp_path, num_steps=4)
+    fitted = run_fit(tmp_path, num_steps=4, resume=True)
+    assert int(fitted.state.step) == 4
+    assert "nothing left to train" in capsys.readouterr().out
+
+
+def test_the_length_of_a_call_divides_the_run(tmp_path):
+    """The guess of a second's worth of steps compiles no second program for the rest."""
+    config = small.config(num_steps=120, steps_per_call=0)
+    data, method, mesh = small.dataset(), methods.build(config), ray_mesh()
+    optimizer = make_optimizer(config.optimizer)
+    state = init_state(method, optimizer, 0, mesh)
+    run = Run(tmp_path)
+    loop = fit_module._Loop(
+        run, config, method, optimizer, mesh, run.checkpoints, state, fit_module.Clock(), data
+    )
+    length = loop._a_second_of_steps()
+    assert 50 < length <= 100
+    assert 120 % length == 0
+
+
+def test_who_looks_on_is_told_between_calls_and_changes_nothing(tmp_path):
+    seen = []
+
+    def watch(glimpse) -> bool:
+        params = jax.tree.map(np.array, glimpse.state.params)  # a copy
+        seen.append((glimpse, params))
+        return True
+
+    alone = run_fit(tmp_path / "alone")
+    watched = run_fit(tmp_path / "watched", watch=watch)
+    assert same_bits(alone.state, watched.state)
+    assert [glimpse.step for glimpse, _ in seen] == [0, 4, 8]
+    assert same_bits(seen[-1][1], watched.state.params)
+    assert not same_bits(seen[0][1], seen[1][1])
+    assert seen[0][0].psnr is None
+    records = Run(tmp_path / "watched").metrics()
+    for (glimpse, _), record in zip(seen[1:], records, strict=True):
+        assert glimpse.num_steps == 8
+        np.testing.assert_allclose(glimpse.psnr, record["psnr"], atol=1e-4)
+        assert glimpse.val_psnr == record["val_psnr"]
+
+
+def test_who_looks_on_can_halt_it(tmp_path):
+    answers = iter([True, False, False, False, True, True])
+    steps = []
+
+    def watch(glimpse) -> bool:
+        steps.append(glimpse.step)
+        jax.block_until_ready(glimpse.state.params)  # still there to be looked at
+        return next(answers)
+
+    fitted = run_fit(tmp_path, watch=watch)
+    assert steps == [0, 4, 4, 4, 4, 8]
+    assert int(fitted.state.step) == 8
+
+
+def test_a_signal_ends_a_halt(tmp_path):
+    def watch(glimpse) -> bool:
+        if glimpse.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return glimpse.step == 0
+
+    fitted = run_fit(tmp_path, watch=watch, num_steps=1000)
+    assert fitted.interrupted_by == signal.SIGINT
+    assert Run(tmp_path).checkpoints.latest() == 4

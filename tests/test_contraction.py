@@ -1,0 +1,221 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nerf_jax import contraction
+from nerf_jax.contraction import Box, Contracted, Frustum, March, Space
+from tests import closed_forms
+
+NEAR, FAR = 0.1, 60.0
+BOX = Box(jnp.array([-1.0, -0.5, -1.5]), jnp.array([1.0, 1.5, 0.5]))
+CONTRACTED = Contracted(
+    jnp.array([0.5, 0.0, -0.2]), jnp.float32(1.5), jnp.float32(NEAR), jnp.float32(FAR)
+)
+TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+FRUSTUM = Frustum(
+    jnp.asarray(np.c_[TURN, [0.1, -0.2, 0.3]], jnp.float32),
+    jnp.array([0.8, 0.6]),
+    jnp.float32(NEAR),
+    jnp.float32(FAR),
+)
+CANDIDATES = 64
+every_space = pytest.mark.parametrize(
+    "space", [BOX, CONTRACTED, FRUSTUM], ids=lambda space: type(space).__name__
+)
+
+
+# ------------------------------------------------------------------------------------ places
+
+
+@every_space
+def test_a_place_comes_back_from_the_unit_cube(space: Space):
+    unit = np.random.default_rng(0).uniform(0.02, 0.98, (500, 3)).astype(np.float32)
+    world = jax.vmap(space.world)(unit)
+    np.testing.assert_allclose(jax.vmap(space.unit)(world), unit, atol=2e-5)
+
+
+@every_space
+def test_places_and_gradients_are_finite_everywhere(space: Space):
+    """On the axes, at the centre, at the camera, behind it, and far away."""
+    places = [[0, 0, 0], [0.5, 0, -0.2], [0.2, -0.1, -0.3], [0, 0, 50], [1e6, -1e6, 1e6]]
+    for place in jnp.asarray(places, jnp.float32):
+        for function in (space.unit, space.scale):
+            assert jnp.isfinite(function(place)).all()
+            assert jnp.isfinite(jax.jacrev(function)(place)).all()
+    for corner in (jnp.zeros(3), jnp.ones(3), jnp.full(3, 0.5)):
+        assert jnp.isfinite(space.world(corner)).all()
+
+
+def test_all_the_world_is_contracted_into_the_cube():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(300, 3)) * 10.0 ** rng.uniform(-2, 4, (300, 1))
+    unit = jax.vmap(CONTRACTED.unit)(jnp.asarray(x, jnp.float32))
+    assert ((unit >= 0) & (unit <= 1)).all()
+    # In a loop, as the paper writes it, by the largest coordinate.
+    for place, found in zip(x, unit, strict=True):
+        y = (place - np.array([0.5, 0.0, -0.2])) / 1.5
+        norm = np.abs(y).max()
+        contracted = y if norm <= 1 else (2 - 1 / norm) * y / norm
+        np.testing.assert_allclose(found, (contracted + 2) / 4, atol=1e-5)
+
+
+def test_a_space_contains_what_its_unit_cube_does():
+    places = np.random.default_rng(2).uniform(-3, 3, (500, 3)).astype(np.float32)
+    in_box = np.asarray(jax.vmap(contraction.contains, (None, 0))(BOX, places))
+    expected = ((places >= np.asarray(BOX.low)) & (places <= np.asarray(BOX.high))).all(axis=1)
+    np.testing.assert_array_equal(in_box, expected)
+    far_too = np.concatenate([places, 1e6 * places])
+    assert jax.vmap(contraction.contains, (None, 0))(CONTRACTED, far_too).all()
+    unit = np.asarray(jax.vmap(FRUSTUM.unit)(places))
+    in_frustum = np.asarray(jax.vmap(contraction.contains, (None, 0))(FRUSTUM, places))
+    np.testing.assert_array_equal(in_frustum, ((unit >= 0) & (unit <= 1)).all(axis=1))
+    behind = np.asarray(TURN.T @ (np.array([0, 0, 1.0]) - [0.1, -0.2, 0.3]), np.float32)
+    assert not contraction.contains(FRUSTUM, jnp.asarray(behind))
+
+
+def test_a_frustum_is_normalised_device_coordinates():
+    """Against the projection of NeRF, Appendix C: straight lines stay straight, depth is 1 / z."""
+    pixel = np.array([0.3, -0.4])
+    for depth in (NEAR, 0.5, 7.0, FAR):
+        camera = np.array([*(pixel * [0.8, 0.6] * depth), -depth])
+        world = TURN.T @ (camera - [0.1, -0.2, 0.3])
+        unit = FRUSTUM.unit(jnp.asarray(world, jnp.float32))
+        np.testing.assert_allclose(unit[:2], (pixel + 1) / 2, atol=1e-5)
+        np.testing.assert_allclose(
+            unit[2], (1 / NEAR - 1 / depth) / (1 / NEAR - 1 / FAR), atol=1e-5
+        )
+
+
+@every_space
+def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space):
+    """Within a small factor: that of the cells of the unit cube across the line of sight."""
+    unit = np.random.default_rng(2).uniform(0.05, 0.9, (200, 3)).astype(np.float32)
+    world = jax.vmap(space.world)(unit)
+    stretch = jnp.linalg.norm(jax.vmap(jax.jacfwd(space.world))(unit), axis=1)  # of each axis
+    cells = jnp.min(stretch, axis=1) / jax.vmap(space.scale)(world)
+    assert cells.max() / cells.min() < 4
+
+
+# ------------------------------------------------------------------------------------ steps
+
+
+def marches() -> list[March]:
+    low, one = jnp.float32(0.2), jnp.float32(0.03)
+    return [
+        March(low, jnp.float32(3.0), jnp.float32(0.0), one),
+        March(low, jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
+        March(jnp.float32(2.0), jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
+        March(low, jnp.float32(0.6), jnp.float32(0.0), one, jnp.float32(1.0)),
+    ]
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_a_march_is_a_walk_step_by_step(case: int):
+    march = marches()[case]
+    count = int(march.num_steps())
+    t = np.asarray(march.t(jnp.arange(count + 2)), float)
+    assert t[0] == march.start
+    assert t[count] <= march.stop * (1 + 1e-5)
+    assert t[count + 1] > march.stop
+    # Many small steps, each as long as the law says where it is.
+    here, walked = float(march.start), [float(march.start)]
+    for _ in range(count):
+        for _ in range(100):
+            grown = 1.0 if march.bend is None else max(here / float(march.bend), 1.0)
+            here += float(march.step) * grown / 100
+        walked.append(here)
+    np.testing.assert_allclose(t[: count + 1], walked, rtol=2e-3)
+    between = jnp.asarray((t[:-1] + t[1:]) / 2, jnp.float32)
+    np.testing.assert_allclose(march.length(between), np.diff(t), rtol=2e-2)
+
+
+@every_space
+def test_so_many_steps_reach_from_end_to_end(space: Space):
+    ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], NEAR, FAR)
+    march = space.march(None, ray, CANDIDATES)
+    np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
+    nothing = space.march(None, ray._replace(far=-jnp.inf), CANDIDATES)
+    assert nothing.num_steps() == 0
+    assert jnp.isfinite(nothing.t(jnp.arange(CANDIDATES))).all()
+
+
+@every_space
+def test_steps_are_no_longer_than_cells(space: Space):
+    """With seven steps a cell along the side, which configs are held to."""
+    cells, rng = 16, np.random.default_rng(3)
+    steps = 7 * cells
+    inside = jax.vmap(space.world)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
+    for origin, way in zip(inside, rng.normal(size=(50, 3)), strict=True):
+        if isinstance(space, Frustum):
+            origin, way = -np.array([0.1, -0.2, 0.3]) @ TURN, [0.3 * way[0], 0.3 * way[1], -1.0]
+        march = space.march(None, closed_forms.ray(origin, way, NEAR, FAR), steps)
+        number = jnp.arange(steps)
+        t = march.t(number)
+        direction = np.asarray(way) / np.linalg.norm(way)
+        unit = jax.vmap(space.unit)(np.asarray(origin) + np.asarray(t)[:, None] * direction)
+        moved = jnp.abs(jnp.diff(unit, axis=0)).max(axis=1)[: int(march.num_steps()) - 1]
+        assert moved.max() * cells < 1.2
+
+
+# ------------------------------------------------------------------------------------ boxes
+
+
+def slab_loop(origin, direction, near, far):
+    """The part of a ray in the box, a plane at a time."""
+    for axis in range(3):
+        low, high = float(BOX.low[axis]), float(BOX.high[axis])
+        if direction[axis] == 0:
+            if not low <= origin[axis] <= high:
+                return 1.0, 0.0
+            continue
+        crossings = sorted((plane - origin[axis]) / direction[axis] for plane in (low, high))
+        near, far = max(near, crossings[0]), min(far, crossings[1])
+    return near, far
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(*[st.sampled_from([-3.0, -1.0, -0.4, 0.0, 0.3, 2.5])] * 3),
+    st.tuples(*[st.sampled_from([-1.0, -0.3, 0.0, 0.5, 1.0])] * 3).filter(any),
+)
+def test_a_ray_is_in_the_box_where_it_is_between_all_planes(origin, direction):
+    ray = closed_forms.ray(origin, direction, 0.5, 5.0)
+    expected = slab_loop(origin, np.asarray(ray.direction, float), 0.5, 5.0)
+    found = contraction.intersect(ray, BOX)
+    if expected[0] < expected[1]:
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    else:
+        assert found[0] >= found[1] - 1e-5
+
+
+def test_a_direction_of_length_zero_sees_all_or_nothing():
+    inside, outside = (
+        closed_forms.ray(origin, [1, 0, 0], 0.5, 5.0)._replace(direction=jnp.zeros(3))
+        for origin in ([0, 0, 0], [0, 3, 0])
+    )
+    assert contraction.intersect(inside, BOX) == (0.5, 5.0)
+    start, stop = contraction.intersect(outside, BOX)
+    assert start > stop
+
+
+def test_candidates_are_even_steps_that_reach_through_the_diagonal():
+    ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
+    march = BOX.march(None, ray, CANDIDATES)
+    t = march.t(jnp.arange(CANDIDATES))
+    length = float(jnp.linalg.norm(BOX.high - BOX.low))
+    np.testing.assert_allclose(np.diff(t), length / CANDIDATES, rtol=1e-4)
+    np.testing.assert_allclose(t[0], np.sqrt(3) + length / CANDIDATES / 2, rtol=1e-5)
+    np.testing.assert_allclose(t[-1], np.sqrt(3) + length * (1 - 0.5 / CANDIDATES), rtol=1e-5)
+
+
+def test_a_key_moves_all_candidates_of_a_ray_together_and_evenly():
+    ray = closed_forms.ray([-2, 0, 0], [1, 0, 0])
+    keys = jax.random.split(jax.random.key(3), 2000)
+    offsets = jax.vmap(BOX.march, (0, None, None))(keys, ray, CANDIDATES).offset
+    assert ((offsets >= 0) & (offsets < 1)).all()
+    np.testing.assert_allclose(
+        np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
+    )

@@ -1,0 +1,236 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nerf_jax import compositing, occupancy
+from nerf_jax.contraction import Box
+from nerf_jax.numerics import bounded_exp
+from nerf_jax.render import render_rays
+from nerf_jax.render_sparse import Budget, render_all, render_sparse
+from nerf_jax.types import Field, Params, Point, Rays, View
+from tests import closed_forms
+
+RADIUS, CELLS, CANDIDATES = 1.2, 32, 64
+BOX = Box(jnp.full(3, -RADIUS), jnp.full(3, RADIUS))
+EXACT = Budget(CANDIDATES, 8192, min_transmittance=0.0, min_alpha=0.0)
+RGB = np.array([0.2, 0.5, 0.9])
+
+
+def clouds() -> Field:
+    """A smooth density with air in it, less so to wide footprints, and a colour of place and
+    direction; all trainable."""
+
+    def density(params: Params, point: Point):
+        faded = jnp.exp(-(params["pitch"] ** 2) @ point.variance / 2)
+        wave = faded * jnp.sin(params["pitch"] @ point.position)
+        return bounded_exp(params["gain"] * jnp.sum(wave) - 1.0), wave
+
+    def color(params: Params, features: jax.Array, view: View):
+        return jax.nn.sigmoid(features * params["gain"] + view.direction + view.appearance)
+
+    pitch = jnp.array([[5.0, 1.0, 0.0], [0.0, 4.0, 1.0], [1.0, 0.0, 6.0]])
+    return Field(lambda key: {"pitch": pitch, "gain": jnp.float32(2.0)}, density, color)
+
+
+def some_rays(count: int, seed: int = 0) -> Rays:
+    rng = np.random.default_rng(seed)
+    origins = rng.normal(size=(count, 3))
+    origins *= 3.5 / np.linalg.norm(origins, axis=1, keepdims=True)
+    targets = rng.uniform(-1.4, 1.4, (count, 3))
+    rays = [
+        closed_forms.ray(o, t - o, radius=0.02 * (i % 3), appearance=i % 2)
+        for i, (o, t) in enumerate(zip(origins, targets, strict=True))
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
+
+
+def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occupancy:
+    """The grid after many looks at every cell."""
+    grid = occupancy.unknown(BOX, CELLS)
+
+    def density(x):
+        return jax.vmap(field.density, (None, 0))(params, Point(x, jnp.zeros_like(x)))[0]
+
+    def look(turn, grid):
+        key = jax.random.fold_in(jax.random.key(0), turn)
+        return occupancy.update(grid, density, key, jnp.arange(CELLS**3), threshold, 1.0)
+
+    return jax.lax.fori_loop(0, 16, look, grid)
+
+
+def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
+    """The same candidates by :func:`render_rays`, none left out but those of unoccupied cells."""
+    marches = jax.vmap(BOX.march, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
+    edges = jax.vmap(lambda m: m.start + jnp.arange(CANDIDATES + 1) * m.step)(marches)
+    t = jax.vmap(lambda m: m.t(jnp.arange(CANDIDATES)))(marches)
+    length = BOX.step(CANDIDATES)
+    delta = jnp.where(t < marches.stop[:, None], length, 0.0)
+    if grid is not None:
+        place = rays.origin[:, None] + t[..., None] * rays.direction[:, None]
+        cell = (jax.vmap(jax.vmap(BOX.unit))(place) * CELLS).astype(jnp.int32)
+        x, y, z = jnp.moveaxis(cell.clip(0, CELLS - 1), -1, 0)
+        delta = jnp.where(grid.occupied[x, y, z], delta, 0.0)
+    return render_rays(field, params, rays, edges, t=t, delta=delta)[0]
+
+
+@functools.cache
+def sparse(budget: Budget, field: Field):
+    return jax.jit(functools.partial(render_sparse, field, budget=budget))
+
+
+CLOUDS = clouds()
+
+
+@pytest.mark.parametrize("jittered", [False, True])
+def test_sparse_equals_dense_where_nothing_is_left_out(jittered: bool):
+    rays, params = some_rays(50), CLOUDS.init(None)
+    keys = jax.random.split(jax.random.key(1), 50) if jittered else None
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+    assert 0.2 < grid.occupied.mean() < 0.9
+    seen = sparse(EXACT, CLOUDS)(params, grid, keys=keys, rays=rays)
+    expected = dense(CLOUDS, params, rays, keys, grid)
+    assert seen.kept.all()
+    for name in ("rgb", "opacity"):
+        np.testing.assert_allclose(
+            getattr(seen.rendering, name), getattr(expected, name), atol=2e-6, err_msg=name
+        )
+    hit = expected.opacity > 1e-3
+    np.testing.assert_allclose(
+        seen.rendering.median_depth[hit],
+        # Dense edges start each step anew, and packed samples are in the middle of theirs.
+        expected.median_depth[hit] + (0.0 if keys is None else _shift(keys, rays)[hit]),
+        atol=2e-3,
+    )
+    assert (np.asarray(seen.rendering.depth)[~hit] == 6.0).all() or hit.all()
+
+
+def _shift(keys, rays):
+    march = jax.vmap(BOX.march, (0, 0, None))(keys, rays, CANDIDATES)
+    return (march.offset - 0.5) * march.step
+
+
+def test_so_do_their_gradients():
+    rays, params = some_rays(40, seed=2), CLOUDS.init(None)
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+
+    def loss(render):
+        def total(params):
+            seen = render(params)
+            return jnp.sum(seen.rgb**2) + jnp.sum(jnp.sin(seen.opacity))
+
+        return jax.grad(total)(params)
+
+    found = loss(lambda p: render_sparse(CLOUDS, p, grid, EXACT, None, rays).rendering)
+    expected = loss(lambda p: dense(CLOUDS, p, rays, None, grid))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-4), found, expected
+    )
+
+
+def test_what_is_left_out_hardly_matters():
+    rays, params = some_rays(200, seed=3), CLOUDS.init(None)
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+    budget = EXACT._replace(min_transmittance=1e-3, min_alpha=1e-3, max_samples=16384)
+    exact = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
+    seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
+    assert seen.work["samples"] < 0.85 * exact.work["samples"]
+    np.testing.assert_allclose(seen.rendering.rgb, exact.rendering.rgb, atol=2e-2)
+
+
+def test_rays_that_find_no_room_are_left_out_whole():
+    rays, params = some_rays(60), CLOUDS.init(None)
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+    whole = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays)
+    budget = EXACT._replace(max_samples=256)
+    seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
+    count = int(seen.kept.sum())
+    assert 0 < count < 60
+    assert seen.kept[:count].all()
+    np.testing.assert_allclose(
+        seen.rendering.rgb[:count], whole.rendering.rgb[:count], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_the_same_run_twice_is_the_same_to_the_bit():
+    rays, params = some_rays(60), CLOUDS.init(None)
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+    twice = [sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering for _ in range(2)]
+    jax.tree.map(np.testing.assert_array_equal, *twice)
+
+
+def test_a_uniform_ball_is_what_beer_and_lambert_say():
+    field, rays = closed_forms.ball(2.0, RGB), some_rays(100, seed=4)
+    # A little larger, by the diagonal of a cell: none is missed that the ball only just reaches.
+    grid = looked_at(closed_forms.ball(2.0, RGB, radius=1.14), (), threshold=1e-3)
+    budget = Budget(1024, 2**17, 0.0, 0.0)
+    seen = sparse(budget, field)((), grid, keys=None, rays=rays)
+    assert seen.kept.all()
+    for i in range(100):
+        exact = closed_forms.through_ball(rays.origin[i], rays.direction[i], 2.0, RGB)
+        np.testing.assert_allclose(seen.rendering.rgb[i], exact.rgb, atol=6e-3)
+        np.testing.assert_allclose(seen.rendering.opacity[i], exact.opacity, atol=6e-3)
+        if exact.opacity > 0.05:
+            np.testing.assert_allclose(seen.rendering.depth[i], exact.depth, atol=6e-3)
+            np.testing.assert_allclose(
+                seen.rendering.median_depth[i], exact.median_depth, atol=6e-3
+            )
+
+
+def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
+    params = CLOUDS.init(None)
+    empty = occupancy.unknown(BOX, CELLS)._replace(
+        occupied=jnp.zeros((CELLS,) * 3, bool),
+        near_occupied=jnp.zeros((CELLS // occupancy.COARSE,) * 3, bool),
+    )
+    aside = some_rays(30)._replace(direction=jnp.tile(jnp.array([0.0, 0.0, 1.0]), (30, 1)))
+    aside = aside._replace(origin=aside.origin + 9.0)
+    still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
+    full = occupancy.unknown(BOX, CELLS)
+    for grid, rays in ((empty, some_rays(30)), (full, aside), (full, still)):
+
+        def opacity(params, grid=grid, rays=rays):
+            seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
+            return jnp.sum(seen.rendering.opacity), seen
+
+        (total, seen), gradient = jax.value_and_grad(opacity, has_aux=True)(params)
+        assert total == 0.0
+        assert seen.kept.all()
+        np.testing.assert_array_equal(seen.rendering.depth, rays.far)
+        assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("window", [1, 7, 128])
+def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
+    rays, params = some_rays(90, seed=5), CLOUDS.init(None)
+    grid = looked_at(CLOUDS, params, threshold=0.05)
+    whole = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
+    tight = EXACT._replace(max_samples=128)
+    promising = whole.rendering.opacity > 0
+    see = functools.partial(render_sparse, CLOUDS, params, grid, tight, None)
+    found = jax.jit(lambda rays: render_all(see, rays, promising, window))(rays)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, whole.rendering
+    )
+
+
+def test_a_median_is_where_half_of_the_weight_lies():
+    """Against the plain compositing, ray by ray."""
+    rays, params = some_rays(20, seed=6), CLOUDS.init(None)
+    grid = occupancy.unknown(BOX, CELLS)
+    seen = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering
+    expected = dense(CLOUDS, params, rays, None)
+    hit = expected.opacity > 1e-3
+    np.testing.assert_allclose(seen.median_depth[hit], expected.median_depth[hit], atol=1e-3)
+    np.testing.assert_allclose(seen.depth[hit], expected.depth[hit], atol=1e-4)
+    np.testing.assert_array_equal(seen.median_depth[~hit], rays.far[~hit])
+    assert seen.opacity.max() > compositing.TRACE
+
+
+def test_more_rays_than_room_for_samples_are_refused():
+    """Not each could read even one density at a time."""
+    grid, budget = occupancy.unknown(BOX, CELLS), EXACT._replace(max_samples=64)
+    with pytest.raises(ValueError, match=r"90 rays .* 64 samples.*max_samples.*rays_per_step"):
+        render_sparse(CLOUDS, CLOUDS.init(None), grid, budget, None, some_rays(90))
