@@ -26,7 +26,7 @@ from record import write_record
 from scipy.spatial import cKDTree
 
 from nerf_jax.app import trained
-from nerf_jax.app.mesh import extract
+from nerf_jax.app.mesh import export_scene
 from nerf_jax.app.runs import Run
 from nerf_jax.config import ExportConfig
 from nerf_jax.scenes import bricks, raytrace
@@ -146,7 +146,7 @@ def main() -> None:
             wanted = ExportConfig(parts=("mesh",), surface=surface, resolution=resolution)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                path, _ = extract(scene, wanted, Path(folder), tell=lambda *_: None)
+                path, _ = export_scene(scene, wanted, Path(folder), tell=lambda *_: None)
                 mesh = trimesh.load(path, process=False)
             rows.append(
                 {

@@ -25,7 +25,7 @@ from nerf_jax import data, methods
 from nerf_jax.app.evaluate import score_views
 from nerf_jax.app.fit import fit
 from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.config import Config, OptimizerConfig
 from nerf_jax.data.scene import Scene
@@ -53,7 +53,7 @@ def trial(config: Config, scene: Scene, given: Cameras, folder: Path) -> dict[st
     folder.mkdir()
     dataset = train.dataset._replace(cameras=given)
     fitted = fit(run, config, method, dataset, None, ray_mesh())
-    setting = Setting.of(scene, {"train": replace(train, dataset=dataset)})
+    setting = SceneCameras.of(scene, {"train": replace(train, dataset=dataset)})
     learned = Trained.of(config, fitted.state, setting, fitted.clock, run)
     found = learned.cameras()
     scores = score_views(learned, held_out, folder / "images")

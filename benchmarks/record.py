@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nerf_jax.data.files import written_aside
+from nerf_jax.data.files import atomic_write
 from nerf_jax.devices import device_name, processor
 
 
@@ -24,6 +24,6 @@ def write_record(
         **figures,
     }
     path = script.parent / "results" / f"{name or script.stem}.json"
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(record, indent=2) + "\n")
     print(path)

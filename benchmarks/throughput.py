@@ -24,7 +24,7 @@ from trial import Trial, lego
 from nerf_jax import hashgrid, occupancy
 from nerf_jax.methods import grid_field
 from nerf_jax.numerics import fold_in_each
-from nerf_jax.train import draw, make_optimizer
+from nerf_jax.train import make_optimizer, sample_ray
 from nerf_jax.types import Point, View
 
 
@@ -36,7 +36,7 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     field = grid_field(method, grid.space)
     optimizer = make_optimizer(config.optimizer)
     keys = fold_in_each(jax.random.key(5), jnp.arange(rays))
-    batch = jax.vmap(draw, (None, 0))(trial.dataset, keys)
+    batch = jax.vmap(sample_ray, (None, 0))(trial.dataset, keys)
     key, due = jax.random.key(7), jnp.int32(method.grid_every * 1000 - 1)
     gradient = jax.tree.map(jnp.ones_like, params)
 
@@ -68,7 +68,7 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
     loss = trial.model.loss
     parts = {
         "draw rays": (
-            lambda data, keys: jax.vmap(draw, (None, 0))(data, keys),
+            lambda data, keys: jax.vmap(sample_ray, (None, 0))(data, keys),
             trial.dataset,
             keys,
         ),

@@ -37,9 +37,9 @@ from nerf_jax import config as configs
 from nerf_jax import data, methods
 from nerf_jax.app import notebook, trained
 from nerf_jax.app.commands.view import look_on
-from nerf_jax.app.fit import Clock, Glimpse, fit
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.fit import TrainingStatus, fit
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer import Viewer
 from nerf_jax.devices import ray_mesh
@@ -204,7 +204,7 @@ class Schedule:
         self.calls: list[list[tuple[float, bool]]] = []
         """Of each phase: seconds a step, and whether a picture was drawn meanwhile."""
 
-    def __call__(self, glimpse: Glimpse) -> bool:
+    def __call__(self, glimpse: TrainingStatus) -> bool:
         step, at = self._last
         now = time.perf_counter()
         if self.calls and now > self._settled:
@@ -272,7 +272,7 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
     scene = data.load(config.data)
     split = scene.split("train")
     config = replace(config, num_photos=len(split.dataset.pixels))
-    method, setting = methods.build(config), Setting.of(scene, {"train": split})
+    method, setting = methods.build(config), SceneCameras.of(scene, {"train": split})
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         run = Run(Path(folder))

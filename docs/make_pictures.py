@@ -25,7 +25,7 @@ from playwright.sync_api import sync_playwright
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.report import compare
 from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.scene_cameras import SceneCameras
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -125,7 +125,7 @@ def _photograph(url: str) -> None:
 def sides(run: Path, view: str, size: int = 256) -> None:
     """The mesh: a photo that it never saw, itself from there, from behind, and without colours."""
     mesh = trimesh.load(run / "export" / "mesh.ply", process=False)
-    shots = Setting.load(Run(run).setting_file).shots["val"]
+    shots = SceneCameras.load(Run(run).setting_file).splits["val"]
     number = shots.names.index(view)
     before = shots.cameras.world_from_camera[number].astype(float)
     behind = np.diag([-1.0, -1.0, 1.0]) @ before

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from nerf_jax.lenses import direction_at, place_of
+from nerf_jax.lenses import from_image_plane, to_image_plane
 from nerf_jax.numerics import normalize, safe_norm
 from nerf_jax.types import Cameras, HostArray, Rays, RayTable
 
@@ -45,7 +45,7 @@ def cast_rays(
         )
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     place = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
-    ahead = direction_at(camera.lens, (place - camera.principal) / camera.focal)
+    ahead = from_image_plane(camera.lens, (place - camera.principal) / camera.focal)
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
@@ -75,7 +75,7 @@ def project(
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     direction = rotation.T @ (point - origin)
-    place = place_of(camera.lens, direction)
+    place = to_image_plane(camera.lens, direction)
     return camera.focal * place + camera.principal, -direction[2]
 
 

@@ -149,7 +149,7 @@ def solid(background: Background) -> Float[Array, "3"]:
     return jnp.zeros(3) if background == "black" else jnp.ones(3)
 
 
-def draw_background(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:
+def sample_background(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:
     """What a training ray ends on, and the key for the rest of it."""
     if background != "random":
         return solid(background), key

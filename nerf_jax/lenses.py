@@ -22,7 +22,7 @@ _LEAST_DETERMINANT = 0.01
 _LARGEST_TANGENT = 1e3
 
 
-def place_of(lens: Lens | None, direction: Float[HostArray, "3"]) -> Float[Array, "2"]:
+def to_image_plane(lens: Lens | None, direction: Float[HostArray, "3"]) -> Float[Array, "2"]:
     """Where one lens shows what lies in a direction, of any length.
 
     Args:
@@ -47,8 +47,8 @@ def place_of(lens: Lens | None, direction: Float[HostArray, "3"]) -> Float[Array
     return distort(lens, jnp.where(lens.fisheye, fisheye, pinhole))
 
 
-def direction_at(lens: Lens | None, place: Float[HostArray, "2"]) -> Float[Array, "3"]:
-    """What one lens shows at a place on its image plane: the inverse of :func:`place_of`.
+def from_image_plane(lens: Lens | None, place: Float[HostArray, "2"]) -> Float[Array, "3"]:
+    """What one lens shows at a place on its image plane: the inverse of :func:`to_image_plane`.
 
     Args:
         lens: None: a pinhole.

@@ -59,7 +59,7 @@ def depth_error(
     return _huber(jnp.log(depth / jnp.where(known > 0, known, depth)), delta)
 
 
-def mean_of_counted(values: Float[Array, " R"], counts: Float[Array, " R"]) -> Float[Array, ""]:
+def masked_mean(values: Float[Array, " R"], counts: Float[Array, " R"]) -> Float[Array, ""]:
     """The mean over the rays that count; zero where none does."""
     return jnp.sum(values * counts) / jnp.maximum(jnp.sum(counts), 1.0)
 

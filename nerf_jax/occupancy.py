@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.contraction import March, Space, contains
 from nerf_jax.numerics import safe_divide
-from nerf_jax.packing import Packed, draw, pack, pack_ragged
+from nerf_jax.packing import Packed, pack, pack_ragged, sample_indices
 from nerf_jax.types import Rays
 
 BLOCK = 8
@@ -77,7 +77,9 @@ def choose_cells(
     # be judged by the field of one moment. Odd, so that it goes round the axes in turn.
     stride = -(-total // jnp.maximum(swept, 1)) | 1
     in_order = (turn % stride + stride * number) % total
-    return jnp.where(number < swept, in_order, draw(key, grid.occupied.reshape(-1), count))
+    return jnp.where(
+        number < swept, in_order, sample_indices(key, grid.occupied.reshape(-1), count)
+    )
 
 
 def update(

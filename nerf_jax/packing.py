@@ -73,7 +73,7 @@ def pack_ragged(
     return Packed(index, ray, slot - starts[ray], slot < total, ends, kept)
 
 
-def draw(key: Array, mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
+def sample_indices(key: Array, mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
     """Positions where the mask is set, at random and with replacement; position 0 if nowhere."""
     bits = _Bits.of(mask)
     total = bits.rank(jnp.int32(mask.size))

@@ -73,7 +73,7 @@ def render_rays(
     return jax.vmap(compositing.composite)(w, rgb.reshape(*t.shape, 3), edges), w
 
 
-def weights_along(
+def ray_weights(
     field: Field, params: Params, rays: Rays, edges: Float[Array, "R E"]
 ) -> Float[Array, "R E-1"]:
     """The weights of R rays' intervals, by the density alone in their middles."""

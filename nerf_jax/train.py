@@ -14,7 +14,7 @@ from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over
 from nerf_jax.config import Exponential, Milestones, OptimizerConfig
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
-from nerf_jax.losses import mean_of_counted, squared_error
+from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.numerics import fold_in_each
 from nerf_jax.types import Aux, Batch, Cameras, Dataset, Metrics, Model, Params
 
@@ -90,7 +90,7 @@ def surveyed(state: TrainState, model: Model, dataset: Dataset, mesh: Mesh) -> T
     return state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED)))
 
 
-def draw(dataset: Dataset, key: Array) -> Batch:
+def sample_ray(dataset: Dataset, key: Array) -> Batch:
     """One random ray of all pixels of all images, with what is known of it."""
     count, height, width, _ = dataset.pixels.shape
     # Three draws and not one flat index, which could outgrow 32 bits; uniforms and not integers,
@@ -149,7 +149,7 @@ def make_train_steps(
     ) -> tuple[Array, Metrics]:
         number = (jax.lax.axis_index(RAYS) * num_passes + turn) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, number))
-        batch = jax.vmap(draw, (None, 0))(dataset, keys[:, 0])
+        batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])
         return jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
 
     loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
@@ -190,10 +190,10 @@ def make_validation(
 
     def share_error(params: Params, aux: Aux, dataset: Dataset) -> Array:
         number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
-        batch = jax.vmap(draw, (None, 0))(dataset, fold_in_each(jax.random.key(0), number))
+        batch = jax.vmap(sample_ray, (None, 0))(dataset, fold_in_each(jax.random.key(0), number))
         rays = batch.rays._replace(appearance=jnp.full_like(batch.rays.appearance, -1))
         seen = model.render(params, aux, rays).rgb
         error = squared_error(seen, pixel_over(batch.pixel, background))
-        return jax.lax.pmean(mean_of_counted(error, batch.counts), RAYS)
+        return jax.lax.pmean(masked_mean(error, batch.counts), RAYS)
 
     return jax.jit(jax.shard_map(share_error, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED))

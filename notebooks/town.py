@@ -19,10 +19,10 @@ from jaxtyping import Array, Float, Int
 from nerf_jax.app.images import write_png
 from nerf_jax.cameras import cast_rays, look_at
 from nerf_jax.data import normalize
-from nerf_jax.data.files import written_aside
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.images import on_threads
 from nerf_jax.scenes import bricks, raytrace
-from nerf_jax.scenes.raytrace import BOX, Lights, Seen, Solids
+from nerf_jax.scenes.raytrace import BOX, Lights, RayHit, Solids
 from nerf_jax.types import Cameras, Lens
 
 FOCAL = 0.9
@@ -91,7 +91,7 @@ LIGHTS = Lights(bricks.LIGHTS.sun[:1], bricks.LIGHTS.sky[::4])
 """One sun and a sky in four: a photo is to take a fifth of a second."""
 
 
-def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> Seen:
+def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> RayHit:
     """What one ray sees of the town, and else of the sky, which is infinitely far.
 
     Args:
@@ -138,11 +138,11 @@ def walk(num_photos: int, size_hw: tuple[int, int]) -> Cameras:
 
 
 @partial(jax.jit, static_argnames="size_hw")
-def _photo(camera: Cameras, size_hw: tuple[int, int]) -> Seen:
+def _photo(camera: Cameras, size_hw: tuple[int, int]) -> RayHit:
     """What each pixel's centre sees. By rows, as a CPU's caches hold one."""
     columns = jnp.arange(size_hw[1])
 
-    def row(number: Int[Array, ""]) -> Seen:
+    def row(number: Int[Array, ""]) -> RayHit:
         pixels = jnp.stack([columns, jnp.full_like(columns, number)], axis=1)
         rays = jax.vmap(cast_rays, (None, None, 0))(camera, 0, pixels)
         return jax.vmap(trace)(rays.origin, rays.direction)
@@ -182,12 +182,12 @@ def take_photos(
     on_threads(take, range(1, num_photos))
     cameras = normalize.move(ORIGINAL_FROM_TOWN, cameras)
     _write_points(folder / "sparse_points.ply", np.concatenate(places))
-    with written_aside(folder / "transforms.json") as aside:
+    with atomic_write(folder / "transforms.json") as aside:
         aside.write_text(json.dumps(_transforms(cameras, names, size_hw), indent=2) + "\n")
     return cameras
 
 
-def _places(rng: np.random.Generator, camera: Cameras, seen: Seen) -> Float[np.ndarray, "P 3"]:
+def _places(rng: np.random.Generator, camera: Cameras, seen: RayHit) -> Float[np.ndarray, "P 3"]:
     """Some places that a photo shows, in the frame of the files."""
     pixels = np.argwhere(seen.hit)[:, ::-1]
     pixels = rng.choice(pixels, POINTS_A_PHOTO)
@@ -222,5 +222,5 @@ def _write_points(path: Path, places: Float[np.ndarray, "P 3"]) -> None:
     header = ["ply", "format ascii 1.0", f"element vertex {len(places)}"]
     header += [f"property float {axis}" for axis in "xyz"]
     rows = [" ".join(f"{value:.6g}" for value in place) for place in places]
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("\n".join([*header, "end_header", *rows]) + "\n")

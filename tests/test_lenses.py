@@ -13,8 +13,8 @@ from nerf_jax import lenses
 from nerf_jax.types import Lens
 from tests import oracles
 
-place_of, direction_at, distort, undistort = map(
-    jax.jit, (lenses.place_of, lenses.direction_at, lenses.distort, lenses.undistort)
+to_image_plane, from_image_plane, distort, undistort = map(
+    jax.jit, (lenses.to_image_plane, lenses.from_image_plane, lenses.distort, lenses.undistort)
 )
 
 
@@ -51,21 +51,21 @@ def test_known_places():
     ahead, aside = np.array([0.0, 0, -2]), np.array([1.0, 0, -1])
     up_left = np.array([-1.0, 1, -2])
     for each in (None, *LENSES.values()):
-        np.testing.assert_array_equal(place_of(each, ahead), [0, 0])
-    np.testing.assert_allclose(place_of(None, aside), [1, 0], rtol=1e-6)
-    np.testing.assert_allclose(place_of(None, up_left), [-0.5, -0.5], rtol=1e-6)  # y is down
-    np.testing.assert_allclose(place_of(lens(0.25), aside), [1.25, 0], rtol=1e-6)
-    np.testing.assert_allclose(place_of(lens(p=(0.1, 0.2)), aside), [1.6, 0.1], rtol=1e-6)
+        np.testing.assert_array_equal(to_image_plane(each, ahead), [0, 0])
+    np.testing.assert_allclose(to_image_plane(None, aside), [1, 0], rtol=1e-6)
+    np.testing.assert_allclose(to_image_plane(None, up_left), [-0.5, -0.5], rtol=1e-6)  # y is down
+    np.testing.assert_allclose(to_image_plane(lens(0.25), aside), [1.25, 0], rtol=1e-6)
+    np.testing.assert_allclose(to_image_plane(lens(p=(0.1, 0.2)), aside), [1.6, 0.1], rtol=1e-6)
     equidistant = lens(fisheye=True)
-    np.testing.assert_allclose(place_of(equidistant, aside), [np.pi / 4, 0], rtol=1e-6)
+    np.testing.assert_allclose(to_image_plane(equidistant, aside), [np.pi / 4, 0], rtol=1e-6)
     behind = np.array([0.0, -1, 1])
-    np.testing.assert_allclose(place_of(equidistant, behind), [0, 3 * np.pi / 4], rtol=1e-6)
+    np.testing.assert_allclose(to_image_plane(equidistant, behind), [0, 3 * np.pi / 4], rtol=1e-6)
 
 
 @every_lens
 def test_a_direction_has_no_length(name):
     direction = jnp.array([0.2, -0.3, -1.0])
-    places = [place_of(LENSES[name], scale * direction) for scale in (1e-3, 1, 1e4)]
+    places = [to_image_plane(LENSES[name], scale * direction) for scale in (1e-3, 1, 1e4)]
     np.testing.assert_allclose(places, [places[0]] * 3, rtol=1e-5)
 
 
@@ -84,19 +84,19 @@ def test_undistorting_undoes_distorting(name, ideal):
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(place=inside)
 def test_a_place_is_where_its_direction_falls(name, place):
-    again = place_of(LENSES[name], direction_at(LENSES[name], jnp.array(place)))
+    again = to_image_plane(LENSES[name], from_image_plane(LENSES[name], jnp.array(place)))
     np.testing.assert_allclose(again, place, atol=2e-6)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(place=st.tuples(*[st.floats(-1.75, 1.75, width=32)] * 2))
 def test_a_fisheye_sees_behind_itself(place):
-    direction = direction_at(FISHEYE, jnp.array(place))
-    np.testing.assert_allclose(place_of(FISHEYE, direction), place, atol=5e-6)
+    direction = from_image_plane(FISHEYE, jnp.array(place))
+    np.testing.assert_allclose(to_image_plane(FISHEYE, direction), place, atol=5e-6)
 
 
 def test_a_fisheye_s_field_of_view_may_exceed_half_a_turn():
-    behind = direction_at(lens(fisheye=True), jnp.array([2.0, 0.0]))
+    behind = from_image_plane(lens(fisheye=True), jnp.array([2.0, 0.0]))
     np.testing.assert_allclose(behind, [np.sin(2), 0, -np.cos(2)], atol=1e-6)
     assert behind[2] > 0
 
@@ -121,7 +121,7 @@ def test_beyond_its_edge_a_lens_shows_what_is_near_it(radius, turn):
     assert np.linalg.norm(found) <= 1.02 * edge
 
     def of_coefficients(radial, tangential, place):
-        return direction_at(Lens(radial, tangential, strong.fisheye), place)
+        return from_image_plane(Lens(radial, tangential, strong.fisheye), place)
 
     coefficients = jnp.asarray(strong.radial), jnp.asarray(strong.tangential)
     _is_finite(jax.jacrev(of_coefficients, argnums=(0, 1, 2))(*coefficients, place))
@@ -164,13 +164,15 @@ def test_gradients_are_those_of_finite_differences(name, function):
 )
 def test_finite_in_every_direction(name, direction):
     lens = LENSES[name] if name else None
-    jacobian = jax.jit(jax.jacrev(lambda direction: lenses.place_of(lens, direction)))
-    _is_finite((place_of(lens, jnp.array(direction, float)), jacobian(jnp.array(direction, float))))
+    jacobian = jax.jit(jax.jacrev(lambda direction: lenses.to_image_plane(lens, direction)))
+    _is_finite(
+        (to_image_plane(lens, jnp.array(direction, float)), jacobian(jnp.array(direction, float)))
+    )
 
 
 @every_lens
 def test_at_the_centre_the_gradient_is_a_pinholes(name):
-    jacobian = jax.jacrev(direction_at, argnums=1)(LENSES[name], jnp.zeros(2))
+    jacobian = jax.jacrev(from_image_plane, argnums=1)(LENSES[name], jnp.zeros(2))
     np.testing.assert_allclose(jacobian, [[1, 0], [0, -1], [0, 0]], atol=1e-6)
 
 
@@ -198,9 +200,9 @@ def test_colmap_sees_the_same(model):
     points = np.column_stack([rng.uniform(-1, 1, (50, 2)) * [0.45, 0.35], np.full(50, 1)])
     seen = theirs.img_from_cam(points)
     directions = jnp.asarray(points * [1, -1, -1], jnp.float32)
-    places = jax.vmap(place_of, (None, 0))(mine, directions)
+    places = jax.vmap(to_image_plane, (None, 0))(mine, directions)
     np.testing.assert_allclose(np.asarray(places) * focal + principal, seen, atol=1e-3)
-    back = jax.vmap(direction_at, (None, 0))(mine, jnp.asarray((seen - principal) / focal))
+    back = jax.vmap(from_image_plane, (None, 0))(mine, jnp.asarray((seen - principal) / focal))
     back = np.asarray(back)[:, :2] / -np.asarray(back)[:, 2:] * [1, -1]
     np.testing.assert_allclose(back, theirs.cam_from_img(seen), atol=1e-5)
 

@@ -14,7 +14,7 @@ from tests import oracles
 
 pack = jax.jit(packing.pack, static_argnums=1)
 pack_ragged = jax.jit(packing.pack_ragged, static_argnums=3)
-draw = jax.jit(packing.draw, static_argnums=2)
+sample_indices = jax.jit(packing.sample_indices, static_argnums=2)
 cumsum_by_ray = jax.jit(packing.cumsum_by_ray, static_argnums=2)
 last_of_each_ray = jax.jit(packing.last_of_each_ray)
 
@@ -114,14 +114,16 @@ def test_packing_what_is_packed_is_packing_where_both_masks_are_set():
 @pytest.mark.parametrize("places", [[0], [69], [31, 32], [3, 5, 40, 64, 68], range(70)])
 def test_what_is_drawn_is_set_and_all_that_is_set_is_drawn_alike(places):
     mask = np.isin(np.arange(70), places)
-    counts = np.bincount(draw(jax.random.key(0), mask, 20_000), minlength=70)
+    counts = np.bincount(sample_indices(jax.random.key(0), mask, 20_000), minlength=70)
     expected = 20_000 / len(places)
     np.testing.assert_allclose(counts, mask * expected, rtol=0, atol=5 * np.sqrt(expected))
     np.testing.assert_array_equal(counts > 0, mask)
 
 
 def test_where_nothing_is_set_the_first_is_drawn():
-    np.testing.assert_array_equal(draw(jax.random.key(0), np.zeros(70, bool), 9), np.zeros(9))
+    np.testing.assert_array_equal(
+        sample_indices(jax.random.key(0), np.zeros(70, bool), 9), np.zeros(9)
+    )
 
 
 # ----------------------------------------------------------------------- along the packed rays

@@ -13,7 +13,7 @@ from nerf_jax.cameras import cast_rays, project
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize, transforms
 from nerf_jax.data.images import read_image
-from nerf_jax.scenes.raytrace import Seen
+from nerf_jax.scenes.raytrace import RayHit
 from nerf_jax.types import Rays
 
 NUM_PHOTOS, SIZE_HW = 3, (18, 24)
@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def look(rays: Rays) -> Seen:
+def look(rays: Rays) -> RayHit:
     """What rays in the frame of the files see."""
     origin = normalize.move_points(TOWN_FROM_ORIGINAL, np.asarray(rays.origin, float))
     direction = np.asarray(rays.direction, float) @ TOWN_FROM_ORIGINAL[:3, :3].T / SCALE

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from nerf_jax.train import draw
+from nerf_jax.train import sample_ray
 from nerf_jax.types import Aux, Dataset, HostArray, Model, Params
 
 NUM_STEPS = 50
@@ -78,7 +78,7 @@ def fit_code(
     def step(state: tuple[Array, optax.OptState], key: Array) -> tuple[tuple, None]:
         code, opt_state = state
         keys = jax.random.split(key, (num_rays, 2))
-        batch = jax.vmap(draw, (None, 0))(photo, keys[:, 0])
+        batch = jax.vmap(sample_ray, (None, 0))(photo, keys[:, 0])
         of_none = jnp.full_like(batch.rays.appearance, -1)
         batch = batch._replace(rays=batch.rays._replace(appearance=of_none))
 

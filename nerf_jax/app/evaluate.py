@@ -37,7 +37,7 @@ class RightHalf:
     """How the right half of a view does, by the appearance code that it is seen with."""
 
     fitted_code: Score
-    """Fitted on the left half: :mod:`nerf_jax.app.appearance`."""
+    """FitResult on the left half: :mod:`nerf_jax.app.appearance`."""
     mean_code: Score
     """The mean of the training photos', which all else is seen with."""
 
@@ -105,7 +105,7 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
         num_rays=min(appearance.NUM_RAYS, config.train.rays_per_step),
     )
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
-        seen = scene.see(dataset.cameras, index, size_hw)
+        seen = scene.render(dataset.cameras, index, size_hw)
         image, truth = _clipped(seen), _photo(np.asarray(dataset.pixels[index]), config)
         counts, right_half = appearance.counted(dataset, index), None
         if has_codes:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.app.images import to_uint8
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 
 def ffmpeg() -> str:
@@ -22,7 +22,7 @@ def ffmpeg() -> str:
         OSError: there is none.
     """
     try:
-        executable = require("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
+        executable = optional_import("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
     except RuntimeError as error:
         raise OSError(str(error)) from error
     if not shutil.which(executable):
@@ -74,7 +74,7 @@ def _encode(
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
     command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
     # What it says goes to a file: a pipe that nobody reads would fill and stop it.
-    with written_aside(path) as aside, tempfile.TemporaryFile() as said:
+    with atomic_write(path) as aside, tempfile.TemporaryFile() as said:
         process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=said)
         assert process.stdin
         try:

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.progress import Progress, duration, say
-from nerf_jax.app.runs import Run
+from nerf_jax.app.runs import Clock, Run
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config
 from nerf_jax.config.methods import GridConfig
@@ -38,16 +38,8 @@ from nerf_jax.train import (
 from nerf_jax.types import Dataset, Metrics, Model
 
 
-@dataclass
-class Clock:
-    """Where the time went, over all sittings of a run."""
-
-    train_seconds: float = 0.0
-    compile_seconds: float = 0.0
-
-
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """How training ended."""
 
     state: TrainState
@@ -56,7 +48,7 @@ class Fitted:
     """The signal that ended it early."""
 
 
-def learned_from(split: Split, config: Config) -> Dataset:
+def training_dataset(split: Split, config: Config) -> Dataset:
     """The dataset of a split; with its depths, which take memory, only where they are asked for.
 
     Raises:
@@ -73,7 +65,7 @@ def learned_from(split: Split, config: Config) -> Dataset:
     return split.dataset._replace(depth=split.depth)
 
 
-class Glimpse(NamedTuple):
+class TrainingStatus(NamedTuple):
     """What training looks like between two calls."""
 
     state: TrainState
@@ -86,7 +78,7 @@ class Glimpse(NamedTuple):
     """Of held-out rays, dB; None before it is measured."""
 
 
-Watch = Callable[[Glimpse], bool]
+Watch = Callable[[TrainingStatus], bool]
 """Somebody who looks on, and says whether to go on. Asked again and again until that is so."""
 
 
@@ -100,7 +92,7 @@ def fit(
     *,
     resume: bool = False,
     watch: Watch | None = None,
-) -> Fitted:
+) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
     Args:
@@ -138,7 +130,7 @@ def fit(
             loop.save()
         finally:
             checkpoints.close()
-    return Fitted(loop.state, clock, stop.signal)
+    return FitResult(loop.state, clock, stop.signal)
 
 
 def _rays(dataset: Dataset) -> int:
@@ -243,7 +235,7 @@ class _Loop:
             return
         calls, num_steps = self._since_report, self.config.train.num_steps
         score = float(psnr(jnp.float32(np.mean(calls[-1]["mse"])))) if calls else None
-        glimpse = Glimpse(self.state, self.step, num_steps, score, self._val_psnr)
+        glimpse = TrainingStatus(self.state, self.step, num_steps, score, self._val_psnr)
         while not self.watch(glimpse) and stop.signal is None:
             time.sleep(0.05)
 

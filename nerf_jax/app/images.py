@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 
 def to_uint8(image: Float[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:
@@ -23,8 +23,8 @@ def to_uint16(image: Float[np.ndarray, "*n"]) -> UInt16[np.ndarray, "*n"]:
 
 def write_png(path: Path, image: Float[np.ndarray, "H W 3"]) -> None:
     """Write a picture of values in [0, 1]."""
-    pillow = require("PIL.Image", "pillow")
-    with written_aside(path) as aside:
+    pillow = optional_import("PIL.Image", "pillow")
+    with atomic_write(path) as aside:
         pillow.fromarray(to_uint8(image)).save(aside)
 
 
@@ -38,7 +38,7 @@ def color_depth(
         opacity: in [0, 1].
         near, far: the distances at the two ends of the scale.
     """
-    colormaps = require("matplotlib", "matplotlib").colormaps
+    colormaps = optional_import("matplotlib", "matplotlib").colormaps
     part = np.clip((depth - near) / max(far - near, 1e-9), 0.0, 1.0)
     colored = colormaps["turbo_r"](0.08 + 0.84 * part)[..., :3]  # its very ends are nearly black
     return (colored * opacity[..., None] + 1.0 - opacity[..., None]).astype(np.float32)
@@ -72,7 +72,7 @@ def write_png16(path: Path, values: UInt16[np.ndarray, "H W *C"]) -> None:
     unfiltered = np.pad(rows, ((0, 0), (1, 0)))  # each row says first how it is filtered: not
     data = zlib.compress(unfiltered.tobytes(), level=6)
     chunks = [chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b"")]
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
@@ -82,8 +82,8 @@ def write_exr(path: Path, channels: Mapping[str, Float[np.ndarray, "H W"]]) -> N
     Raises:
         ImportError: the package is missing.
     """
-    exr = require("OpenEXR", "nerf_jax[exr]")
+    exr = optional_import("OpenEXR", "nerf_jax[exr]")
     header = {"type": exr.scanlineimage, "compression": exr.ZIP_COMPRESSION}
     content = {name: np.ascontiguousarray(each, np.float32) for name, each in channels.items()}
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         exr.File(header, content).write(str(aside))

@@ -16,8 +16,7 @@ from nerf_jax import methods
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video.trajectory import plan
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Animation:
     def save(self, path: Path | str) -> Path:
         """Write the GIF."""
         path = Path(path)
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes(self.gif)
         return path
 
@@ -65,8 +64,8 @@ def orbit(
     factor = size / max(scene.size_hw)
     height, width = (max(1, round(factor * side)) for side in scene.size_hw)
     wanted = replace(scene.config.render, num_frames=num_frames, size=(height, width), downscale=1)
-    shot = plan(scene, wanted, None)
-    frames = [scene.see(shot.cameras, n, shot.size_hw).rgb for n in range(shot.num_frames)]
+    shot = make_trajectory(scene, wanted, None)
+    frames = [scene.render(shot.cameras, n, shot.size_hw).rgb for n in range(shot.num_frames)]
     pictures = [to_uint8(np.asarray(frame)) for frame in frames]
     return animation(f"a turn around {scene.config.name}", pictures, seconds / len(pictures))
 
@@ -75,7 +74,7 @@ def animation(
     label: str, pictures: list[UInt8[np.ndarray, "H W 3"]], seconds_each: float
 ) -> Animation:
     """Pictures as a GIF that repeats, each with the palette that suits it."""
-    pillow = require("PIL.Image", "pillow")
+    pillow = optional_import("PIL.Image", "pillow")
     images = [pillow.fromarray(picture).quantize(128, dither=0) for picture in pictures]
     gif, still = io.BytesIO(), io.BytesIO()
     # Hundredths of a second, and browsers show none shorter than two.
@@ -119,7 +118,7 @@ def viewer(scene: Trained, *, port: int = 8080, height: int = 560) -> Window:
         OSError: no port is free.
         ValueError: the scene was given by rays and not by cameras.
     """
-    parts = require("nerf_jax.app.viewer", "nerf_jax[viewer]")
-    photos = parts.Photos.of(scene.cameras(), scene.setting.shots["train"])
+    parts = optional_import("nerf_jax.app.viewer", "nerf_jax[viewer]")
+    photos = parts.Photos.of(scene.cameras(), scene.all_cameras.splits["train"])
     method = methods.build(scene.config)
     return Window(parts.Viewer(parts.Stage(scene), scene.config, method, photos, port), height)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Progress:
         self._last_line = -math.inf
         self._live: Any = None
         if sys.stdout.isatty():
-            rich = require("rich.progress", "rich")
+            rich = optional_import("rich.progress", "rich")
             self._live = rich.Progress(
                 rich.TextColumn("{task.description}", markup=False),
                 rich.BarColumn(bar_width=20),

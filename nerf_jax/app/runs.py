@@ -26,7 +26,15 @@ from typing import Any
 from nerf_jax import config as configs
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.config.serialization import from_dict
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
+
+
+@dataclass
+class Clock:
+    """Where the time went, over all sittings of a run."""
+
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Run:
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
         """Write a JSON file of the run, whole or not at all."""
         path = self.folder / name
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
@@ -104,7 +112,7 @@ class Run:
     def forget_metrics_after(self, step: int) -> None:
         """Drop the reports of steps that the checkpoint resumed from does not hold."""
         kept = [record for record in self.metrics() if record["step"] <= step]
-        with written_aside(self.metrics_file) as aside:
+        with atomic_write(self.metrics_file) as aside:
             aside.write_text("".join(json.dumps(record) + "\n" for record in kept))
 
     def add_metrics(self, record: dict[str, Any]) -> None:
@@ -117,7 +125,7 @@ class Run:
         records = self.metrics()
         if not records:
             return
-        require("matplotlib", "matplotlib")
+        optional_import("matplotlib", "matplotlib")
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -149,7 +157,7 @@ class Run:
         axes[0].set_ylabel("PSNR (dB)")
         axes[0].legend(loc="lower right")
         figure.suptitle(self.folder.name)
-        with written_aside(self.folder / "curves.png") as aside:
+        with atomic_write(self.folder / "curves.png") as aside:
             figure.savefig(aside, dpi=120)
 
 

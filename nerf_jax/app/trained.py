@@ -7,11 +7,10 @@ from jaxtyping import UInt8
 
 from nerf_jax import methods, pose_refinement
 from nerf_jax.app import report
-from nerf_jax.app.fit import Clock
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.progress import duration, say
-from nerf_jax.app.runs import Run, new_run
-from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.app.runs import Clock, Run, new_run
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.cameras import resize
 from nerf_jax.config import Config
 from nerf_jax.devices import device_name, ray_mesh
@@ -32,14 +31,14 @@ class Trained:
     model: Model
     state: TrainState
     clock: Clock
-    setting: Setting
+    all_cameras: SceneCameras
     renderer: ImageRenderer
 
     @staticmethod
     def of(
         config: Config,
         state: TrainState,
-        setting: Setting,
+        all_cameras: SceneCameras,
         clock: Clock | None = None,
         run: Run | None = None,
     ) -> "Trained":
@@ -48,7 +47,7 @@ class Trained:
         Args:
             config: of the method that the state belongs to.
             state: such as a notebook has just trained.
-            setting: where its photos were taken, ``Setting.of(scene, splits)``.
+            all_cameras: where its photos were taken, ``SceneCameras.of(scene, splits)``.
             clock: where the time went.
             run: where its files are, or are to go; a folder under ``outputs/`` that is not made
                 before something is written if None.
@@ -56,9 +55,11 @@ class Trained:
         method = methods.build(config)
         renderer = image_renderer(method.render, config.eval.rays_per_chunk)
         run = new_run(config.name) if run is None else run
-        return Trained(run, config, method, state, clock or Clock(), setting, renderer)
+        return Trained(run, config, method, state, clock or Clock(), all_cameras, renderer)
 
-    def see(self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]) -> Rendering:
+    def render(
+        self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]
+    ) -> Rendering:
         """What one of some cameras sees, as NumPy arrays [H, W, ...]."""
         return self.renderer(self.state.params, self.state.aux, cameras, image, size_hw)
 
@@ -78,13 +79,13 @@ class Trained:
         """Of the photos that were learned from; raises as :meth:`cameras` does."""
         return self._shots().size_hw
 
-    def _shots(self) -> Shots:
-        if "train" not in self.setting.shots:
+    def _shots(self) -> SplitCameras:
+        if "train" not in self.all_cameras.splits:
             raise ValueError(
                 f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
                 "there is no way to fly past them"
             )
-        return self.setting.shots["train"]
+        return self.all_cameras.splits["train"]
 
     def __repr__(self) -> str:
         return f"Trained({str(self.run.folder)!r}, step {int(self.state.step)})"
@@ -99,12 +100,14 @@ class Trained:
 
     def _glance(self) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
         """What the first training camera sees, small, by the name of its photo."""
-        if "train" not in self.setting.shots:
+        if "train" not in self.all_cameras.splits:
             return {}
         factor = min(1.0, GLANCE_SIDE / max(self.size_hw))
         height, width = (max(1, round(factor * side)) for side in self.size_hw)
-        seen = self.see(resize(self.cameras(), factor), 0, (height, width))
-        return {f"as from {self.setting.shots['train'].names[0]}": to_uint8(np.asarray(seen.rgb))}
+        seen = self.render(resize(self.cameras(), factor), 0, (height, width))
+        return {
+            f"as from {self.all_cameras.splits['train'].names[0]}": to_uint8(np.asarray(seen.rgb))
+        }
 
 
 def load(run: Run, config: Config | None = None) -> Trained:
@@ -125,4 +128,4 @@ def load(run: Run, config: Config | None = None) -> Trained:
     clock = Clock(**checkpoints.about()["clock"])
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
-    return Trained.of(config, state, Setting.load(run.setting_file), clock, run)
+    return Trained.of(config, state, SceneCameras.load(run.setting_file), clock, run)

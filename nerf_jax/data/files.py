@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 
-def require(module: str, package: str) -> ModuleType:
+def optional_import(module: str, package: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
@@ -21,7 +21,7 @@ def require(module: str, package: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; renamed to ``path`` when all went well, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix: it names the format

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from nerf_jax import fields, losses
-from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
+from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
 from nerf_jax.cones import frusta
 from nerf_jax.config import MipConfig, NerfConfig, TutorialConfig
 from nerf_jax.encodings import frequency, integrated
@@ -148,10 +148,10 @@ def _photometric(
     """
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
+        behind, keys = jax.vmap(functools.partial(sample_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
         errors = [
-            losses.mean_of_counted(
+            losses.masked_mean(
                 losses.squared_error(over(seen.rgb, seen.opacity, behind), target), batch.counts
             )
             for seen in see(params, keys, batch.rays)

@@ -73,13 +73,13 @@ def misfit(
         batch: the rays.
         learned: 1 for those to learn from, 0 for the others.
     """
-    mse = losses.mean_of_counted(losses.squared_error(seen.rgb, target), learned)
+    mse = losses.masked_mean(losses.squared_error(seen.rgb, target), learned)
     off = losses.photometric(seen.rgb, target, config.huber)
-    total = losses.mean_of_counted(off, learned)
+    total = losses.masked_mean(off, learned)
     if not config.depth_weight:
         return total, {"mse": mse}
     known = learned * (batch.depth > 0)
-    depth = losses.mean_of_counted(losses.depth_error(seen.depth, batch.depth), known)
+    depth = losses.masked_mean(losses.depth_error(seen.depth, batch.depth), known)
     return total + config.depth_weight * depth, {"mse": mse, "depth": depth}
 
 

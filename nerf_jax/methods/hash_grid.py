@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nerf_jax import losses, occupancy, surveying
-from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
+from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
 from nerf_jax.config import HashConfig
 from nerf_jax.methods.grid_fields import grid_field, grid_space, misfit
 from nerf_jax.occupancy import Occupancy, near_blocks
@@ -54,7 +54,7 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         return render_sparse(field, params, aux, budget, keys, rays)
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
+        behind, keys = jax.vmap(functools.partial(sample_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
         seen, kept, work, samples = see(params, aux, keys, batch.rays)
         seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
@@ -62,7 +62,7 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         total, errors = misfit(config, seen, target, batch, learned)
         if config.distortion:
             apart = _distortion(samples, config.num_candidates)
-            total = total + config.distortion * losses.mean_of_counted(apart, learned)
+            total = total + config.distortion * losses.masked_mean(apart, learned)
         march = jax.vmap(aux.space.march, (None, 0, None))(None, batch.rays, config.num_candidates)
         outside = (march.start >= march.stop) & (jnp.max(jnp.abs(target - behind), axis=-1) > 0.1)
         counts = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}

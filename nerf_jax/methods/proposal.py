@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nerf_jax import losses, surveying
-from nerf_jax.compositing import Background, draw_background, over, pixel_over, solid
+from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
 from nerf_jax.config import ProposalConfig
 from nerf_jax.contraction import Space, contains
 from nerf_jax.methods.grid_fields import density_field, grid_field, grid_space, misfit
 from nerf_jax.numerics import split_each
-from nerf_jax.render import render_rays, weights_along
+from nerf_jax.render import ray_weights, render_rays
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, Rendering
 
@@ -74,7 +74,7 @@ def proposal(
         edges = jax.vmap(spread)(turns[0], rays)
         rounds = []
         for number, field in enumerate(fields):
-            w = weights_along(field(aux.space), params["proposals"][number], rays, at(edges))
+            w = ray_weights(field(aux.space), params["proposals"][number], rays, at(edges))
             rounds.append(Round(edges, w))
             focus = functools.partial(_focus, aux.trust, counts[number + 1])
             edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
@@ -83,12 +83,12 @@ def proposal(
         return seen, [*rounds, Round(edges, w)]
 
     def loss(params: Params, aux: Outlook, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        behind, keys = jax.vmap(functools.partial(draw_background, background))(keys)
+        behind, keys = jax.vmap(functools.partial(sample_background, background))(keys)
         target = pixel_over(batch.pixel, behind)
         seen, (*rounds, last) = see(params, aux, keys, batch.rays)
         seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
         off, errors = misfit(config, seen, target, batch, batch.counts)
-        mean = functools.partial(losses.mean_of_counted, counts=batch.counts)
+        mean = functools.partial(losses.masked_mean, counts=batch.counts)
         apart = mean(jax.vmap(losses.distortion)(last.w, last.edges))
         bounds = jax.vmap(losses.interlevel)
         missed = jnp.sum(

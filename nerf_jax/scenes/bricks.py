@@ -24,7 +24,7 @@ from nerf_jax.config import DataConfig
 from nerf_jax.data.images import downscale_by_area
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.scenes import raytrace
-from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, Seen, Solids
+from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, RayHit, Solids
 from nerf_jax.types import Cameras, Dataset
 
 IMAGE_SIZE = 256
@@ -174,7 +174,7 @@ LIGHTS = _lights()
 # ------------------------------------------------------------------- what one ray sees
 
 
-def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> Seen:
+def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> RayHit:
     """What one ray sees of the model: colour, whether anything is hit, and the exact distance.
 
     Pure and deterministic; map it with ``jax.vmap`` and compile it with ``jax.jit``.

@@ -58,7 +58,7 @@ class Lights(NamedTuple):
     sky: Float[Array | np.ndarray, "M 3"]
 
 
-class Seen(NamedTuple):
+class RayHit(NamedTuple):
     """What a ray sees."""
 
     rgb: Float[Array, "3"]
@@ -200,7 +200,7 @@ def _coordinates(vector: Float[Array, "3"]) -> Vector:
 
 def trace(
     solids: Solids, lights: Lights, origin: Float[Array, "3"], direction: Float[Array, "3"]
-) -> Seen:
+) -> RayHit:
     """What one ray sees: the exact surface, its shadows and its gloss.
 
     Args:
@@ -214,7 +214,7 @@ def trace(
     part = Solids(*(jnp.asarray(leaf)[number] for leaf in solids))
     point = origin + jnp.where(hit, depth, 0.0) * direction
     rgb = _srgb(_shade(solids, lights, point, direction, part))
-    return Seen(rgb=jnp.where(hit, rgb, 0.0), hit=hit, depth=depth)
+    return RayHit(rgb=jnp.where(hit, rgb, 0.0), hit=hit, depth=depth)
 
 
 def _shade(
@@ -296,7 +296,7 @@ def color_pixel(
         The mean colour of the sub-samples that hit, and their share.
     """
 
-    def sample(share: tuple[Array, Array, Array]) -> Seen:
+    def sample(share: tuple[Array, Array, Array]) -> RayHit:
         place, sun, sky = share
         ray = _ray(camera, pixel + place)
         return trace(solids, Lights(sun, sky), ray.origin, ray.direction)

@@ -12,7 +12,7 @@ from nerf_jax import methods
 from nerf_jax.app import appearance
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import Config, OptimizerConfig
-from nerf_jax.losses import mean_of_counted, squared_error
+from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.pose_refinement import refine_poses
 from nerf_jax.types import Dataset, Model, Point, Rendering, View
 from tests import small
@@ -40,7 +40,7 @@ def exposures() -> Model:
 
     def loss(params, aux, keys, batch):
         error = squared_error(see(params, batch.rays), batch.pixel)
-        mse = mean_of_counted(error, batch.counts)
+        mse = masked_mean(error, batch.counts)
         return mse, {"loss": mse, "mse": mse}
 
     def render(params, aux, rays):

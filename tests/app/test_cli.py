@@ -212,7 +212,7 @@ def test_render_interrupted(place, capsys, monkeypatch):
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nerf_jax.app.commands.render.film", stop)
+    monkeypatch.setattr("nerf_jax.app.commands.render.render_video", stop)
     assert run("render", place / "run") == 130
     assert "the same command goes on from there" in capsys.readouterr().out
 
@@ -250,7 +250,7 @@ def test_export_tells_how_far_it_is(place, capsys, monkeypatch):
                 tell(stage, done, 3)
         return [folder / "mesh.ply"]
 
-    monkeypatch.setattr("nerf_jax.app.commands.export.extract", extract)
+    monkeypatch.setattr("nerf_jax.app.commands.export.export_scene", extract)
     crop = ["--crop", -1, -1, -1, 1, 1, 1]
     assert run("export", place / "run", *crop, "--resolution", 64) == 0
     out = capsys.readouterr().out

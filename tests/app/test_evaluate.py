@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from nerf_jax.app.evaluate import results, score_views
-from nerf_jax.app.fit import Clock
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.data.scene import Split
 from nerf_jax.metrics import ssim
@@ -30,7 +29,9 @@ def outcome(method: Model, folder, mask: np.ndarray | None = None) -> dict:
     state = TrainState(jnp.int32(7), params, aux, (), jax.random.key(0))
     split = Split(photos()._replace(mask=mask), NAMES)
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    scene = Trained(Run(folder), config, method, state, Clock(), Setting(np.eye(4), {}), renderer)
+    scene = Trained(
+        Run(folder), config, method, state, Clock(), SceneCameras(np.eye(4), {}), renderer
+    )
     scores = score_views(scene, split, folder)
     return json.loads(json.dumps(results(scores, split, config, 7, {"train_seconds": 1.0})))
 

@@ -11,7 +11,7 @@ import pytest
 
 from nerf_jax import methods
 from nerf_jax.app import fit as fit_module
-from nerf_jax.app.fit import Fitted, fit, learned_from
+from nerf_jax.app.fit import FitResult, fit, training_dataset
 from nerf_jax.app.runs import Run
 from nerf_jax.config import HashConfig, NerfConfig, ProposalConfig
 from nerf_jax.config.serialization import to_dict
@@ -22,7 +22,7 @@ from tests import small
 from tests.test_train import same_bits
 
 
-def run_fit(folder, *, resume: bool = False, method=None, watch=None, **train: object) -> Fitted:
+def run_fit(folder, *, resume: bool = False, method=None, watch=None, **train: object) -> FitResult:
     config, run = small.config(**train), Run(folder)
     run.write_json("config.json", to_dict(config))
     data, method = small.dataset(), method or methods.build(config)
@@ -69,12 +69,12 @@ def test_depths_are_learned_from_only_where_they_are_asked_for():
     blind = small.dataset()._replace(depth=None)
     known, names = small.dataset().depth, ("a", "b", "c", "d")
     config = dataclasses.replace(small.config(), model=HashConfig(depth_weight=0.1))
-    assert learned_from(Split(blind, names, known), config).depth is known
+    assert training_dataset(Split(blind, names, known), config).depth is known
     for method in (NerfConfig(), HashConfig(), ProposalConfig()):
         plain = dataclasses.replace(config, model=method)
-        assert learned_from(Split(blind, names, known), plain).depth is None
+        assert training_dataset(Split(blind, names, known), plain).depth is None
     with pytest.raises(ValueError, match=r"model.depth_weight is 0.1, but .* `run.py prepare`"):
-        learned_from(Split(blind, names), config)
+        training_dataset(Split(blind, names), config)
 
 
 def test_time_ends_a_run_too(tmp_path):

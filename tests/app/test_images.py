@@ -25,7 +25,7 @@ def test_nothing_is_left_half_written(tmp_path):
     path.write_text("whole")
 
     def fail_midway() -> None:
-        with files.written_aside(path) as aside:
+        with files.atomic_write(path) as aside:
             aside.write_text("hal")
             raise RuntimeError
 
@@ -150,4 +150,4 @@ def test_depth_range_ignores_what_is_not_there():
 
 def test_a_missing_package_is_named_with_its_install_line():
     with pytest.raises(ImportError, match=r"pip install 'nerf_jax\[app\]'"):
-        files.require("not_a_package_at_all", "nerf_jax[app]")
+        files.optional_import("not_a_package_at_all", "nerf_jax[app]")

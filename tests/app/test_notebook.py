@@ -60,7 +60,7 @@ def test_a_turn_is_what_its_cameras_see(scene, tmp_path):
     assert found.shape == (3, 16, 16, 3)
     path = orbit_path(scene.cameras(), 3)
     for number in range(3):
-        seen = to_uint8(np.asarray(scene.see(path, number, (16, 16)).rgb)).astype(int)
+        seen = to_uint8(np.asarray(scene.render(path, number, (16, 16)).rgb)).astype(int)
         assert np.abs(found[number] - seen).mean() < 4
     (image,) = made.Page(turn._repr_html_()).all("img")
     assert image["alt"] == "a turn around small"

@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from nerf_jax import methods
-from nerf_jax.app.fit import Clock
 from nerf_jax.app.images import to_uint8
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import ray_mesh
@@ -30,7 +29,7 @@ def untrained(run: Run | None = None, rays: bool = False) -> Trained:
     if rays:
         lines = np.zeros((4, small.SIZE, small.SIZE, 3), np.float32)
         data = data._replace(cameras=RayTable(lines, lines, np.zeros(4), np.ones(4)))
-    setting = Setting.of(Scene("ball", "", {}), {"train": Split(data, NAMES)})
+    setting = SceneCameras.of(Scene("ball", "", {}), {"train": Split(data, NAMES)})
     return Trained.of(config, state(), setting, Clock(train_seconds=75.0), run)
 
 
@@ -51,17 +50,17 @@ def test_a_state_in_memory_shows_what_it_sees(scene, tmp_path, monkeypatch):
     (image,) = page.all("img")
     assert image["alt"] == "small: as from one"
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))))
-    seen = scene.see(scene.cameras(), 0, scene.size_hw)
+    seen = scene.render(scene.cameras(), 0, scene.size_hw)
     np.testing.assert_array_equal(shown[..., :3], to_uint8(np.asarray(seen.rgb)))
     assert "steps 0 training 1 min 15 s" in page.said()
     assert not list(tmp_path.iterdir()), "looking leaves nothing behind"
 
 
 def test_a_large_scene_is_shown_small(scene):
-    shots = scene.setting.shots["train"]
+    shots = scene.all_cameras.splits["train"]
     cameras = jax.tree.map(np.asarray, shots.cameras)
     cameras = cameras._replace(focal=cameras.focal * 40, principal=cameras.principal * 40)
-    large = Setting(np.eye(4), {"train": shots._replace(cameras=cameras, size_hw=(640, 320))})
+    large = SceneCameras(np.eye(4), {"train": shots._replace(cameras=cameras, size_hw=(640, 320))})
     (picture,) = Trained.of(scene.config, scene.state, large)._glance().values()
     assert picture.shape == (128, 64, 3)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nerf_jax import methods
-from nerf_jax.app.fit import Fitted, fit
+from nerf_jax.app.fit import FitResult, fit
 from nerf_jax.app.runs import Run
 from nerf_jax.compositing import over, solid
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
@@ -19,11 +19,11 @@ from nerf_jax.metrics import psnr
 from nerf_jax.render_sparse import Budget, render_sparse
 from nerf_jax.train import (
     TrainState,
-    draw,
     init_state,
     make_optimizer,
     make_train_steps,
     make_validation,
+    sample_ray,
     surveyed,
 )
 from nerf_jax.types import Batch, Metrics, Params, Point
@@ -62,7 +62,7 @@ def loss(**changes: object):
 def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
     """Keys and rays of the ball's photos."""
     keys, draws = jax.random.split(jax.random.key(seed), (2, count))
-    return keys, jax.vmap(draw, (None, 0))(small.dataset(), draws)
+    return keys, jax.vmap(sample_ray, (None, 0))(small.dataset(), draws)
 
 
 @functools.cache
@@ -249,7 +249,7 @@ def test_it_learns_and_finds_what_is_empty():
     assert state.aux.occupied.mean() < 0.9
 
 
-def run_fit(folder, *, resume: bool = False, **train: object) -> Fitted:
+def run_fit(folder, *, resume: bool = False, **train: object) -> FitResult:
     config = dataclasses.replace(
         small.config(**train), model=HASH, optimizer=RATE, data=DataConfig(background="random")
     )

@@ -12,7 +12,7 @@ from nerf_jax.compositing import solid
 from nerf_jax.config import Config, DataConfig, OptimizerConfig, ProposalConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.metrics import psnr
-from nerf_jax.train import draw, init_state, make_optimizer, make_train_steps, make_validation
+from nerf_jax.train import init_state, make_optimizer, make_train_steps, make_validation, sample_ray
 from nerf_jax.types import Batch, Point
 from tests import small
 
@@ -51,7 +51,7 @@ def clouds():
 
 def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
     keys, draws = jax.random.split(jax.random.key(seed), (2, count))
-    return keys, jax.vmap(draw, (None, 0))(small.dataset(), draws)
+    return keys, jax.vmap(sample_ray, (None, 0))(small.dataset(), draws)
 
 
 def test_gradients_reach_the_field_and_every_proposal():

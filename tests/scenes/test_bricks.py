@@ -43,7 +43,7 @@ def trace():
     """From an eye to two places."""
     trace = jax.jit(jax.vmap(bricks.trace))
 
-    def from_eye(eye: list[float], places: list[list[float]]) -> raytrace.Seen:
+    def from_eye(eye: list[float], places: list[list[float]]) -> raytrace.RayHit:
         offsets = jnp.float32(places) - jnp.float32([eye])
         directions = offsets / jnp.linalg.norm(offsets, axis=1, keepdims=True)
         return jax.tree.map(np.asarray, trace(jnp.float32([eye, eye]), directions))
@@ -169,7 +169,7 @@ def test_pictures_are_the_same_each_time(cache, splits):
 
 
 def test_world_is_the_right_way_up(splits, trace):
-    """Seen from the road: the roof over the lawn, the house left of the tree."""
+    """RayHit from the road: the roof over the lawn, the house left of the tree."""
     eye = [0.2, -3.5, 1.0]
     above = trace(eye, [[-0.3, -0.2, 0.55], [0.6, 0.1, 0.3]])
     below = trace(eye, [[0.6, -0.2, -0.27], [0.8, -0.85, -0.27]])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
-from nerf_jax.app.mesh import LIMITS, extract
+from nerf_jax.app.mesh import LIMITS, export_scene
 from nerf_jax.app.progress import Progress, say
 from nerf_jax.app.runs import Run
 from nerf_jax.config import ExportConfig
@@ -40,7 +40,7 @@ def export(arguments: list[str]) -> int:
                 current.append((stage, stages.enter_context(Progress(stage, total))))
             current[-1][1].update(done, "")
 
-        written = extract(scene, args.export, args.output or args.run / "export", tell=tell)
+        written = export_scene(scene, args.export, args.output or args.run / "export", tell=tell)
     say(LIMITS)
     for path in written:
         say("  ", path)

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TypeVar
 
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
-tyro = require("tyro", "nerf_jax[app]")
+tyro = optional_import("tyro", "nerf_jax[app]")
 
 T = TypeVar("T")
 

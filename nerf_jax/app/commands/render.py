@@ -9,7 +9,7 @@ from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.app.progress import say
 from nerf_jax.app.runs import Run
-from nerf_jax.app.video import film
+from nerf_jax.app.video import render_video
 from nerf_jax.config import RenderConfig
 
 
@@ -34,7 +34,7 @@ def render(arguments: list[str]) -> int:
     folder = args.output or run.folder
     scene = trained.load(run)
     try:
-        written = film(scene, args.render, folder=folder)
+        written = render_video(scene, args.render, folder=folder)
     except KeyboardInterrupt:
         say("what was rendered is kept: the same command goes on from there")
         raise

@@ -14,13 +14,13 @@ from nerf_jax import data, methods, pose_refinement
 from nerf_jax.app.commands.options import OUTPUT, parse, peek, tyro
 from nerf_jax.app.commands.view import PORT, load_viewer, look_on, stay
 from nerf_jax.app.evaluate import evaluate
-from nerf_jax.app.fit import Clock, fit, learned_from
+from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.progress import duration, say
 from nerf_jax.app.report import write_report
-from nerf_jax.app.runs import Run, latest_run, new_run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.runs import Clock, Run, latest_run, new_run
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video import film
+from nerf_jax.app.video import render_video
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Scene, Split
@@ -66,13 +66,13 @@ def train(arguments: list[str]) -> int:
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
     splits = {"train": split} | ({config.eval.split: held_out} if held_out else {})
-    dataset = learned_from(split, config)
+    dataset = training_dataset(split, config)
     config = dataclasses.replace(config, num_photos=len(split.dataset.pixels))
     method = methods.build(config)
     _describe(scene, split, held_out, method.init)
 
     run.write_json("config.json", to_dict(config))
-    setting = Setting.of(scene, splits)
+    setting = SceneCameras.of(scene, splits)
     setting.save(run.setting_file)
     say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
     if not resume:
@@ -150,10 +150,10 @@ def _look(learned: Trained, held_out: Split | None) -> None:
         say(f"no {config.eval.split} split: nothing to evaluate on")
     else:
         written += evaluate(learned, held_out)
-    if learned.setting.shots:
+    if learned.all_cameras.splits:
         _tell_motions(learned)
         if config.render.num_frames:
-            written += film(learned, config.render, folder=folder)
+            written += render_video(learned, config.render, folder=folder)
     if held_out is not None:
         written.append(write_report(learned.run))  # last, as it shows the video too
     say("everything is in", folder)
@@ -165,7 +165,7 @@ def _tell_motions(learned: Trained) -> None:
     """How far the cameras went from where they were given, if they were to be learned."""
     if not learned.config.optimizer.pose_learning_rate:
         return
-    names = learned.setting.shots["train"].names
+    names = learned.all_cameras.splits["train"].names
     motions = np.asarray(pose_refinement.centered(learned.state.params["poses"]))
     turns, moves = (np.linalg.norm(part, axis=1) for part in (motions[:, :3], motions[:, 3:]))
     turned, moved = names[np.argmax(turns)], names[np.argmax(moves)]

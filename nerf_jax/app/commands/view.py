@@ -13,10 +13,10 @@ from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, parse, tyro
 from nerf_jax.app.progress import say
 from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.config import Config
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 from nerf_jax.data.scene import Split
 from nerf_jax.train import TrainState
 from nerf_jax.types import Model
@@ -39,7 +39,7 @@ def view(arguments: list[str]) -> int:
     args = parse(ViewArgs, arguments, ViewArgs(MISSING))
     viewer = load_viewer(args.port)
     scene = trained.load(Run(args.run))
-    photos = viewer.Photos.of(scene.cameras(), scene.setting.shots["train"])
+    photos = viewer.Photos.of(scene.cameras(), scene.all_cameras.splits["train"])
     method = methods.build(scene.config)
     with closing(
         viewer.Viewer(viewer.Stage(scene), scene.config, method, photos, args.port)
@@ -56,7 +56,7 @@ def load_viewer(port: int) -> ModuleType:
         ImportError: that is missing.
         ValueError: there is no such port.
     """
-    require("viser", "nerf_jax[viewer]")
+    optional_import("viser", "nerf_jax[viewer]")
     from nerf_jax.app import viewer
 
     viewer.check_port(port)
@@ -68,7 +68,7 @@ def look_on(
     port: int | None,
     config: Config,
     method: Model,
-    photos: tuple[Split, Setting],
+    photos: tuple[Split, SceneCameras],
     reopen: Callable[[TrainState], Trained],
 ) -> Iterator[Any]:
     """The page of those who look on while a scene is learned; None where no port is given.
@@ -80,9 +80,9 @@ def look_on(
         yield None
         return
     viewer, (split, setting) = load_viewer(port), photos
-    if "train" not in setting.shots:
+    if "train" not in setting.splits:
         raise ValueError("--view: a ray dataset says nothing of cameras, nor where to look from")
-    shots, stage = setting.shots["train"], viewer.Stage()
+    shots, stage = setting.splits["train"], viewer.Stage()
     hung = replace(viewer.Photos.of(shots.cameras, shots), pixels=split.dataset.pixels)
     learning = viewer.Learning(stage, reopen)
     with closing(viewer.Viewer(stage, config, method, hung, port, learning)) as page:

@@ -18,16 +18,16 @@ from nerf_jax.app.mesh.region import Region, learned_region, nothing_in, seen_re
 from nerf_jax.app.mesh.views import Views, look, points
 from nerf_jax.app.trained import Trained
 from nerf_jax.config import ExportConfig
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 from nerf_jax.data.normalize import move_points
 
-__all__ = ["LIMITS", "Tell", "extract"]
+__all__ = ["LIMITS", "Tell", "export_scene"]
 
 _FINEST = 2.0
 """The size of views in that of the photos, at most: more is not in the scene."""
 
 
-def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -> list[Path]:
+def export_scene(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -> list[Path]:
     """Write what is wanted of a scene.
 
     Args:
@@ -48,7 +48,7 @@ def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -
     _check(scene, wanted, folder)
     facts: dict[str, str] = {}
     written = []
-    world_from_original = scene.setting.world_from_original
+    world_from_original = scene.all_cameras.world_from_original
     to_original = functools.partial(move_points, np.linalg.inv(world_from_original))
     if {"mesh", "points"} & set(wanted.parts):
         region, views = _survey(scene, wanted, tell)
@@ -71,7 +71,7 @@ def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -
         written.append(path)
     if "cameras" in wanted.parts:
         cloud = "points.ply" if "points" in wanted.parts else None
-        write_cameras(folder / "transforms.json", scene.setting, scene.cameras(), cloud)
+        write_cameras(folder / "transforms.json", scene.all_cameras, scene.cameras(), cloud)
         written.append(folder / "transforms.json")
     return [*written, write_statement(folder / "README.md", scene, facts)]
 
@@ -79,13 +79,13 @@ def extract(scene: Trained, wanted: ExportConfig, folder: Path, *, tell: Tell) -
 def _check(scene: Trained, wanted: ExportConfig, folder: Path) -> None:
     """All that can be known to go wrong before minutes of work."""
     if {"mesh", "points"} & set(wanted.parts):
-        require("trimesh", "nerf_jax[export]")
+        optional_import("trimesh", "nerf_jax[export]")
     if "mesh" in wanted.parts:
-        require("skimage.measure", "nerf_jax[export]")
+        optional_import("skimage.measure", "nerf_jax[export]")
         if wanted.faces:
-            require("fast_simplification", "nerf_jax[export]")
+            optional_import("fast_simplification", "nerf_jax[export]")
     needs_cameras = set(wanted.parts) != {"mesh"} or wanted.surface == "fusion"
-    if needs_cameras and "train" not in scene.setting.shots:
+    if needs_cameras and "train" not in scene.all_cameras.splits:
         raise ValueError(
             f"{scene.run.folder}: trained on a ray dataset, which says nothing of cameras: all "
             "that can be exported is --parts mesh --surface density"
@@ -103,7 +103,7 @@ def _check(scene: Trained, wanted: ExportConfig, folder: Path) -> None:
 def _survey(scene: Trained, wanted: ExportConfig, tell: Tell) -> tuple[Region, Views | None]:
     """The box to export; and views of the scene, where cameras are known."""
     crop = Region(*np.array(wanted.crop, float).reshape(2, 3)) if wanted.crop else None
-    if "train" not in scene.setting.shots:
+    if "train" not in scene.all_cameras.splits:
         return crop or learned_region(scene), None
     # As many pixels as voxels: what fills an image is about the size of the box. A part of it
     # deserves all that the photos show.

@@ -19,7 +19,7 @@ from nerf_jax.app.mesh.views import Views, pixel_width
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import solid
 from nerf_jax.config import ExportConfig
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 Tell = Callable[[str, int, int], None]
 """Called with a stage of the work, how much of it is done, and how much there is."""
@@ -66,7 +66,7 @@ def find_surface(
         raise nothing_in(scene, region, views)
     mesh = largest(mesh, wanted.components) if wanted.components else mesh
     mesh = simplified(mesh, wanted.faces) if wanted.faces else mesh
-    body = require("trimesh", "nerf_jax[export]").Trimesh(*mesh, process=False)
+    body = optional_import("trimesh", "nerf_jax[export]").Trimesh(*mesh, process=False)
     toward = np.array(body.vertex_normals)
     if views is not None:
         off = 2 * max(grid.voxel, pixel_width(views, scene.size_hw[0]))

@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from nerf_jax.app.setting import Setting
-from nerf_jax.data.files import written_aside
+from nerf_jax.app.scene_cameras import SceneCameras
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.normalize import move
 from nerf_jax.types import Cameras
 
 Frame = dict[str, Any]
 
 
-def write_cameras(path: Path, setting: Setting, train: Cameras, cloud: str | None) -> None:
+def write_cameras(path: Path, setting: SceneCameras, train: Cameras, cloud: str | None) -> None:
     """Write the cameras of all splits, in the frame of the scene's own files.
 
     A photo is called what it is called in the scene; where two splits have one of the same name,
@@ -31,11 +31,11 @@ def write_cameras(path: Path, setting: Setting, train: Cameras, cloud: str | Non
         cloud: the name of a file of points beside it, if there is one.
     """
     original_from_world = np.linalg.inv(setting.world_from_original)
-    names = [name for shots in setting.shots.values() for name in shots.names]
+    names = [name for shots in setting.splits.values() for name in shots.names]
     clash = len(set(names)) < len(names)
     frames, listed = [], {}
-    for split in sorted(setting.shots, key=lambda split: (split != "train", split)):
-        shots = setting.shots[split]
+    for split in sorted(setting.splits, key=lambda split: (split != "train", split)):
+        shots = setting.splits[split]
         cameras = move(original_from_world, train if split == "train" else shots.cameras)
         files = [f"{split}/{name}" if clash else name for name in shots.names]
         listed[f"{split}_filenames"] = files
@@ -52,7 +52,7 @@ def write_cameras(path: Path, setting: Setting, train: Cameras, cloud: str | Non
         **listed,
         "frames": frames,
     }
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n")
 
 

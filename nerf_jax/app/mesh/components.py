@@ -4,12 +4,12 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.app.mesh.marching_cubes import Mesh, without_loose
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 
 def largest(mesh: Mesh, count: int) -> Mesh:
     """The connected pieces with the largest area, so many of them."""
-    graph = require("trimesh.graph", "nerf_jax[export]")
+    graph = optional_import("trimesh.graph", "nerf_jax[export]")
     edges = mesh.faces[:, [0, 1, 1, 2]].reshape(-1, 2)
     piece = graph.connected_component_labels(edges)[mesh.faces[:, 0]]
     order = np.argsort(np.bincount(piece, _areas(mesh)))[::-1]
@@ -22,7 +22,7 @@ def simplified(mesh: Mesh, num_faces: int) -> Mesh:
     """
     if len(mesh.faces) <= num_faces:
         return mesh
-    decimation = require("fast_simplification", "nerf_jax[export]")
+    decimation = optional_import("fast_simplification", "nerf_jax[export]")
     vertices, faces = decimation.simplify(mesh.vertices, mesh.faces, target_count=num_faces)
     return Mesh(np.asarray(vertices, float), np.asarray(faces, int))
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.mesh.marching_cubes import Mesh
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 _Y_FROM_Z = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """From a world whose up is z to one whose up is y."""
@@ -32,14 +32,14 @@ def write_mesh(
         colors: sRGB in [0, 1].
         world_from_original: from that frame to the world, whose up is z.
     """
-    trimesh = require("trimesh", "nerf_jax[export]")
+    trimesh = optional_import("trimesh", "nerf_jax[export]")
     kind = path.suffix.removeprefix(".")
     if kind == "glb":
         content = _glb(trimesh, mesh, colors, _upright(world_from_original))
     else:
         body = trimesh.Trimesh(*mesh, vertex_colors=to_uint8(colors), process=False)
         content = body.export(file_type=kind)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
@@ -47,8 +47,8 @@ def write_points(
     path: Path, points: Float[np.ndarray, "P 3"], colors: UInt8[np.ndarray, "P 3"]
 ) -> None:
     """Write points as PLY, with a colour each."""
-    trimesh = require("trimesh", "nerf_jax[export]")
-    with written_aside(path) as aside:
+    trimesh = optional_import("trimesh", "nerf_jax[export]")
+    with atomic_write(path) as aside:
         aside.write_bytes(trimesh.PointCloud(points, colors=colors).export(file_type="ply"))
 
 
@@ -82,5 +82,5 @@ def _glb(
         tree["materials"] = [look]
         tree["extensionsUsed"] = list(unlit)
 
-    export_glb = require("trimesh.exchange.gltf", "nerf_jax[export]").export_glb
+    export_glb = optional_import("trimesh.exchange.gltf", "nerf_jax[export]").export_glb
     return export_glb(scene, tree_postprocessor=finish)

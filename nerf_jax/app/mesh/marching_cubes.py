@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 Value = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
 """The values at n places of the world."""
@@ -106,7 +106,7 @@ def _march_slab(volume: Float[np.ndarray, "X Y Z"]) -> Mesh:
     volume = np.where(known, volume, 1.0)
     if not (cubes.any() and volume.min() < 0 < volume.max()):
         return nothing
-    measure = require("skimage.measure", "nerf_jax[export]")
+    measure = optional_import("skimage.measure", "nerf_jax[export]")
     try:
         # By the classic tables: with Lewiner's, four triangles may share an edge.
         vertices, faces, _, _ = measure.marching_cubes(volume, 0.0, mask=cubes, method="lorensen")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nerf_jax.app.trained import Trained
-from nerf_jax.data.files import written_aside
+from nerf_jax.data.files import atomic_write
 
 LIMITS = """\
 What a mesh out of a radiance field can be, and what it cannot:
@@ -33,6 +33,6 @@ def write_statement(path: Path, scene: Trained, facts: Mapping[str, str]) -> Pat
     """Write what was exported, how, and what that can be."""
     rows = {"run": f"{scene.run.folder}, step {int(scene.state.step):,}", **facts}
     table = "\n".join(f"- {name}: {fact}" for name, fact in rows.items())
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(f"# Out of a radiance field\n\n{table}\n\n{_FRAME}\n{LIMITS}")
     return path

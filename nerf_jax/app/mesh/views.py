@@ -48,7 +48,7 @@ def look(scene: Trained, scale: float, max_views: int, tell: Callable[[int, int]
     behind = np.asarray(solid(scene.config.data.background))
     depths, colors = [], []
     for number in range(len(cameras.near)):
-        seen = scene.see(cameras, number, (height, width))
+        seen = scene.render(cameras, number, (height, width))
         hit = np.where(seen.opacity > _SOLID, seen.median_depth, np.nan)
         depths.append(np.where(seen.opacity < _EMPTY, np.inf, hit).astype(np.float32))
         rgb = own_color(np.asarray(seen.rgb), np.asarray(seen.opacity), behind)

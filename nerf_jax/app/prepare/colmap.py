@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from nerf_jax.app.progress import Progress, duration
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def load() -> ModuleType:
     Raises:
         ImportError: it is missing; the message is the line that installs it.
     """
-    pycolmap = require("pycolmap", "nerf_jax[prepare]")
+    pycolmap = optional_import("pycolmap", "nerf_jax[prepare]")
     pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
     return pycolmap
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from nerf_jax.app.progress import track
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -74,7 +74,7 @@ def gather(photos: list[Path], images: Path) -> tuple[dict[str, tuple[int, int]]
 
 def _look(path: Path) -> tuple[tuple[int, int], bool]:
     """The size of a photo, and whether it can stay as it is. Decodes it, to find damage here."""
-    with require("PIL.Image", "pillow").open(path) as image:
+    with optional_import("PIL.Image", "pillow").open(path) as image:
         size = image.size
         image.draft(None, (size[0] // 8, size[1] // 8))  # JPEG: all the bytes, few of the pixels
         image.load()
@@ -84,7 +84,7 @@ def _look(path: Path) -> tuple[tuple[int, int], bool]:
 
 
 def _copy(path: Path, target: Path) -> None:
-    with written_aside(target) as aside:
+    with atomic_write(target) as aside:
         try:
             os.link(path, aside)
         except OSError:  # another disk, or one without links
@@ -92,12 +92,12 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _write_upright(path: Path, target: Path) -> tuple[int, int]:
-    pillow, turn = require("PIL.Image", "pillow"), require("PIL.ImageOps", "pillow")
+    pillow, turn = optional_import("PIL.Image", "pillow"), optional_import("PIL.ImageOps", "pillow")
     with pillow.open(path) as image:
         upright = turn.exif_transpose(image)
         if upright.mode not in _KEPT_MODES:
             upright = upright.convert("RGB")
-        with written_aside(target) as aside:
+        with atomic_write(target) as aside:
             upright.save(aside, quality=95, subsampling=0, exif=upright.getexif().tobytes())
     return upright.size
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 POINTS = "sparse_points.ply"
 MODEL = "colmap/sparse/0"
@@ -78,7 +78,7 @@ def _intrinsics(camera: Any) -> dict[str, float]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -105,7 +105,7 @@ def write_ply(
         f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields
     ]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}", *properties]
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_bytes("\n".join([*header, "end_header\n"]).encode() + rows.tobytes())
 
 
@@ -121,7 +121,7 @@ def draw(
 
     Seen from above, and along the line on which the cameras are spread the most.
     """
-    require("matplotlib", "matplotlib")
+    optional_import("matplotlib", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,7 +143,7 @@ def draw(
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         figure.savefig(aside, dpi=110)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from nerf_jax.app.ffmpeg import ffmpeg
 from nerf_jax.app.progress import track
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 _SIZE_HW = (360, 640)
 """Of the grey frames, whatever the video's shape: only one frame and the next are compared."""
@@ -95,7 +95,9 @@ def _ffmpeg() -> list[str]:
 def _length(video: Path) -> int:
     """How many frames a video has, by its index and without decoding them."""
     try:
-        return require("imageio_ffmpeg", "imageio-ffmpeg").count_frames_and_secs(str(video))[0]
+        return optional_import("imageio_ffmpeg", "imageio-ffmpeg").count_frames_and_secs(
+            str(video)
+        )[0]
     except RuntimeError as error:
         raise _unreadable(video, str(error)) from error
 

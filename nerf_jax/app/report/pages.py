@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from nerf_jax.app.report import text
-from nerf_jax.data.files import require, written_aside
+from nerf_jax.data.files import atomic_write, optional_import
 
 TEMPLATES = Path(__file__).parent / "pages"
 
 
 @functools.cache
 def _environment() -> Any:
-    jinja2 = require("jinja2", "jinja2")
+    jinja2 = optional_import("jinja2", "jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,  # names of photos and paths are anyone's
@@ -44,7 +44,7 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
     """
     text = filled(template, **values)
     try:
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OSError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 LOSSLESS_SIDE = 256
 """Pictures up to this size keep every value: they are small, and seen enlarged."""
@@ -31,7 +31,7 @@ def read_panels(picture: Path) -> Panels:
     Raises:
         ValueError: the file is damaged.
     """
-    pillow = require("PIL.Image", "pillow")
+    pillow = optional_import("PIL.Image", "pillow")
     try:
         with pillow.open(picture) as image:
             pixels = np.asarray(image.convert("RGB"))
@@ -45,7 +45,7 @@ def read_panels(picture: Path) -> Panels:
 
 def picture(pixels: UInt8[np.ndarray, "H W 3"], max_side: int) -> str:
     """A ``data:`` URI of a picture, made smaller if it is larger than ``max_side``."""
-    pillow = require("PIL.Image", "pillow")
+    pillow = optional_import("PIL.Image", "pillow")
     image = pillow.fromarray(pixels)
     small = max(image.size) <= LOSSLESS_SIDE
     image.thumbnail((max_side, max_side), pillow.Resampling.LANCZOS)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 42, 428, 12, 226
@@ -130,7 +130,7 @@ def _axis(label: str, values: Sequence[float], start: float, end: float) -> Axis
 
 def _ticks(values: Sequence[float], bins: int) -> list[float]:
     """Round numbers from below the least value to above the greatest."""
-    locator = require("matplotlib.ticker", "matplotlib").MaxNLocator(bins)
+    locator = optional_import("matplotlib.ticker", "matplotlib").MaxNLocator(bins)
     low, high = float(min(values)), float(max(values))
     margin = 0.5 if low == high else 0.0  # a scale of no length has no places
     ticks = locator.tick_values(low - margin, high + margin)

@@ -14,15 +14,15 @@ from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.frames import Frames
 from nerf_jax.app.video.outputs import develop
-from nerf_jax.app.video.trajectory import Shot, frame_size, plan
+from nerf_jax.app.video.trajectory import Trajectory, frame_size, make_trajectory
 from nerf_jax.config import RenderConfig
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 from nerf_jax.types import Cameras
 
-__all__ = ["film", "frame_size"]
+__all__ = ["frame_size", "render_video"]
 
 
-def film(
+def render_video(
     scene: Trained,
     wanted: RenderConfig,
     path: Cameras | None = None,
@@ -52,7 +52,7 @@ def film(
         OSError: the folder cannot be written to, or there is no ffmpeg.
         ImportError: a package that a format needs is missing.
     """
-    shot = plan(scene, wanted, path)
+    shot = make_trajectory(scene, wanted, path)
     _check(shot, wanted, folder)
     frames = Frames.open(folder / "frames" / shot.name, shot, scene)
     missing = frames.missing()
@@ -61,20 +61,20 @@ def film(
     if seen:
         say(f"{seen} of {total} frames are there already, in {frames.folder}")
     for done, number in enumerate(track(missing, f"render {shot.name}", len(missing)), seen + 1):
-        frames.write(number, scene.see(shot.cameras, number, shot.size_hw))
+        frames.write(number, scene.render(shot.cameras, number, shot.size_hw))
         tell(done, total)
-    written = develop(frames, shot, wanted, scene.setting.world_from_original, folder)
+    written = develop(frames, shot, wanted, scene.all_cameras.world_from_original, folder)
     if not wanted.keep_frames:
         frames.remove()
     return written
 
 
-def _check(shot: Shot, wanted: RenderConfig, folder: Path) -> None:
+def _check(shot: Trajectory, wanted: RenderConfig, folder: Path) -> None:
     """Better said before an hour of rendering than after it."""
     if {"mp4", "gif"} & set(wanted.formats):
         ffmpeg()
     if "exr" in wanted.formats:
-        require("OpenEXR", "nerf_jax[exr]")
+        optional_import("OpenEXR", "nerf_jax[exr]")
     if "gif" in wanted.formats and shot.fps > 50:
         raise ValueError(
             f"render.fps is {shot.fps:g}, but a GIF has 50 frames a second at most; lower it, or "

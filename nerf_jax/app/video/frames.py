@@ -20,8 +20,8 @@ from jaxtyping import Float
 
 from nerf_jax.app.images import to_uint16
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video.trajectory import Shot
-from nerf_jax.data.files import written_aside
+from nerf_jax.app.video.trajectory import Trajectory
+from nerf_jax.data.files import atomic_write
 from nerf_jax.types import Rendering
 
 _NOTE = "about.json"
@@ -46,13 +46,13 @@ class Frames:
     """When all are there."""
 
     @staticmethod
-    def open(folder: Path, shot: Shot, scene: Trained) -> "Frames":
+    def open(folder: Path, shot: Trajectory, scene: Trained) -> "Frames":
         """Those in a folder, if they are of this shot of this scene; else none, made room for."""
         about = _about(shot, scene)
         note = folder / _NOTE
         if not note.is_file() or note.read_text() != about:
             _clear(folder)
-            with written_aside(note) as aside:
+            with atomic_write(note) as aside:
                 aside.write_text(about)
         return Frames(folder, shot.num_frames)
 
@@ -62,7 +62,7 @@ class Frames:
 
     def write(self, number: int, seen: Rendering) -> None:
         """Keep what was seen."""
-        with written_aside(self._file(number)) as aside:
+        with atomic_write(self._file(number)) as aside:
             np.savez(
                 aside,
                 color=to_uint16(np.asarray(seen.rgb)),
@@ -107,7 +107,7 @@ def _clear(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _about(shot: Shot, scene: Trained) -> str:
+def _about(shot: Trajectory, scene: Trained) -> str:
     """What frames are of, as text that is the same for the same frames."""
     digest = hashlib.sha256()
     seen: Any = (shot.cameras, scene.state.params, scene.state.aux)

@@ -29,10 +29,10 @@ from nerf_jax.app.images import (
 from nerf_jax.app.normals import color_normals, normals
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.video.frames import Frame, Frames
-from nerf_jax.app.video.trajectory import Shot
+from nerf_jax.app.video.trajectory import Trajectory
 from nerf_jax.config import RenderConfig
-from nerf_jax.data.files import require, written_aside
-from nerf_jax.lenses import direction_at
+from nerf_jax.data.files import atomic_write, optional_import
+from nerf_jax.lenses import from_image_plane
 from nerf_jax.types import Cameras
 
 _SAMPLES = 2**20
@@ -41,7 +41,7 @@ _SAMPLES = 2**20
 
 def develop(
     frames: Frames,
-    shot: Shot,
+    shot: Trajectory,
     wanted: RenderConfig,
     world_from_original: Float[np.ndarray, "4 4"],
     folder: Path,
@@ -83,7 +83,7 @@ class Lab:
     """All there is to know to make something of a frame."""
 
     frames: Frames
-    shot: Shot
+    shot: Trajectory
     depth_unit: float
     world_from_original: Float[np.ndarray, "4 4"]
     scale: tuple[float, float]
@@ -175,7 +175,7 @@ class Lab:
             "exr": {"measure": "depth along the camera's axis"},
             "nothing": "white in colours, 0 in numbers",
         }
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_text(json.dumps(content, indent=2) + "\n")
         return path
 
@@ -189,7 +189,7 @@ def _cosines(camera: Cameras, size_hw: tuple[int, int]) -> Float[Array, "H W"]:
 
     def cosine(row: Array, column: Array) -> Array:
         place = (jnp.stack([column, row]) + 0.5 - principal) / focal
-        direction = direction_at(lens, place)
+        direction = from_image_plane(lens, place)
         return -direction[2] / jnp.linalg.norm(direction)
 
     rows, columns = (jnp.arange(side) for side in size_hw)
@@ -203,7 +203,7 @@ def to_linear(srgb: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 def draw_scale(near: float, far: float) -> Float[np.ndarray, "H W 3"]:
     """The colours of depth from ``near`` to ``far`` as a bar with numbers."""
-    require("matplotlib", "matplotlib")
+    optional_import("matplotlib", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.config.training import LARGEST_SIDE
-from nerf_jax.data.files import written_aside
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.json_fields import Fields, read_object
 from nerf_jax.data.normalize import move
 from nerf_jax.types import Cameras
@@ -116,7 +116,7 @@ def write_path(
         "camera_path": frames,
         "keyframes": [],
     }
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -17,7 +17,7 @@ FPS = 15.0
 _GLANCE_ROWS = 64
 
 
-class Shot(NamedTuple):
+class Trajectory(NamedTuple):
     """A path, ready to be flown."""
 
     name: str
@@ -32,11 +32,11 @@ class Shot(NamedTuple):
         return len(self.cameras.focal)
 
 
-def plan(scene: Trained, wanted: RenderConfig, path: Cameras | None) -> Shot:
+def make_trajectory(scene: Trained, wanted: RenderConfig, path: Cameras | None) -> Trajectory:
     """The shot that is wanted: ``path`` if it is given, else what ``wanted.path`` names.
 
     Raises:
-        OSError, ValueError: as :func:`nerf_jax.app.video.film`.
+        OSError, ValueError: as :func:`nerf_jax.app.video.render_video`.
     """
     fps = FPS if wanted.fps is None else wanted.fps
     is_file = path is None and wanted.path.endswith(".json")
@@ -44,18 +44,18 @@ def plan(scene: Trained, wanted: RenderConfig, path: Cameras | None) -> Shot:
         raise ValueError("render.num_frames is 0: nothing to render; ask for some")
     if path is not None:
         given = jax.tree.map(np.asarray, path)
-        return Shot("path", given, frame_size(scene, wanted), fps)
+        return Trajectory("path", given, frame_size(scene, wanted), fps)
     if not is_file:
         size_hw = frame_size(scene, wanted)
         cameras = reframe(_fly(scene, wanted), scene.size_hw, size_hw)
-        return Shot(wanted.path, cameras, size_hw, fps)
+        return Trajectory(wanted.path, cameras, size_hw, fps)
     train = scene.cameras()
     bounds = float(np.mean(train.near)), float(np.mean(train.far))
-    read = read_path(Path(wanted.path), bounds, scene.setting.world_from_original)
+    read = read_path(Path(wanted.path), bounds, scene.all_cameras.world_from_original)
     size_hw = _shrunk(wanted, wanted.size or read.size_hw)
     cameras = reframe(read.cameras, read.size_hw, size_hw)
     fps = read.fps if wanted.fps is None and read.fps is not None else fps
-    return Shot(Path(wanted.path).stem, cameras, size_hw, fps)
+    return Trajectory(Path(wanted.path).stem, cameras, size_hw, fps)
 
 
 def frame_size(scene: Trained, wanted: RenderConfig) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def _distance(scene: Trained, cameras: Cameras) -> float:
     height, width = scene.size_hw
     rows = min(height, _GLANCE_ROWS)
     size_hw = rows, max(1, round(width * rows / height))
-    seen = scene.see(reframe(cameras, scene.size_hw, size_hw), middle, size_hw)
+    seen = scene.render(reframe(cameras, scene.size_hw, size_hw), middle, size_hw)
     solid = np.asarray(seen.median_depth)[np.asarray(seen.opacity) > 0.5]
     if solid.size:
         # Rounded: a device may add in another order the next time, and the path is to be the same.

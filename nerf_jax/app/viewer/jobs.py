@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerf_jax.app.images import write_png
-from nerf_jax.app.mesh import extract
+from nerf_jax.app.mesh import export_scene
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video import film
+from nerf_jax.app.video import render_video
 from nerf_jax.app.viewer.view_renderer import Crop
 from nerf_jax.config import ExportConfig
 from nerf_jax.types import Cameras
@@ -91,7 +91,7 @@ def film_keys(
     """
     wanted = replace(scene.config.render, fps=fps, size=size_hw, downscale=1)
     folder = next_free(scene.run.folder / "films", "film")
-    return film(
+    return render_video(
         scene, wanted, path, folder=folder, tell=lambda done, total: tell("frame", done, total)
     )
 
@@ -100,4 +100,4 @@ def mesh(scene: Trained, crop: Crop | None, tell: Tell) -> list[Path]:
     """The scene's mesh within a box, as ``run.py export`` makes it."""
     box = None if crop is None else (*crop[0], *crop[1])
     wanted = ExportConfig(parts=("mesh",), crop=box)
-    return extract(scene, wanted, scene.run.folder / "export", tell=tell)
+    return export_scene(scene, wanted, scene.run.folder / "export", tell=tell)

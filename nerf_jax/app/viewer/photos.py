@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from nerf_jax.app.images import to_uint8
-from nerf_jax.app.setting import Shots
+from nerf_jax.app.scene_cameras import SplitCameras
 from nerf_jax.app.viewer.picture import View
 from nerf_jax.cameras import focus_point
 from nerf_jax.compositing import pixel_over
-from nerf_jax.data.files import require
+from nerf_jax.data.files import optional_import
 from nerf_jax.types import Cameras
 
 
@@ -30,7 +30,7 @@ class Photos:
     """As a dataset has them; None where there is none at hand."""
 
     @staticmethod
-    def of(cameras: Cameras, shots: Shots) -> "Photos":
+    def of(cameras: Cameras, shots: SplitCameras) -> "Photos":
         """Those that a run keeps, seen by its cameras as they were learned to be."""
         return Photos(shots.names, jax.tree.map(np.asarray, cameras), shots.size_hw)
 
@@ -111,7 +111,7 @@ class Photos:
         pixels = np.asarray(self.pixels[number])
         values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
         photo = pixel_over(jnp.asarray(values), jnp.ones(3))
-        pillow = require("PIL.Image", "pillow")
+        pillow = optional_import("PIL.Image", "pillow")
         image, scale = (
             pillow.fromarray(to_uint8(np.asarray(photo))),
             longer_side / max(self.size_hw),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nerf_jax.app.fit import Glimpse
+from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.trained import Trained
 from nerf_jax.train import TrainState
 
@@ -46,9 +46,9 @@ class Learning:
         self.stage = stage
         self.paused = False
         self.running = True
-        self.tell: Callable[[Glimpse], None] = lambda glimpse: None
+        self.tell: Callable[[TrainingStatus], None] = lambda glimpse: None
         self._reopen = reopen
-        self._last: Glimpse | None = None
+        self._last: TrainingStatus | None = None
         self._wanted = threading.Event()
 
     def ask(self) -> None:
@@ -60,7 +60,7 @@ class Learning:
         self.paused = paused
         self.ask()
 
-    def __call__(self, glimpse: Glimpse) -> bool:
+    def __call__(self, glimpse: TrainingStatus) -> bool:
         """Look, and say whether to go on."""
         self._last = glimpse
         self.tell(glimpse)

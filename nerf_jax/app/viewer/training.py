@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import viser
 
-from nerf_jax.app.fit import Glimpse
+from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.progress import say
 from nerf_jax.app.viewer.scene_state import Learning
 
@@ -37,7 +37,7 @@ class Training:
         self.button.label = "Go on" if paused else "Pause"
         say("paused in the viewer" if paused else "going on")
 
-    def _tell(self, glimpse: Glimpse) -> None:
+    def _tell(self, glimpse: TrainingStatus) -> None:
         now = time.monotonic()
         is_news = self._anyone() and now - self._told_at >= _EVERY
         if self._learning.running and not is_news:
@@ -48,7 +48,7 @@ class Training:
         self.button.visible = self._learning.running
 
 
-def told(glimpse: Glimpse) -> str:
+def told(glimpse: TrainingStatus) -> str:
     """How far training is and how well it does, for people."""
     text = f"Step {glimpse.step} of {glimpse.num_steps}"
     scores = {"PSNR": glimpse.psnr, "held out": glimpse.val_psnr}

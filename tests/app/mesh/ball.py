@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_jax.app.fit import Clock
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.cameras import look_at
 from nerf_jax.render import image_renderer
@@ -71,7 +70,7 @@ def cameras(count: int = 24, distance: float = 3.0, size: int = 64) -> Cameras:
 def scene(folder: Path, aux: object = (), with_cameras: bool = True) -> Trained:
     """The ball as a run that was opened again."""
     names = tuple(f"photo_{number:02d}" for number in range(24))
-    shots = {"train": Shots(names, cameras(), (64, 64))} if with_cameras else {}
+    shots = {"train": SplitCameras(names, cameras(), (64, 64))} if with_cameras else {}
     state = TrainState(jnp.int32(8), (), aux, (), jax.random.key(0))
     return Trained(
         Run(folder),
@@ -79,7 +78,7 @@ def scene(folder: Path, aux: object = (), with_cameras: bool = True) -> Trained:
         MODEL,
         state,
         Clock(),
-        Setting(WORLD_FROM_ORIGINAL, shots),
+        SceneCameras(WORLD_FROM_ORIGINAL, shots),
         image_renderer(render, 1024),
     )
 

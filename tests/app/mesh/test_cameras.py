@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax.app.mesh.cameras import write_cameras
-from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import DataConfig
 from nerf_jax.data import transforms
@@ -36,7 +36,7 @@ def lenses(kind: str, count: int) -> Lens | None:
             return Lens(radial, np.where(some[:, None], 0, tangential), some)
 
 
-def setting(kind: str, names: dict[str, tuple[str, ...]]) -> Setting:
+def setting(kind: str, names: dict[str, tuple[str, ...]]) -> SceneCameras:
     shots = {}
     for seed, (split, own) in enumerate(names.items()):
         rng = np.random.default_rng(seed)
@@ -45,8 +45,8 @@ def setting(kind: str, names: dict[str, tuple[str, ...]]) -> Setting:
             principal=rng.uniform(9, 16, (len(own), 2)).astype(np.float32),
             lens=lenses(kind, len(own)),
         )
-        shots[split] = Shots(own, cameras, (HEIGHT, WIDTH))
-    return Setting(ball.WORLD_FROM_ORIGINAL, shots)
+        shots[split] = SplitCameras(own, cameras, (HEIGHT, WIDTH))
+    return SceneCameras(ball.WORLD_FROM_ORIGINAL, shots)
 
 
 @jax.jit
@@ -64,7 +64,7 @@ NAMES = {"train": ("a", "b", "c"), "val": ("d", "e", "f")}
 def test_the_rays_are_the_same_when_they_are_read_again(tmp_path, kind):
     given = setting(kind, NAMES)
     path = tmp_path / "transforms.json"
-    write_cameras(path, given, given.shots["train"].cameras, None)
+    write_cameras(path, given, given.splits["train"].cameras, None)
     for name in "abcdef":
         Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{name}.png")
     scene = transforms.load(path, DataConfig(normalize="none"))
@@ -72,7 +72,7 @@ def test_the_rays_are_the_same_when_they_are_read_again(tmp_path, kind):
     for split, names in NAMES.items():
         found = scene.split(split)
         assert found.names == names
-        expected = move(original_from_world, given.shots[split].cameras)
+        expected = move(original_from_world, given.splits[split].cameras)
         expected = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, expected)
         for ours, theirs in zip(cast(found.dataset.cameras), cast(expected), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -80,7 +80,7 @@ def test_the_rays_are_the_same_when_they_are_read_again(tmp_path, kind):
 
 def test_learned_poses_go_before_given_ones(tmp_path):
     given = setting("pinhole", NAMES)
-    learned = given.shots["train"].cameras
+    learned = given.splits["train"].cameras
     poses = learned.world_from_camera.copy()
     poses[:, :, 3] += 0.25
     path = tmp_path / "transforms.json"
@@ -98,7 +98,7 @@ def test_learned_poses_go_before_given_ones(tmp_path):
 def test_what_all_have_in_common_stands_in_the_file_and_the_rest_in_frames(tmp_path):
     given = setting("alike", NAMES)
     path = tmp_path / "transforms.json"
-    write_cameras(path, given, given.shots["train"].cameras, None)
+    write_cameras(path, given, given.splits["train"].cameras, None)
     file = json.loads(path.read_text())
     assert {"w", "h", "k1", "p2", "camera_model"} <= file.keys()
     assert all({"fl_x", "cx"} <= frame.keys() for frame in file["frames"])
@@ -109,7 +109,7 @@ def test_what_all_have_in_common_stands_in_the_file_and_the_rest_in_frames(tmp_p
 def test_names_that_two_splits_share_say_whose_they_are(tmp_path):
     given = setting("pinhole", {"train": ("r_0", "r_1"), "val": ("r_0",)})
     path = tmp_path / "transforms.json"
-    write_cameras(path, given, given.shots["train"].cameras, None)
+    write_cameras(path, given, given.splits["train"].cameras, None)
     file = json.loads(path.read_text())
     assert [frame["file_path"] for frame in file["frames"]] == ["train/r_0", "train/r_1", "val/r_0"]
     assert file["val_filenames"] == ["val/r_0"]

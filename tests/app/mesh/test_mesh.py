@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from nerf_jax.app.mesh import extract
+from nerf_jax.app.mesh import export_scene
 from nerf_jax.config import ExportConfig
 from nerf_jax.contraction import Box
 from nerf_jax.types import Rays
@@ -27,7 +27,7 @@ def _method(monkeypatch):
 
 def export(folder: Path, **wanted: object) -> list[Path]:
     scene = ball.scene(folder / "run")
-    return extract(scene, ExportConfig(**wanted), folder / "out", tell=lambda *_: None)
+    return export_scene(scene, ExportConfig(**wanted), folder / "out", tell=lambda *_: None)
 
 
 def off_the_ball(mesh: trimesh.Trimesh) -> np.ndarray:
@@ -144,15 +144,15 @@ def test_without_cameras_the_density_alone_is_left(tmp_path):
 
     scene = ball.scene(tmp_path / "run", aux=Aux(Box(low, high)), with_cameras=False)
     wanted = ExportConfig(resolution=32, parts=("mesh",))
-    path = extract(scene, wanted, tmp_path, tell=lambda *_: None)[0]
+    path = export_scene(scene, wanted, tmp_path, tell=lambda *_: None)[0]
     assert np.abs(off_the_ball(trimesh.load(path, process=False))).max() < 2 / 48
     with pytest.raises(ValueError, match=r"run: trained on a ray dataset.*--parts mesh"):
-        extract(scene, ExportConfig(), tmp_path, tell=lambda *_: None)
+        export_scene(scene, ExportConfig(), tmp_path, tell=lambda *_: None)
     with pytest.raises(ValueError, match=r"ray dataset.*--surface density"):
-        extract(scene, ExportConfig(**SMALL, surface="fusion"), tmp_path, tell=lambda *_: None)
+        export_scene(scene, ExportConfig(**SMALL, surface="fusion"), tmp_path, tell=lambda *_: None)
     nowhere = ball.scene(tmp_path / "run", with_cameras=False)
     with pytest.raises(ValueError, match=r"not known where the scene is: name the box.*--crop"):
-        extract(nowhere, wanted, tmp_path, tell=lambda *_: None)
+        export_scene(nowhere, wanted, tmp_path, tell=lambda *_: None)
 
 
 @pytest.mark.parametrize("parts", [("mesh",), ("points",)])

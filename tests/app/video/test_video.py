@@ -17,15 +17,13 @@ from PIL import Image
 
 from nerf_jax import methods
 from nerf_jax.app.camera_paths import ellipse_path, orbit_path, spline_path
-from nerf_jax.app.fit import Clock
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video import film, frame_size
+from nerf_jax.app.video import frame_size, render_video
 from nerf_jax.app.video.frames import Frame, Frames
 from nerf_jax.app.video.outputs import depth_scale, draw_scale
 from nerf_jax.app.video.path_files import write_path
-from nerf_jax.app.video.trajectory import plan
 from nerf_jax.cameras import cast_rays, focus_point, project, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.train import TrainState
@@ -77,8 +75,8 @@ class Ball:
 def scene(tmp_path: Path, step: int = 8) -> Trained:
     cameras = small.dataset().cameras
     state = TrainState(jnp.int32(step), {"w": jnp.ones(3) * step}, (), (), jax.random.key(0))
-    shots = {"train": Shots(("a", "b", "c", "d"), cameras, (small.SIZE, small.SIZE))}
-    setting = Setting(WORLD_FROM_ORIGINAL, shots)
+    shots = {"train": SplitCameras(("a", "b", "c", "d"), cameras, (small.SIZE, small.SIZE))}
+    setting = SceneCameras(WORLD_FROM_ORIGINAL, shots)
     run, config = Run(tmp_path / "run"), small.config()
     return Trained(run, config, methods.build(config), state, Clock(), setting, Ball())
 
@@ -103,7 +101,7 @@ def middle(picture: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("path", ["orbit", "ellipse", "spline"])
 def test_a_video_shows_the_ball_where_it_is(tmp_path, path):
     config = wanted(path=path, outputs=("color",))
-    found = film(scene(tmp_path), config, folder=tmp_path)
+    found = render_video(scene(tmp_path), config, folder=tmp_path)
     assert found == [tmp_path / f"{path}.mp4", tmp_path / "stills"]
     frames = small.read_video(tmp_path / f"{path}.mp4")
     assert frames.shape == (5, 48, 64, 3)
@@ -122,7 +120,7 @@ def test_a_video_shows_the_ball_where_it_is(tmp_path, path):
 def test_a_spiral_is_around_what_the_middle_camera_sees(tmp_path):
     """The glance takes one rendering more; it finds the front of the ball."""
     there = scene(tmp_path)
-    film(there, wanted(path="spiral", formats=("png",)), folder=tmp_path)
+    render_video(there, wanted(path="spiral", formats=("png",)), folder=tmp_path)
     assert len(there.renderer.asked) == 6
     pictures = [np.asarray(Image.open(path)) for path in (tmp_path / "spiral_png").iterdir()]
     middles = np.array([middle(picture) for picture in pictures])
@@ -134,13 +132,13 @@ def test_a_spiral_before_nothing_is_around_what_the_cameras_look_at(tmp_path):
     empty = np.zeros((small.SIZE, small.SIZE), np.float32)
     nothing = Rendering(np.ones((small.SIZE, small.SIZE, 3), np.float32), empty, empty, empty)
     there = dataclasses.replace(there, renderer=lambda *asked: nothing)
-    path = plan(there, wanted(path="spiral"), None).cameras
+    path = make_trajectory(there, wanted(path="spiral"), None).cameras
     np.testing.assert_allclose(focus_point(path.world_from_camera), 0, atol=1e-4)
 
 
 def test_depth_and_normals_in_colour(tmp_path):
     config = wanted(outputs=("depth", "normals"), formats=("png",))
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     cameras = path_of(config)
     about = json.loads((tmp_path / "orbit_depth.json").read_text())
     hits = np.stack([see_ball(cameras, number, (48, 64))[0] for number in range(5)])
@@ -165,7 +163,7 @@ def test_depth_and_normals_in_colour(tmp_path):
 
 def test_the_numbers_are_exact_and_in_the_units_of_the_files(tmp_path):
     config = wanted(outputs=("color", "depth", "normals"), formats=("png16", "exr"))
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     cameras = path_of(config)
     for number in range(5):
         hit, direction = see_ball(cameras, number, (48, 64))
@@ -208,7 +206,7 @@ def read_rgb48(path: Path, size_hw: tuple[int, int]) -> np.ndarray:
 
 def test_depth_beyond_sixteen_bits_is_told(tmp_path, capsys):
     config = wanted(outputs=("depth",), formats=("png16",), depth_unit=1e-5)
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     assert "png16 ends at 0.65535, and the scene does not: raise --depth-unit" in (
         capsys.readouterr().out
     )
@@ -218,7 +216,7 @@ def test_depth_beyond_sixteen_bits_is_told(tmp_path, capsys):
 
 def test_a_gif_has_every_frame(tmp_path):
     config = wanted(outputs=("color",), formats=("gif",), fps=12.5, size=(33, 47))
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     with Image.open(tmp_path / "orbit.gif") as gif:
         assert (gif.n_frames, gif.size) == (5, (47, 33))
         assert gif.info["loop"] == 0
@@ -260,7 +258,7 @@ def break_off(done: int, total: int) -> None:
 
 def break_a_film(there: Trained, config: RenderConfig, folder: Path) -> None:
     with pytest.raises(BrokenOff):
-        film(there, config, folder=folder, tell=break_off)
+        render_video(there, config, folder=folder, tell=break_off)
     there.renderer.asked.clear()
 
 
@@ -269,11 +267,11 @@ def test_a_render_that_was_broken_off_goes_on(tmp_path, capsys):
     break_a_film(there, config, tmp_path)
     assert len(list((tmp_path / "frames" / "orbit").glob("*.npz"))) == 3
     told: list[tuple[int, int]] = []
-    film(there, config, folder=tmp_path, tell=lambda *counts: told.append(counts))
+    render_video(there, config, folder=tmp_path, tell=lambda *counts: told.append(counts))
     assert there.renderer.asked == [3, 4, 5]
     assert told == [(4, 6), (5, 6), (6, 6)]
     assert "3 of 6 frames are there already" in capsys.readouterr().out
-    whole = film(scene(tmp_path), config, folder=tmp_path / "whole")
+    whole = render_video(scene(tmp_path), config, folder=tmp_path / "whole")
     for path in whole[:2]:
         resumed = small.read_video(tmp_path / path.name)
         np.testing.assert_array_equal(resumed, small.read_video(path))
@@ -287,16 +285,16 @@ def test_another_path_size_or_checkpoint_is_rendered_anew(tmp_path, change):
     break_a_film(scene(tmp_path), wanted(), tmp_path)
     there = scene(tmp_path, change.pop("step", 8))
     config = wanted(**change)
-    film(there, config, folder=tmp_path)
+    render_video(there, config, folder=tmp_path)
     assert there.renderer.asked == list(range(config.num_frames))
 
 
 def test_what_was_seen_is_kept_if_asked_and_serves_other_formats(tmp_path):
     there, config = scene(tmp_path), wanted(keep_frames=True)
-    film(there, config, folder=tmp_path)
+    render_video(there, config, folder=tmp_path)
     there.renderer.asked.clear()
     again = wanted(outputs=("normals",), formats=("gif",), fps=3.0)
-    film(there, again, folder=tmp_path)
+    render_video(there, again, folder=tmp_path)
     assert there.renderer.asked == []
     assert (tmp_path / "orbit_normals.gif").is_file()
 
@@ -307,10 +305,10 @@ def test_a_frame_that_is_damaged_is_named(tmp_path):
     frame = tmp_path / "frames" / "orbit" / "00001.npz"
     frame.write_bytes(frame.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"00001.npz: damaged .* remove it and render again"):
-        film(there, config, folder=tmp_path)
+        render_video(there, config, folder=tmp_path)
     there.renderer.asked.clear()
     frame.unlink()
-    film(there, config, folder=tmp_path)
+    render_video(there, config, folder=tmp_path)
     assert there.renderer.asked == [1]
 
 
@@ -319,13 +317,13 @@ def test_what_others_keep_beside_the_frames_stays(tmp_path):
     folder.mkdir(parents=True)
     (folder / "photo.png").write_text("mine")
     break_a_film(scene(tmp_path), wanted(), tmp_path)
-    film(scene(tmp_path), wanted(num_frames=3), folder=tmp_path)
+    render_video(scene(tmp_path), wanted(num_frames=3), folder=tmp_path)
     assert [path.name for path in folder.iterdir()] == ["photo.png"]
 
 
 def test_a_longer_film_leaves_no_frames_behind(tmp_path):
     for count in (6, 4):
-        film(scene(tmp_path), wanted(num_frames=count, formats=("png",)), folder=tmp_path)
+        render_video(scene(tmp_path), wanted(num_frames=count, formats=("png",)), folder=tmp_path)
     names = sorted(path.name for path in (tmp_path / "orbit_png").iterdir())
     assert names == [f"{number:05d}.png" for number in range(4)]
 
@@ -336,7 +334,7 @@ def test_a_longer_film_leaves_no_frames_behind(tmp_path):
 def test_key_frames_of_ones_own_are_flown(tmp_path):
     there, config = scene(tmp_path), wanted(outputs=("color",), size=None)
     assert frame_size(there, config) == (small.SIZE, small.SIZE)
-    found = film(there, config, there.cameras(), folder=tmp_path)
+    found = render_video(there, config, there.cameras(), folder=tmp_path)
     assert found[0] == tmp_path / "path.mp4"
     frames = small.read_video(found[0])
     assert frames.shape == (4, small.SIZE, small.SIZE, 3)
@@ -347,7 +345,7 @@ def test_a_paths_file_brings_its_size_rate_and_frames(tmp_path):
     file = tmp_path / "flight.json"
     write_path(file, cameras, (16, 16), 24.0, WORLD_FROM_ORIGINAL)
     config = RenderConfig(path=str(file), formats=("gif",), outputs=("color",))
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     with Image.open(tmp_path / "flight.gif") as gif:
         assert (gif.n_frames, gif.size) == (3, (16, 16))
         for number in range(3):
@@ -357,7 +355,7 @@ def test_a_paths_file_brings_its_size_rate_and_frames(tmp_path):
             picture = np.asarray(gif.convert("RGB"))
             np.testing.assert_allclose(middle(picture), place, atol=1.5)
     config = RenderConfig(path=str(file), size=(20, 40), downscale=2, fps=5, outputs=("color",))
-    film(scene(tmp_path), config, folder=tmp_path)
+    render_video(scene(tmp_path), config, folder=tmp_path)
     assert small.read_video(tmp_path / "flight.mp4").shape == (3, 10, 20, 3)
 
 
@@ -375,16 +373,16 @@ def test_mistakes_are_told_before_anything_is_rendered(tmp_path, monkeypatch):
     ]
     for config, folder, kind, expected in mistakes:
         with pytest.raises(kind, match=expected) as raised:
-            film(there, config, folder=folder)
+            render_video(there, config, folder=folder)
         assert "\n" not in str(raised.value)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     with pytest.raises(OSError, match="no ffmpeg at /nowhere/ffmpeg"):
-        film(there, wanted(), folder=tmp_path)
-    film(there, wanted(formats=("png",)), folder=tmp_path)  # which needs none
+        render_video(there, wanted(), folder=tmp_path)
+    render_video(there, wanted(formats=("png",)), folder=tmp_path)  # which needs none
     assert there.renderer.asked == list(range(5))
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(ImportError, match=r"pip install 'nerf_jax\[exr\]'"):
-        film(there, wanted(formats=("exr",)), folder=tmp_path)
+        render_video(there, wanted(formats=("exr",)), folder=tmp_path)
 
 
 def test_the_scale_is_drawn_from_near_to_far():

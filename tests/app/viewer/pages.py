@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nerf_jax.app.fit import Clock
-from nerf_jax.app.runs import Run
-from nerf_jax.app.setting import Setting, Shots
+from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer.photos import Photos
 from nerf_jax.app.viewer.picture import View
@@ -54,8 +53,8 @@ def ball_scene(folder: Path) -> Trained:
     """It, as if it had been learned."""
     photos, config = photos_of_ball(), small.config()
     config = dataclasses.replace(config, name="ball")
-    shots = {"train": Shots(photos.names, photos.cameras, photos.size_hw)}
+    shots = {"train": SplitCameras(photos.names, photos.cameras, photos.size_hw)}
     state = TrainState(jnp.int32(7), (), (), (), jax.random.key(0))
-    method, setting = ball_method(), Setting(np.eye(4), shots)
+    method, setting = ball_method(), SceneCameras(np.eye(4), shots)
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     return Trained(Run(folder), config, method, state, Clock(), setting, renderer)

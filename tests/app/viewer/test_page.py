@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerf_jax.app.fit import Glimpse
+from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.viewer import Learning, Stage, Viewer, jobs
 from nerf_jax.app.viewer.server import HOST, free_port
 from tests import small
@@ -432,7 +432,7 @@ def test_training_is_looked_on_and_paused(browser, tmp_path):
     def train() -> None:
         while not ended.wait(0.05):
             state = scene.state._replace(step=jnp.int32(steps[0]))
-            steps[0] += learning(Glimpse(state, steps[0], 4000, 21.5, None))
+            steps[0] += learning(TrainingStatus(state, steps[0], 4000, 21.5, None))
 
     port, method, photos = free_port(20_100), ball_method(), photos_of_ball()
     trainer = threading.Thread(target=train)

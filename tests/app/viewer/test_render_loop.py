@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax.app.fit import Glimpse
+from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.viewer import jobs
 from nerf_jax.app.viewer.keyframes import cameras_along
 from nerf_jax.app.viewer.picture import Look
@@ -175,7 +175,7 @@ def train_for(learning, scene, seconds: float) -> int:
         time.sleep(0.01)
         step += 1
         state = scene.state._replace(step=jnp.int32(step))
-        assert learning(Glimpse(state, step, 1000, 20.0, None))
+        assert learning(TrainingStatus(state, step, 1000, 20.0, None))
     return step
 
 
@@ -222,7 +222,7 @@ def test_what_is_shown_is_a_copy_that_training_does_not_overwrite(tmp_path):
     learning = learning_of(scene)
     params = {"w": jnp.arange(3.0)}
     learning.ask()
-    learning(Glimpse(scene.state._replace(params=params), 1, 10, None, None))
+    learning(TrainingStatus(scene.state._replace(params=params), 1, 10, None, None))
     params["w"].delete()
     np.testing.assert_array_equal(learning.stage.scene.state.params["w"], [0, 1, 2])
 
@@ -230,7 +230,7 @@ def test_what_is_shown_is_a_copy_that_training_does_not_overwrite(tmp_path):
 def test_pausing(tmp_path):
     scene = ball_scene(tmp_path)
     learning = learning_of(scene)
-    glimpse = Glimpse(scene.state, 5, 10, 20.0, 19.0)
+    glimpse = TrainingStatus(scene.state, 5, 10, 20.0, 19.0)
     assert learning(glimpse)
     learning.pause(True)
     assert not learning(glimpse)
@@ -244,7 +244,7 @@ def test_pausing(tmp_path):
 
 
 def test_what_is_told_of_training():
-    glimpse = Glimpse(None, 120, 3000, 28.125, None)
+    glimpse = TrainingStatus(None, 120, 3000, 28.125, None)
     assert told(glimpse) == "Step 120 of 3000, PSNR 28.12 dB"
     assert told(glimpse._replace(val_psnr=27.5)).endswith(", held out 27.50 dB")
     assert told(glimpse._replace(psnr=None)) == "Step 120 of 3000"
@@ -335,7 +335,7 @@ def test_a_film_along_key_frames(tmp_path):
     frames = small.read_video(tmp_path / "films" / "film_000" / "path.mp4")
     assert frames.shape == (4, 24, 32, 3)
     for number in (0, 3):
-        exact = np.clip(np.asarray(scene.see(path, number, size_hw).rgb), 0, 1)
+        exact = np.clip(np.asarray(scene.render(path, number, size_hw).rgb), 0, 1)
         assert np.abs(frames[number] / 255 - exact).mean() < 0.05
     assert told == [("frame", number, 4) for number in (1, 2, 3, 4)]
     again = jobs.film_keys(scene, path, size_hw, 5.0, lambda *words: None)

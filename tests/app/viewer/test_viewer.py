@@ -135,7 +135,7 @@ def test_the_eye_can_be_called_off(tmp_path):
     assert eye.see(scene, camera, (64, 64), box_of(None), go_on) is None
     assert len(asked) == 3 < 64 * 64 // eye.rays_at_once
     whole = eye.see(scene, camera, (64, 64), box_of(None))
-    np.testing.assert_allclose(whole.rgb, scene.see(camera, 0, (64, 64)).rgb, atol=1e-5)
+    np.testing.assert_allclose(whole.rgb, scene.render(camera, 0, (64, 64)).rgb, atol=1e-5)
 
 
 # What lies in a box.

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from nerf_jax.app.setting import Setting
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Lens, RayTable
 from tests import small
@@ -24,32 +24,32 @@ BENT = Lens(np.full((4, 4), 0.1), np.full((4, 2), 0.2), np.array([True, False, T
 @pytest.mark.parametrize("lens", [None, BENT])
 def test_it_is_read_as_it_was_written(tmp_path, lens):
     scene = Scene("ball", "somewhere", {}, world_from_original=np.diag([2.0, 2, 2, 1]))
-    kept = Setting.of(scene, splits(lens))
+    kept = SceneCameras.of(scene, splits(lens))
     kept.save(tmp_path / "setting.npz")
-    found = Setting.load(tmp_path / "setting.npz")
+    found = SceneCameras.load(tmp_path / "setting.npz")
     np.testing.assert_array_equal(found.world_from_original, scene.world_from_original)
-    assert found.shots.keys() == {"train", "val"}
-    assert found.shots["train"].names == ("a", "b", "ä/c", "d")
-    assert found.shots["val"].size_hw == (small.SIZE, small.SIZE)
-    for split in kept.shots:
+    assert found.splits.keys() == {"train", "val"}
+    assert found.splits["train"].names == ("a", "b", "ä/c", "d")
+    assert found.splits["val"].size_hw == (small.SIZE, small.SIZE)
+    for split in kept.splits:
         jax.tree.map(
-            np.testing.assert_array_equal, found.shots[split].cameras, kept.shots[split].cameras
+            np.testing.assert_array_equal, found.splits[split].cameras, kept.splits[split].cameras
         )
 
 
 def test_rays_without_cameras_are_left_out(tmp_path):
     rays = np.zeros((4, small.SIZE, small.SIZE, 3))
     data = small.dataset()._replace(cameras=RayTable(rays, rays, np.zeros(4), np.ones(4)))
-    kept = Setting.of(Scene("ball", "", {}), {"train": Split(data, ("a", "b", "c", "d"))})
+    kept = SceneCameras.of(Scene("ball", "", {}), {"train": Split(data, ("a", "b", "c", "d"))})
     kept.save(tmp_path / "setting.npz")
-    assert Setting.load(tmp_path / "setting.npz").shots == {}
+    assert SceneCameras.load(tmp_path / "setting.npz").splits == {}
 
 
 def test_one_that_is_missing_or_damaged_says_how_to_get_it(tmp_path):
     path = tmp_path / "setting.npz"
     with pytest.raises(FileNotFoundError, match=r"setting.npz: not there.*--resume` writes it"):
-        Setting.load(path)
-    Setting.of(Scene("ball", "", {}), splits(None)).save(path)
+        SceneCameras.load(path)
+    SceneCameras.of(Scene("ball", "", {}), splits(None)).save(path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"setting.npz: damaged .* writes it anew"):
-        Setting.load(path)
+        SceneCameras.load(path)

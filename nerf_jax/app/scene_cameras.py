@@ -13,12 +13,12 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float
 
-from nerf_jax.data.files import written_aside
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Lens
 
 
-class Shots(NamedTuple):
+class SplitCameras(NamedTuple):
     """The photos of a split, without their pixels."""
 
     names: tuple[str, ...]
@@ -29,37 +29,37 @@ class Shots(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
+class SceneCameras:
     """Where photos were taken, and how the scene's world lies in the frame of its files."""
 
     world_from_original: Float[np.ndarray, "4 4"]
     """A similarity; undone by what is exported."""
-    shots: Mapping[str, Shots]
+    shots: Mapping[str, SplitCameras]
     """By split. Those given by rays and not by cameras are left out."""
 
     @staticmethod
-    def of(scene: Scene, splits: Mapping[str, Split]) -> "Setting":
+    def of(scene: Scene, splits: Mapping[str, Split]) -> "SceneCameras":
         """The setting of the splits that were read of a scene."""
         shots = {}
         for name, split in splits.items():
             _, height, width, _ = split.dataset.pixels.shape
             if isinstance(split.dataset.cameras, Cameras):
-                shots[name] = Shots(split.names, split.dataset.cameras, (height, width))
-        return Setting(scene.world_from_original, shots)
+                shots[name] = SplitCameras(split.names, split.dataset.cameras, (height, width))
+        return SceneCameras(scene.world_from_original, shots)
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         arrays: dict[str, Any] = {"world_from_original": np.asarray(self.world_from_original)}
-        for split, (names, cameras, size_hw) in self.shots.items():
+        for split, (names, cameras, size_hw) in self.splits.items():
             lens = {} if cameras.lens is None else cameras.lens._asdict()
             leaves = {"names": names, "size_hw": size_hw} | cameras._asdict() | lens
             leaves.pop("lens")
             arrays |= {f"{split}.{name}": np.asarray(leaf) for name, leaf in leaves.items()}
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             np.savez(aside, **arrays)
 
     @staticmethod
-    def load(path: Path) -> "Setting":
+    def load(path: Path) -> "SceneCameras":
         """Read it again.
 
         Raises:
@@ -76,7 +76,7 @@ class Setting:
                 arrays = dict(np.load(file))
             splits = {name.split(".")[0] for name in arrays if name.endswith(".names")}
             shots = {split: _shots(arrays, split) for split in splits}
-            return Setting(arrays["world_from_original"], shots)
+            return SceneCameras(arrays["world_from_original"], shots)
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ValueError(
                 f"{path}: damaged ({error}); `run.py --output {path.parent} --resume` writes it "
@@ -84,7 +84,7 @@ class Setting:
             ) from error
 
 
-def _shots(arrays: Mapping[str, np.ndarray], split: str) -> Shots:
+def _shots(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras:
     def leaf(name: str) -> np.ndarray:
         return arrays[f"{split}.{name}"]
 
@@ -92,4 +92,4 @@ def _shots(arrays: Mapping[str, np.ndarray], split: str) -> Shots:
     lens = Lens(*(leaf(name) for name in Lens._fields)) if bent else None
     own: dict[str, Any] = {name: leaf(name) for name in Cameras._fields if name != "lens"}
     height, width = (int(side) for side in leaf("size_hw"))
-    return Shots(tuple(map(str, leaf("names"))), Cameras(**own, lens=lens), (height, width))
+    return SplitCameras(tuple(map(str, leaf("names"))), Cameras(**own, lens=lens), (height, width))
