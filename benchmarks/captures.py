@@ -14,6 +14,7 @@ from pathlib import Path
 from record import write_record
 
 from nerf_jax.app.runs import Run
+from nerf_jax.app.scene_cameras import SceneCameras
 
 
 def row(run: Run) -> dict[str, object]:
@@ -25,7 +26,7 @@ def row(run: Run) -> dict[str, object]:
         "config": f"{config.name}.py",
         "space": getattr(config.model, "space", None),
         "image_size_hw": protocol["image_size_hw"],
-        "photos": config.num_photos,
+        "photos": len(SceneCameras.load(run.setting_file).splits["train"].names),
         "held_out": protocol["views"],
         "train_seconds": found["train_seconds"],
         "compile_seconds": found["compile_seconds"],

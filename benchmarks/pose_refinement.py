@@ -48,7 +48,6 @@ def trial(config: Config, scene: Scene, given: Cameras, folder: Path) -> dict[st
     """One training from the given cameras; scores, and how far the cameras are off in the end."""
     train, held_out = scene.split("train"), scene.split("val")
     true = train.dataset.cameras
-    config = replace(config, num_photos=len(train.names))
     method, run = methods.build(config), Run(folder)
     folder.mkdir()
     dataset = train.dataset._replace(cameras=given)

@@ -23,7 +23,8 @@ from trial import Trial, lego
 
 from nerf_jax.cameras import resize
 from nerf_jax.config import Config
-from nerf_jax.train import init_state, make_optimizer, make_train_steps
+from nerf_jax.methods import make_optimizer
+from nerf_jax.train import init_state, make_train_steps
 
 FACTORS = (0.25, 0.5, 1, 2, 4)
 
@@ -32,7 +33,7 @@ def step_milliseconds(trial: Trial, config: Config, calls: int = 5, steps: int =
     """Of a config's training step, on a trial's scene and grid; the median over calls."""
     other = trial if config == trial.config else _like(trial, config)
     optimizer = make_optimizer(config.optimizer)
-    state = init_state(other.model, optimizer, 0, trial.mesh)
+    state = init_state(other.model, optimizer, trial.dataset, trial.mesh)
     same = jax.tree.map(np.shape, state.params) == jax.tree.map(np.shape, trial.state.params)
     params = jax.tree.map(np.array, trial.state.params) if same else state.params
     aux = jax.tree.map(np.array, trial.state.aux)

@@ -11,8 +11,9 @@ from nerf_jax import data, methods
 from nerf_jax.compositing import pixel_over, solid
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
+from nerf_jax.methods import make_optimizer
 from nerf_jax.render import image_renderer
-from nerf_jax.train import init_state, make_optimizer, make_train_steps, surveyed
+from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Dataset
 
 
@@ -30,8 +31,7 @@ class Trial:
         self.dataset = jax.device_put(pictures)
         self.held_out = jax.device_put(scene.split(config.eval.split).dataset)
         optimizer = make_optimizer(config.optimizer)
-        blank = init_state(self.model, optimizer, config.train.seed, self.mesh)
-        self.state = surveyed(blank, self.model, pictures, self.mesh)
+        self.state = init_state(self.model, optimizer, pictures, self.mesh, seed=config.train.seed)
         start = time.perf_counter()
         steps = make_train_steps(
             self.model, optimizer, self.mesh, config.train.rays_per_step, steps_per_call

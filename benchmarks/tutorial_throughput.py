@@ -24,7 +24,8 @@ from nerf_jax import methods
 from nerf_jax.cameras import look_at
 from nerf_jax.config import Config, OptimizerConfig, TutorialConfig
 from nerf_jax.devices import ray_mesh
-from nerf_jax.train import init_state, make_optimizer, make_train_steps
+from nerf_jax.methods import make_optimizer
+from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR, SAMPLES, WIDTH = 2.0, 6.0, 192, 256
@@ -51,7 +52,7 @@ def in_jax(rays: int) -> Callable[[], None]:
     method = methods.build(Config(model=TutorialConfig(num_samples=SAMPLES, width=WIDTH)))
     optimizer, mesh = make_optimizer(OptimizerConfig()), ray_mesh()
     data = jax.device_put(scene())
-    state = init_state(method, optimizer, 0, mesh)
+    state = init_state(method, optimizer, data, mesh)
     passes = max(1, rays // 128)  # as `run.py` does on a CPU
     steps = make_train_steps(method, optimizer, mesh, rays, 1, passes).lower(state, data).compile()
 

@@ -271,7 +271,6 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
     )
     scene = data.load(config.data)
     split = scene.split("train")
-    config = replace(config, num_photos=len(split.dataset.pixels))
     method, setting = methods.build(config), SceneCameras.of(scene, {"train": split})
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:

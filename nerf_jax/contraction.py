@@ -11,14 +11,16 @@ and distances stay the world's: only places are bent, just before they are looke
 Notation: ``K`` steps of a ray, ``t`` distances in world units.
 """
 
+import math
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from nerf_jax.numerics import safe_divide
-from nerf_jax.types import Rays
+from nerf_jax.types import Cameras, Rays
 
 
 class March(NamedTuple):
@@ -236,3 +238,64 @@ class Frustum(NamedTuple):
     def _depth(self, position: Float[Array, "3"]) -> Float[Array, ""]:
         # Beside and behind the camera there is no place; those before `near` are kept apart.
         return jnp.maximum(-self._camera(position)[2], self.near / 2)
+
+
+def fit_frustum(
+    cameras: Cameras, size_hw: tuple[int, int], near: float, far: float, *, margin: float = 0.05
+) -> Frustum:
+    """The frustum of the mean camera, wide enough for what all cameras see.
+
+    Args:
+        cameras: N of them, NumPy arrays.
+        size_hw: of their images.
+        near, far: depths of its two ends, world units.
+        margin: added to its width, as a share: room for what a lens shows beyond a pinhole.
+
+    Raises:
+        ValueError: the cameras look in opposite directions.
+    """
+    poses = np.asarray(cameras.world_from_camera, float)
+    mean = poses.mean(axis=0)
+    left, _, right = np.linalg.svd(mean[:, :3])
+    rotation = left @ right  # the rotation nearest to the mean of rotations
+    if np.linalg.det(rotation) < 0 or np.linalg.norm(mean[:, 2]) < 0.5:
+        raise ValueError(
+            "model.space is 'frustum', for photos taken from one side, but these cameras look in "
+            "all directions: set model.space to 'contracted'"
+        )
+    height, width = size_hw
+    corners = np.array([[x, y] for x in (0, width) for y in (0, height)])
+    image = (corners - np.asarray(cameras.principal)[:, None]) / np.asarray(cameras.focal)[:, None]
+    directions = np.concatenate([image * [1, -1], -np.ones_like(image[..., :1])], axis=2)
+    directions = np.einsum("nij,nkj->nki", poses[:, :, :3], directions)
+    depths = np.array([near, far])[:, None]
+    ends = poses[:, None, None, :, 3] + directions[:, :, None] * depths  # [N, 4, 2, 3]
+    in_camera = (ends - mean[:, 3]) @ rotation
+    tangent = np.abs(in_camera[..., :2]) / np.maximum(-in_camera[..., 2:], near / 2)
+    camera_from_world = np.c_[rotation.T, -rotation.T @ mean[:, 3]]
+    widest = (1 + margin) * tangent.max(axis=(0, 1, 2))
+    with jax.ensure_compile_time_eval():
+        return Frustum(
+            *(jnp.asarray(x, jnp.float32) for x in (camera_from_world, widest, near, far))
+        )
+
+
+def required_steps(space: Space, resolution: int) -> int:
+    """The number of steps of which none is longer than a cell, so that no block of them is missed.
+
+    Args:
+        space: a box needs none here: its steps are even, and known from the config.
+        resolution: cells along the side of the unit cube.
+    """
+    with jax.ensure_compile_time_eval():
+        match space:
+            case Contracted(radius=radius):
+                # At a corner of the cube, seen from the opposite one, a cell is 2 / sqrt(3) of its
+                # distance over the number of cells along the side.
+                growth, cell = float(space.step(1) / radius), 2 / 3**0.5
+            case Frustum(near=near, far=far):
+                growth, cell = float(space.step(1) / near), 1 - float(near / far)
+            case _:
+                return 0
+    # Seven eighths of that: blocks of steps leave as much room (occupancy.near_blocks).
+    return math.ceil(growth / cell * resolution * 7 / 64) * 8

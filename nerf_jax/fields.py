@@ -129,7 +129,8 @@ class HashField(nn.Module):
     """What of a place is read: all at the point, or what its footprint does not blur."""
     density_bias: float = -1.0
     """Of the density's logarithm: what it starts at."""
-    num_photos: int = 0
+    num_photos: int | None = None
+    """Of the training split; needed at initialisation alone."""
     code_size: int = 0
     """Numbers that the colour may learn of each photo: its exposure, its white balance (NeRF in
     the Wild, Section 4.1). A view that is of no photo is seen by the mean of all codes."""
@@ -142,8 +143,11 @@ class HashField(nn.Module):
         self.trunk = [dense(self.width), dense(16)]
         self.head = [dense(self.width), dense(self.width), dense(3)]
         if self.code_size:
-            shape = self.num_photos, self.code_size
-            self.codes = self.param("codes", nn.initializers.normal(0.01), shape)
+            if self.is_initializing():
+                shape = self.num_photos, self.code_size
+                self.codes = self.param("codes", nn.initializers.normal(0.01), shape)
+            else:
+                self.codes = self.get_variable("params", "codes")
 
     def density(self, point: Point) -> tuple[Float[Array, ""], Float[Array, " F"]]:
         h = encode(self.tables, self.levels, point.position)

@@ -9,6 +9,7 @@ grids do, and steps with them.
 Notation: ``G`` cells along an axis, ``K`` candidates: the steps of a ray, in ``B`` blocks of them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from nerf_jax.cameras import project
 from nerf_jax.contraction import March, Space, contains
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, pack, pack_ragged, sample_indices
-from nerf_jax.types import Rays
+from nerf_jax.types import Cameras, Rays
 
 BLOCK = 8
 """Candidates that are looked at together first."""
@@ -202,3 +204,41 @@ def look_up(
         return (x * len(cells) + y) * len(cells) + z
 
     return cells.reshape(-1).at[jax.vmap(number)(t)].get(mode="promise_in_bounds")
+
+
+_MARGIN = 0.05
+"""Of an image's size: a cell whose centre is this little outside of it is partly inside."""
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def visible_cells(
+    grid: Occupancy, cameras: Cameras, size_hw: tuple[int, int]
+) -> Bool[Array, "G G G"]:
+    """The cells whose middle some camera sees, no nearer than its ``near``.
+
+    Args:
+        grid: its space says where the cells are.
+        cameras: N of them.
+        size_hw: of their images.
+    """
+    resolution = len(grid.density)
+    height, width = size_hw
+    margin = _MARGIN * max(size_hw)
+
+    def seen(camera: Cameras, position: Float[Array, "3"]) -> Bool[Array, ""]:
+        (x, y), depth = project(camera, 0, position)
+        inside = (x > -margin) & (x < width + margin) & (y > -margin) & (y < height + margin)
+        return inside & (depth > camera.near[0])
+
+    def row(number: Int[Array, ""]) -> Bool[Array, " n"]:
+        """A row of cells along the last axis: all of them at once would fill the memory."""
+        corner = jnp.stack(jnp.unravel_index(number, (resolution, resolution)))
+        last = jnp.arange(resolution)
+        place = jnp.concatenate([jnp.broadcast_to(corner, (resolution, 2)), last[:, None]], axis=1)
+        position = jax.vmap(grid.space.world)((place + 0.5) / resolution)
+        one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], cameras)
+        by_camera = jax.vmap(jax.vmap(seen, (None, 0)), (0, None))(one, position)
+        return jnp.any(by_camera, axis=0)
+
+    rows = jax.lax.map(row, jnp.arange(resolution**2))
+    return rows.reshape(resolution, resolution, resolution)

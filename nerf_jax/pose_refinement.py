@@ -11,24 +11,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax.numerics import safe_norm
-from nerf_jax.types import Aux, Batch, Cameras, Metrics, Model, Params, Rays
+from nerf_jax.types import Aux, Batch, Cameras, Metrics, Model, Params, Rays, RayTable
 
 
-def refine_poses(model: Model, num_photos: int) -> Model:
+def refine_poses(model: Model) -> Model:
     """The method, with the cameras of the training photos to be learned as well.
 
     Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Views, and rays of no training photo,
     are seen from the cameras as they are given: the motions of all photos together are kept at
     rest, so that the scene stays where the held-out cameras expect it.
-
-    Args:
-        model: the method.
-        num_photos: N, of the training split.
     """
 
-    def init(key: Array) -> tuple[Params, Aux]:
-        params, aux = model.init(key)
-        return {"scene": params, "poses": jnp.zeros((num_photos, 6))}, aux
+    def init(
+        key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
+    ) -> tuple[Params, Aux]:
+        params, aux = model.init(key, cameras, size_hw)
+        return {"scene": params, "poses": jnp.zeros((len(cameras.near), 6))}, aux
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
         photo = batch.rays.appearance
@@ -42,6 +40,9 @@ def refine_poses(model: Model, num_photos: int) -> Model:
         refresh=lambda params, aux, key, step: model.refresh(params["scene"], aux, key, step),
         render=lambda params, aux, rays: model.render(params["scene"], aux, rays),
         density=lambda params, aux, points: model.density(params["scene"], aux, points),
+        cameras=lambda params, cameras: refined_cameras(
+            params["poses"], model.cameras(params["scene"], cameras)
+        ),
     )
 
 
@@ -60,7 +61,7 @@ def move(motion: Float[Array, "6"], ray: Rays) -> Rays:
     return ray._replace(direction=rotate(motion[:3], ray.direction), origin=ray.origin + motion[3:])
 
 
-def moved(motions: Float[Array, "N 6"], cameras: Cameras) -> Cameras:
+def refined_cameras(motions: Float[Array, "N 6"], cameras: Cameras) -> Cameras:
     """Cameras where their photos were learned to have been taken, as NumPy arrays.
 
     Args:

@@ -12,11 +12,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over
-from nerf_jax.config import Exponential, Milestones, OptimizerConfig
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.numerics import fold_in_each
-from nerf_jax.types import Aux, Batch, Cameras, Dataset, Metrics, Model, Params
+from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
 
 
 class TrainState(NamedTuple):
@@ -33,61 +32,30 @@ class TrainState(NamedTuple):
 TrainSteps = Callable[[TrainState, Dataset], tuple[TrainState, Metrics]]
 
 
-def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> optax.Schedule:
-    """The learning rate as a function of the step.
+def init_state(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    dataset: Dataset,
+    mesh: Mesh,
+    *,
+    seed: int = 0,
+) -> TrainState:
+    """The state before the first step, on all devices of the mesh.
 
     Args:
-        config: what to follow.
-        steps_per_epoch: for schedules that count epochs.
+        model: the method.
+        optimizer: what updates its parameters.
+        dataset: to learn from; the pixels themselves are not read.
+        mesh: the devices.
+        seed: for the parameters and for all steps.
+
+    Raises:
+        ValueError: the method does not suit these cameras.
     """
-    match config.schedule:
-        case Exponential(final=final, steps=steps):
-            schedule = optax.exponential_decay(
-                config.learning_rate, steps, final, end_value=config.learning_rate * final
-            )
-        case Milestones(epochs=epochs, factor=factor):
-            boundaries = {round(epoch * steps_per_epoch): factor for epoch in epochs}
-            schedule = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
-    if not config.warmup_steps:
-        return schedule
-    warmup = optax.linear_schedule(0.01, 1.0, config.warmup_steps)
-    return lambda step: schedule(step) * warmup(step)
-
-
-def make_optimizer(
-    config: OptimizerConfig, steps_per_epoch: float = 1.0
-) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015) with the config's learning rate; the cameras' have their own."""
-    rate = learning_rate(config, steps_per_epoch)
-    adam = functools.partial(optax.adam, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
-    if not config.pose_learning_rate:
-        return adam(rate)
-    part = config.pose_learning_rate / config.learning_rate
-    parts = {"scene": adam(rate), "poses": adam(lambda step: part * rate(step))}
-    return optax.partition(parts, {"scene": "scene", "poses": "poses"})
-
-
-def init_state(
-    model: Model, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh
-) -> TrainState:
-    """The state before the first step, on all devices of the mesh."""
-
-    @jax.jit
-    def init(key: Array) -> TrainState:
-        init_key, train_key = jax.random.split(key)
-        params, aux = model.init(init_key)
-        return TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
-
-    return jax.device_put(init(jax.random.key(seed)), NamedSharding(mesh, REPLICATED))
-
-
-def surveyed(state: TrainState, model: Model, dataset: Dataset, mesh: Mesh) -> TrainState:
-    """The state before the first step, once the model has looked at the training cameras."""
-    if not isinstance(dataset.cameras, Cameras):
-        return state
-    _, height, width, _ = dataset.pixels.shape
-    aux = model.survey(state.aux, dataset.cameras, (height, width))
-    return state._replace(aux=jax.device_put(aux, NamedSharding(mesh, REPLICATED)))
+    init_key, train_key = jax.random.split(jax.random.key(seed))
+    params, aux = model.init(init_key, dataset.cameras, dataset.size_hw)
+    state = TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
+    return jax.device_put(state, NamedSharding(mesh, REPLICATED))
 
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
@@ -128,7 +96,7 @@ def make_train_steps(
 
     Args:
         model: the method.
-        optimizer: from :func:`make_optimizer`.
+        optimizer: what updates the parameters, such as Adam.
         mesh: the devices; each takes an equal share of the rays.
         rays_per_step: of all devices together.
         num_steps: the length of the scan.

@@ -11,7 +11,7 @@ Conventions, stated once for the whole package:
 Notation: ``S`` samples of a ray, ``F`` features, ``N`` images, ``H`` rows, ``W`` columns.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,6 +133,11 @@ class Dataset(NamedTuple):
     """Distances along the rays in world units, for methods that learn from them too; 0 where none
     is known. None: nowhere."""
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
 
 class Batch(NamedTuple):
     """Rays to learn from."""
@@ -161,15 +166,12 @@ class Field(NamedTuple):
     """``(params, features[F], view) -> rgb[3]``, in [0, 1]."""
 
 
-def _no_density(params: Params, aux: Aux, points: Point) -> Array:
-    raise ValueError("this method does not say how dense its scene is")
-
-
 class Model(NamedTuple):
     """One method, whole: training and rendering know nothing else of it."""
 
-    init: Callable[[Array], tuple[Params, Aux]]
-    """``key -> (params, aux)``"""
+    init: Callable[[Array, Cameras | RayTable, tuple[int, int]], tuple[Params, Aux]]
+    """``(key, cameras, (height, width)) -> (params, aux)``, fitted to the training cameras. On the
+    host: not to be compiled."""
     loss: Callable[[Params, Aux, Array, Batch], tuple[Array, Metrics]]
     """``(params, aux, keys[R], batch[R]) -> (loss, metrics)``: means over the rays of the batch.
 
@@ -179,12 +181,8 @@ class Model(NamedTuple):
     """``(params, aux, key, step) -> aux``: what changes without a gradient; identity for most."""
     render: Callable[[Params, Aux, Rays], Rendering]
     """``(params, aux, rays[R]) -> rendering[R]``: deterministic, over the method's background."""
-    advise: Callable[[Mapping[str, float]], Mapping[str, str]] = lambda means: {}
-    """``means -> {metric: message}``: what the user should know, and do, about the metrics' means
-    over some steps (and the number of the last one, ``step``)."""
-    survey: Callable[[Aux, Cameras, tuple[int, int]], Aux] = lambda aux, cameras, size_hw: aux
-    """``(aux, cameras, (height, width)) -> aux``: what the training cameras say of the scene
-    before the first step, such as where nothing can be seen; identity for most."""
-    density: Callable[[Params, Aux, Point], Array] = _no_density
-    """``(params, aux, points[N]) -> sigma[N]``, per world unit, of what ``render`` sees: zero where
+    density: Callable[[Params, Aux, Point], Array]
+    """``(params, aux, points[N]) -> sigma[N]``, per world unit, as ``render`` sees it: zero where
     it does not look."""
+    cameras: Callable[[Params, Cameras], Cameras] = lambda params, cameras: cameras
+    """``(params, cameras) -> cameras``: the training cameras as learned; identity for most."""

@@ -107,3 +107,9 @@ def read_video(path: Path) -> np.ndarray:
         frames.append(np.frombuffer(stream.read(3 * width * height), np.uint8))
         frames[-1] = frames[-1].reshape(height, width, 3)
     return np.stack(frames)
+
+
+def cameras(num_images: int = 4) -> tuple[Cameras, tuple[int, int]]:
+    """The cameras of :func:`dataset` and the size of their images, to initialise a method with."""
+    data = dataset(num_images)
+    return data.cameras, data.size_hw

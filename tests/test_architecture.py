@@ -12,19 +12,21 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 
 FLOORS: list[set[str]] = [
-    {"types", "numerics", "packing", "devices", "config"},
+    {"types", "numerics", "packing", "devices"},
     {
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "surveying", "pose_refinement"},
-    {"methods", "train"},
+    {"fields", "render", "render_sparse", "pose_refinement"},
+    {"train"},
+    {"config"},
+    {"methods"},
     {"data", "scenes"},
     {
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
         *{"app.normals", "app.progress", "app.splines"},
     },
-    {"app.prepare", "app.runs", "app.scene_cameras"},
+    {"app.advice", "app.prepare", "app.runs", "app.scene_cameras"},
     {"app.fit", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
@@ -41,12 +43,13 @@ NEIGHBOURS = {
     ("compositing", "sampling"),  # midpoints of intervals
     ("cameras", "lenses"),  # a camera has one
     ("data", "scenes"),  # `data.load` knows the built-in scene
+    ("occupancy", "cameras"),  # which cells a camera sees
     ("occupancy", "contraction"),  # a grid divides the unit cube
     ("scenes", "data"),  # a built-in scene is a `Scene`
 }
 """The only imports within a floor; those within a folder come besides."""
 
-CORE = [name for floor in FLOORS[:4] for name in sorted(floor)]
+CORE = [*(name for floor in FLOORS[:4] for name in sorted(floor)), "methods"]
 CORE_PACKAGES = {"flax", "jax", "jaxtyping", "nerf_jax", "numpy", "optax", "orbax"}
 OPTIONAL = [
     *{"OpenEXR", "PIL", "imageio", "imageio_ffmpeg", "jinja2", "matplotlib"},

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_jax import pose_refinement
 from nerf_jax.types import Batch, Model, Point
-from tests import closed_forms
+from tests import closed_forms, small
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.01, 1.0, 3.1])
@@ -49,7 +49,7 @@ def toy(weight: float = 1.0) -> Model:
         return weight * off + params, {"loss": off}
 
     return Model(
-        init=lambda key: (jnp.float32(0.0), ()),
+        init=lambda key, cameras, size_hw: (jnp.float32(0.0), ()),
         loss=loss,
         refresh=lambda params, aux, key, step: aux,
         render=lambda params, aux, rays: rays.origin + params,
@@ -65,8 +65,8 @@ def batch(appearance) -> Batch:
 
 
 def test_cameras_at_rest_change_nothing():
-    model = pose_refinement.refine_poses(toy(), 3)
-    params, aux = model.init(jax.random.key(0))
+    model = pose_refinement.refine_poses(toy())
+    params, aux = model.init(jax.random.key(0), *small.cameras(3))
     given = batch([0, 1, 2])
     np.testing.assert_allclose(
         model.loss(params, aux, KEYS, given)[0], toy().loss(0.0, aux, KEYS, given)[0], rtol=1e-6
@@ -77,8 +77,8 @@ def test_cameras_at_rest_change_nothing():
 
 
 def test_each_photo_has_a_motion_of_its_own_and_their_mean_stays():
-    model = pose_refinement.refine_poses(toy(), 3)
-    params, aux = model.init(jax.random.key(0))
+    model = pose_refinement.refine_poses(toy())
+    params, aux = model.init(jax.random.key(0), *small.cameras(3))
 
     def total(motions, given):
         return model.loss({**params, "poses": motions}, aux, KEYS, given)[0]
@@ -95,8 +95,8 @@ def test_each_photo_has_a_motion_of_its_own_and_their_mean_stays():
 
 
 def test_rays_of_no_photo_are_not_moved():
-    model = pose_refinement.refine_poses(toy(), 3)
-    params, aux = model.init(jax.random.key(0))
+    model = pose_refinement.refine_poses(toy())
+    params, aux = model.init(jax.random.key(0), *small.cameras(3))
     moved = {**params, "poses": jax.random.normal(jax.random.key(1), (3, 6))}
     given = batch([-1, -1])
     found = model.loss(moved, aux, KEYS, given)[0]
@@ -106,8 +106,8 @@ def test_rays_of_no_photo_are_not_moved():
 
 def test_gradient_descent_finds_where_the_camera_was():
     """Of one photo among many: the mean of the motions is hardly its own."""
-    model = pose_refinement.refine_poses(toy(), 50)
-    params, aux = model.init(jax.random.key(0))
+    model = pose_refinement.refine_poses(toy())
+    params, aux = model.init(jax.random.key(0), *small.cameras(50))
     given = batch([7])
     slope = jax.jit(jax.grad(lambda m: model.loss({**params, "poses": m}, aux, KEYS, given)[0]))
     motions = params["poses"]

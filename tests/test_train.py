@@ -12,14 +12,9 @@ from nerf_jax import methods
 from nerf_jax.compositing import solid
 from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
-from nerf_jax.train import (
-    TrainState,
-    init_state,
-    learning_rate,
-    make_optimizer,
-    make_train_steps,
-    make_validation,
-)
+from nerf_jax.methods import make_optimizer
+from nerf_jax.methods.optimizer import learning_rate
+from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation
 from tests import small
 
 
@@ -34,7 +29,7 @@ def optimizer():
 
 
 def begin(method, optimizer, mesh) -> TrainState:
-    return init_state(method, optimizer, 0, mesh)
+    return init_state(method, optimizer, small.dataset(), mesh)
 
 
 def same_bits(a, b) -> bool:

@@ -93,8 +93,8 @@ class Checkpoints:
         """The saved tree.
 
         Args:
-            like: a tree of the same structure, shapes and types; its values are not used, and
-                its shardings are taken over.
+            like: a tree of the same structure, shapes and types, of arrays, whose shardings are
+                taken over, or of ``jax.ShapeDtypeStruct``.
             step: which checkpoint; the newest if None.
 
         Raises:
@@ -102,8 +102,8 @@ class Checkpoints:
             ValueError: it is damaged, or holds something else than ``like``.
         """
         step = self._step(step)
-        plain = _without_keys(like)
-        target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), plain)
+        shapes = jax.eval_shape(_without_keys, like)
+        target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
         try:
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager().restore(step, args=args)["tree"]
@@ -144,7 +144,7 @@ class Checkpoints:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
 
 
 def _without_keys(tree: Any) -> Any:

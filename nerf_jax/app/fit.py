@@ -16,24 +16,23 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config
-from nerf_jax.config.methods import GridConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED, split_evenly
+from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
 from nerf_jax.train import (
     TrainState,
     TrainSteps,
     init_state,
-    make_optimizer,
     make_train_steps,
     make_validation,
-    surveyed,
 )
 from nerf_jax.types import Dataset, Metrics, Model
 
@@ -54,12 +53,12 @@ def training_dataset(split: Split, config: Config) -> Dataset:
     Raises:
         ValueError: they are, and none is known.
     """
-    if not (isinstance(config.model, GridConfig) and config.model.depth_weight):
+    if not config.model.learns_depth:
         return split.dataset
     if split.depth is None:
         raise ValueError(
-            f"model.depth_weight is {config.model.depth_weight:g}, but no file says which photo "
-            "shows which sparse point: set it to 0, find the cameras with `run.py prepare`, or "
+            "model.depth_weight is above 0, but no file says which photo shows which sparse point: "
+            "set it to 0, find the cameras with `run.py prepare`, or "
             "read a folder with COLMAP's own model, --data.format colmap"
         )
     return split.dataset._replace(depth=split.depth)
@@ -112,14 +111,12 @@ def fit(
     """
     settings = config.train
     optimizer = make_optimizer(config.optimizer, _rays(dataset) / settings.rays_per_step)
-    state = init_state(model, optimizer, settings.seed, mesh)
+    state = init_state(model, optimizer, dataset, mesh, seed=settings.seed)
     clock, checkpoints = Clock(), run.checkpoints
     if resume:
         state = checkpoints.restore(state)
         clock = Clock(**checkpoints.about()["clock"])
         run.forget_metrics_after(int(state.step))
-    else:
-        state = surveyed(state, model, dataset, mesh)
     on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
     loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device, watch)
     if held_out is not None and settings.validate_every:
@@ -286,7 +283,7 @@ class _Loop:
         rays = self.config.train.rays_per_step
         share = split_evenly(rays, self.mesh, "train.rays_per_step")
         # Where every sample is read, 128 rays suit a CPU's caches; a packed step is of one size.
-        small = _on_cpu() and not isinstance(self.config.model, GridConfig)
+        small = _on_cpu() and not self.config.model.is_sparse
         at_once = self.config.train.rays_per_pass or (128 if small else share)
         passes = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= at_once)
         return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps, passes)
@@ -335,7 +332,7 @@ class _Loop:
             f"{rays_per_second:,.0f} rays/s  "
             f"ETA {duration(self._rest(num_steps / self._seconds_since_report))}",
         )
-        for metric, message in self.model.advise({**mean, "step": self.step}).items():
+        for metric, message in advise(self.config, {**mean, "step": self.step}).items():
             if metric not in self._advised:
                 say(message)
                 self._advised.add(metric)
@@ -354,7 +351,11 @@ class _Loop:
         """Begin a checkpoint of the state, if it is worth one."""
         if not all(jax.tree.leaves(_all_finite(self.state.params))):
             self._stop_not_finite("a parameter", self.step)
-        about = {"config": to_dict(self.config), "clock": vars(self.clock)}
+        about = {
+            "config": to_dict(self.config),
+            "clock": vars(self.clock),
+            "num_photos": len(self.dataset.pixels),
+        }
         self.checkpoints.save(self.step, self.state, about)
 
     def _stop_not_finite(self, what: str, step: int) -> None:

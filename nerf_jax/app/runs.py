@@ -75,7 +75,10 @@ class Run:
                 f"{self.folder}: no run there (no config.json); name a folder that "
                 "`run.py` has made, such as outputs/bricks/..."
             )
-        return from_dict(configs.Config, _read_json(path), where=str(path))
+        content = _read_json(path)
+        if isinstance(content, dict):
+            content.pop("num_photos", None)  # of runs by version 0.1, which kept it here
+        return from_dict(configs.Config, content, where=str(path))
 
     @property
     def results_file(self) -> Path:

@@ -34,7 +34,7 @@ class SceneCameras:
 
     world_from_original: Float[np.ndarray, "4 4"]
     """A similarity; undone by what is exported."""
-    shots: Mapping[str, SplitCameras]
+    splits: Mapping[str, SplitCameras]
     """By split. Those given by rays and not by cameras are left out."""
 
     @staticmethod

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import UInt8
 
-from nerf_jax import methods, pose_refinement
+from nerf_jax import methods
 from nerf_jax.app import report
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.progress import duration, say
@@ -13,10 +15,10 @@ from nerf_jax.app.runs import Clock, Run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.cameras import resize
 from nerf_jax.config import Config
-from nerf_jax.devices import device_name, ray_mesh
+from nerf_jax.devices import REPLICATED, device_name, ray_mesh
 from nerf_jax.render import ImageRenderer, image_renderer
-from nerf_jax.train import TrainState, init_state, make_optimizer
-from nerf_jax.types import Cameras, Model, RayTable, Rendering
+from nerf_jax.train import TrainState, init_state
+from nerf_jax.types import Cameras, Dataset, Model, RayTable, Rendering
 
 GLANCE_SIDE = 128
 """Of the picture in a notebook, in pixels: seen within a second or two on a laptop."""
@@ -69,10 +71,7 @@ class Trained:
         Raises:
             ValueError: the scene was given by rays and has none.
         """
-        given = self._shots().cameras
-        if not self.config.optimizer.pose_learning_rate:
-            return given
-        return pose_refinement.moved(self.state.params["poses"], given)
+        return self.model.cameras(self.state.params, self._shots().cameras)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -122,10 +121,24 @@ def load(run: Run, config: Config | None = None) -> Trained:
         ValueError: a file of it is damaged.
     """
     config = run.config() if config is None else config
-    blank = init_state(methods.build(config), make_optimizer(config.optimizer), 0, ray_mesh())
-    checkpoints = run.checkpoints
-    state = checkpoints.restore(blank)
-    clock = Clock(**checkpoints.about()["clock"])
+    all_cameras, checkpoints = SceneCameras.load(run.setting_file), run.checkpoints
+    about = checkpoints.about()
+    if "train" in all_cameras.splits:
+        _, cameras, (height, width) = all_cameras.splits["train"]
+        photos = Dataset(cameras, np.zeros((len(cameras.near), height, width, 0), np.uint8))
+    else:
+        photos = _ray_dataset(about.get("num_photos") or about["config"]["num_photos"])
+    mesh = ray_mesh()
+    model, optimizer = methods.build(config), methods.make_optimizer(config.optimizer)
+    shapes = jax.eval_shape(lambda: init_state(model, optimizer, photos, mesh))
+    state = jax.device_put(checkpoints.restore(shapes), NamedSharding(mesh, REPLICATED))
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
-    return Trained.of(config, state, SceneCameras.load(run.setting_file), clock, run)
+    renderer = image_renderer(model.render, config.eval.rays_per_chunk)
+    return Trained(run, config, model, state, Clock(**about["clock"]), all_cameras, renderer)
+
+
+def _ray_dataset(num_photos: int) -> Dataset:
+    """One without rays: their number is all that the shapes of parameters depend on."""
+    rays, ends = np.zeros((num_photos, 0, 0, 3), np.float32), np.ones(num_photos, np.float32)
+    return Dataset(RayTable(rays, rays, ends, ends), np.zeros((num_photos, 0, 0, 0), np.uint8))

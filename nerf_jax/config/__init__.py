@@ -59,8 +59,6 @@ class Config:
     """Of the run's folder under `outputs/`."""
     note: str = ""
     """Why the sizes are what they are; said at the start."""
-    num_photos: int = 0
-    """Of the training split, for what is learned of each; filled in when it is read."""
     data: DataConfig = field(default_factory=DataConfig)
     model: HashConfig | MipConfig | NerfConfig | ProposalConfig | TutorialConfig = field(
         default_factory=NerfConfig

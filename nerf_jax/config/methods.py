@@ -6,9 +6,40 @@ from typing import Literal
 
 from nerf_jax.config.checks import require, require_positive
 
+Corner = tuple[float, float, float]
+"""x, y and z, world units."""
+
+
+class MethodConfig:
+    """The properties of a method that the rest of the program depends on."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the scene ends: an object, and not a capture with its surroundings."""
+        return True
+
+    @property
+    def scene_box(self) -> tuple[Corner, Corner] | None:
+        """The lowest and the highest corner of the box that the scene is in, or that its subject
+        is in if it is unbounded; world units. None: the method has none.
+        """
+        return None
+
+    @property
+    def learns_depth(self) -> bool:
+        """Whether the loss compares depths with sparse points."""
+        return False
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the field is a small one read at few positions, and not a large network read at
+        every sample.
+        """
+        return False
+
 
 @dataclass(frozen=True)
-class TutorialConfig:
+class TutorialConfig(MethodConfig):
     """The 100-line NeRF: one network, stratified bins, ReLU density, a last interval of 1e10."""
 
     method: Literal["tutorial"] = "tutorial"
@@ -29,7 +60,7 @@ class TutorialConfig:
 
 
 @dataclass(frozen=True)
-class NerfConfig:
+class NerfConfig(MethodConfig):
     """The 2020 paper: a coarse and a fine network, trained together."""
 
     method: Literal["nerf"] = "nerf"
@@ -60,7 +91,7 @@ class NerfConfig:
 
 
 @dataclass(frozen=True)
-class MipConfig:
+class MipConfig(MethodConfig):
     """mip-NeRF: one network, which sees what a pixel's cone holds and not a line alone."""
 
     method: Literal["mip"] = "mip"
@@ -95,7 +126,7 @@ class MipConfig:
 
 
 @dataclass(frozen=True)
-class GridConfig:
+class GridConfig(MethodConfig):
     """What all methods have in common whose field is a hash grid."""
 
     method: str = ""
@@ -134,6 +165,26 @@ class GridConfig:
     """Of the loss that gathers what a ray sees at one place: against fog before the cameras."""
     depth_weight: float = 0.0
     """Of the loss that draws what a ray sees to where the capture's sparse points say it is."""
+
+    @property
+    def bounded(self) -> bool:
+        return self.space == "box"
+
+    @property
+    def scene_box(self) -> tuple[Corner, Corner] | None:
+        if self.space == "frustum":
+            return None
+        x, y, z = self.box_center
+        r = self.box_radius
+        return (x - r, y - r, z - r), (x + r, y + r, z + r)
+
+    @property
+    def learns_depth(self) -> bool:
+        return self.depth_weight > 0
+
+    @property
+    def is_sparse(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         positive = ("box_radius", "num_levels", "num_features", "max_entries", "width")

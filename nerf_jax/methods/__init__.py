@@ -9,17 +9,19 @@ from nerf_jax.config import (
     TutorialConfig,
 )
 from nerf_jax.methods.classic import mip, mip_field, nerf, nerf_field, tutorial, tutorial_field
-from nerf_jax.methods.grid_fields import grid_field, grid_space
+from nerf_jax.methods.grid_fields import fit_space, grid_field
 from nerf_jax.methods.hash_grid import hash_grid
+from nerf_jax.methods.optimizer import make_optimizer
 from nerf_jax.methods.proposal import proposal
 from nerf_jax.pose_refinement import refine_poses
 from nerf_jax.types import Model
 
 __all__ = [
     "build",
+    "fit_space",
     "grid_field",
-    "grid_space",
     "hash_grid",
+    "make_optimizer",
     "mip",
     "mip_field",
     "nerf",
@@ -41,9 +43,9 @@ def build(config: Config) -> Model:
         case MipConfig():
             method = mip(config.model, background)
         case HashConfig():
-            method = hash_grid(config.model, background, config.num_photos)
+            method = hash_grid(config.model, background)
         case ProposalConfig():
-            method = proposal(config.model, background, config.num_photos)
+            method = proposal(config.model, background)
     if config.optimizer.pose_learning_rate:
-        return refine_poses(method, config.num_photos)
+        return refine_poses(method)
     return method

@@ -164,7 +164,7 @@ def _photometric(
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
     return Model(
-        init=lambda key: (init(key), ()),
+        init=lambda key, cameras, size_hw: (jax.jit(init)(key), ()),
         loss=loss,
         refresh=lambda params, aux, key, step: aux,
         render=render,

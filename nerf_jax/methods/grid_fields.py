@@ -3,31 +3,46 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax import fields, losses
 from nerf_jax.config.methods import GridConfig, ProposalConfig
-from nerf_jax.contraction import Box, Contracted, Frustum, Space
+from nerf_jax.contraction import Box, Contracted, Space, fit_frustum
 from nerf_jax.hashgrid import make_levels
-from nerf_jax.types import Batch, Field, Metrics, Params, Point, Rendering
+from nerf_jax.types import Batch, Cameras, Field, Metrics, Params, Point, RayTable, Rendering
 
 
-def grid_space(config: GridConfig) -> Space:
-    """The space that the scene is in; that of a capture is fitted to its cameras later."""
-    center, radius = jnp.asarray(config.box_center, jnp.float32), jnp.float32(config.box_radius)
-    near, far = jnp.float32(0.1), jnp.float32(100.0)
-    match config.space:
-        case "box":
+def fit_space(config: GridConfig, cameras: Cameras | RayTable, size_hw: tuple[int, int]) -> Space:
+    """The space that the scene is in, fitted to the training cameras.
+
+    Raises:
+        ValueError: a frustum was asked for, and the cameras look in opposite directions or are
+            given by rays.
+    """
+    near, far = float(np.min(cameras.near)), float(np.max(cameras.far))
+    with jax.ensure_compile_time_eval():  # numbers, even while only shapes are traced
+        center, radius = jnp.asarray(config.box_center, jnp.float32), jnp.float32(config.box_radius)
+        if config.space == "box":
             return Box(center - radius, center + radius)
-        case "contracted":
-            return Contracted(center, radius, near, far)
-        case "frustum":
-            return Frustum(jnp.eye(3, 4), jnp.ones(2), near, far)
+        if config.space == "contracted":
+            return Contracted(center, radius, jnp.float32(near), jnp.float32(far))
+    if isinstance(cameras, RayTable):
+        raise ValueError(
+            "model.space is 'frustum', which is fitted to cameras, but the scene is a ray dataset: "
+            "set model.space to 'contracted'"
+        )
+    return fit_frustum(cameras, size_hw, near, far)
 
 
-def grid_field(config: GridConfig, space: Space, num_photos: int = 0) -> Field:
-    """The tables and networks that a method trains, in a space."""
+def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) -> Field:
+    """The tables and networks that a method trains, in a space.
+
+    Args:
+        config: their sizes.
+        space: where they are.
+        num_photos: of the training split; needed to initialise appearance codes.
+    """
     levels = make_levels(
         config.num_levels, config.max_entries, config.min_resolution, config.max_resolution
     )

@@ -2,16 +2,17 @@
 
 import functools
 import math
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from nerf_jax import losses, occupancy, surveying
+from nerf_jax import losses, occupancy
 from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
 from nerf_jax.config import HashConfig
-from nerf_jax.methods.grid_fields import grid_field, grid_space, misfit
+from nerf_jax.contraction import Space, required_steps
+from nerf_jax.methods.grid_fields import fit_space, grid_field, misfit
 from nerf_jax.occupancy import Occupancy, near_blocks
 from nerf_jax.render_sparse import Budget, Samples, Seen, render_all, render_sparse
 from nerf_jax.types import (
@@ -23,34 +24,28 @@ from nerf_jax.types import (
     Params,
     Point,
     Rays,
+    RayTable,
     Rendering,
 )
 
 
-def hash_grid(config: HashConfig, background: Background = "random", num_photos: int = 0) -> Model:
+def hash_grid(config: HashConfig, background: Background = "random") -> Model:
     """The flagship: a hash grid read in occupied cells, and there only where light reaches."""
-    budget = Budget(
-        config.num_candidates,
-        config.max_samples,
-        config.min_transmittance,
-        config.min_alpha,
-        config.candidates_per_sample,
-    )
+    budget = Budget(*(getattr(config, name) for name in Budget._fields))
 
-    def init(key: Array) -> tuple[Params, Aux]:
-        grid = occupancy.unknown(grid_space(config), config.grid_resolution)
-        return grid_field(config, grid.space, num_photos).init(key), grid
-
-    def survey(aux: Occupancy, cameras: Cameras, size_hw: tuple[int, int]) -> Occupancy:
-        if config.space == "box":
-            return aux
-        space = surveying.fit_space(aux.space, cameras, size_hw)
-        surveying.check_steps(space, config.num_candidates, config.grid_resolution)
+    def init(
+        key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
+    ) -> tuple[Params, Aux]:
+        space = fit_space(config, cameras, size_hw)
+        _check_steps(config, space, cameras)
         grid = occupancy.unknown(space, config.grid_resolution)
-        return occupancy.seen_only(grid, surveying.visible_cells(grid, cameras, size_hw))
+        if config.space != "box" and isinstance(cameras, Cameras):
+            grid = occupancy.seen_only(grid, occupancy.visible_cells(grid, cameras, size_hw))
+        field = grid_field(config, space, len(cameras.near))
+        return jax.jit(field.init)(key), grid
 
     def see(params: Params, aux: Aux, keys: Array | None, rays: Rays) -> Seen:
-        field = grid_field(config, aux.space, num_photos)
+        field = grid_field(config, aux.space)
         return render_sparse(field, params, aux, budget, keys, rays)
 
     def loss(params: Params, aux: Aux, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
@@ -69,7 +64,7 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         return total, {"loss": total, **errors, **counts, **{k: v * 1.0 for k, v in work.items()}}
 
     def anywhere(params: Params, aux: Occupancy, points: Point) -> Float[Array, " N"]:
-        field = grid_field(config, aux.space, num_photos)
+        field = grid_field(config, aux.space)
         return jax.vmap(field.density, (None, 0))(params, points)[0]
 
     def density(params: Params, aux: Occupancy, points: Point) -> Float[Array, " N"]:
@@ -103,32 +98,26 @@ def hash_grid(config: HashConfig, background: Background = "random", num_photos:
         seen = render_all(functools.partial(see, params, aux, None), rays, near.any(axis=1), window)
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
-    def advise(means: Mapping[str, float]) -> dict[str, str]:
-        found = {}
-        if means["samples"] < 1:
-            found["samples"] = (
-                "nothing stops any light, so that nothing is learned: raise --model.density_bias "
-                f"(now {config.density_bias:g}), or lower --model.min_alpha (now "
-                f"{config.min_alpha:g})"
-            )
-        if means["outside"] > 0.01:
-            found["outside"] = (
-                f"{means['outside']:.0%} of the rays show something, but pass by the cube of half "
-                f"side {config.box_radius:g} around {config.box_center} that the scene should be "
-                "in: raise --model.box_radius, or move --model.box_center to the scene"
-            )
-        if means["kept"] < 0.1 and means["step"] > 4 * _NEW:
-            found["kept"] = (
-                f"{1 - means['kept']:.0%} of the rays drawn find no room and are dropped: raise "
-                f"--model.max_samples (now {config.max_samples}), or lower --train.rays_per_step"
-            )
-        return found
-
-    return Model(init, loss, refresh, render, advise, survey, density)
+    return Model(init, loss, refresh, render, density)
 
 
 _NEW = 256
 """Steps while which the occupancy grid is looked at more often, and all of it."""
+
+
+def _check_steps(config: HashConfig, space: Space, cameras: Cameras | RayTable) -> None:
+    """Raise a ValueError if steps are longer than the grid's cells, so that some would be missed.
+
+    Those in a box are known from the config, which checks them itself.
+    """
+    needed = required_steps(space, config.grid_resolution)
+    if config.num_candidates < needed:
+        raise ValueError(
+            f"model.num_candidates is {config.num_candidates}, whose steps from "
+            f"{np.min(cameras.near):.3g} to {np.max(cameras.far):.3g} are longer than the cells of "
+            f"a grid of {config.grid_resolution}: raise it to {needed}, or lower "
+            "--model.grid_resolution or --data.far"
+        )
 
 
 def _distortion(samples: Samples, num_candidates: int) -> Float[Array, " R"]:

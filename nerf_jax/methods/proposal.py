@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from nerf_jax import losses, surveying
+from nerf_jax import losses
 from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
 from nerf_jax.config import ProposalConfig
 from nerf_jax.contraction import Space, contains
-from nerf_jax.methods.grid_fields import density_field, grid_field, grid_space, misfit
+from nerf_jax.methods.grid_fields import density_field, fit_space, grid_field, misfit
 from nerf_jax.numerics import split_each
 from nerf_jax.render import ray_weights, render_rays
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
-from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, Rendering
+from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, RayTable, Rendering
 
 
 class Outlook(NamedTuple):
@@ -33,9 +33,7 @@ class Round(NamedTuple):
     w: Float[Array, "R S"]
 
 
-def proposal(
-    config: ProposalConfig, background: Background = "random", num_photos: int = 0
-) -> Model:
+def proposal(config: ProposalConfig, background: Background = "random") -> Model:
     """Proposal networks (mip-NeRF 360, Section 3), hash grids in the place of MLPs.
 
     Small fields of which only the density is read find where to look, each more closely than the
@@ -43,15 +41,18 @@ def proposal(
     """
     fields = [density_field(config, resolution) for resolution in config.proposal_resolutions]
 
-    def init(key: Array) -> tuple[Params, Outlook]:
-        space = grid_space(config)
-        keys = jax.random.split(key, len(fields) + 1)
-        proposals = [field(space).init(k) for field, k in zip(fields, keys[1:], strict=True)]
-        last = grid_field(config, space, num_photos).init(keys[0])
-        return {"field": last, "proposals": proposals}, Outlook(space, jnp.float32(0.0))
+    def init(
+        key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
+    ) -> tuple[Params, Outlook]:
+        space = fit_space(config, cameras, size_hw)
 
-    def survey(aux: Outlook, cameras: Cameras, size_hw: tuple[int, int]) -> Outlook:
-        return aux._replace(space=surveying.fit_space(aux.space, cameras, size_hw))
+        def init_params(key: Array) -> Params:
+            keys = jax.random.split(key, len(fields) + 1)
+            proposals = [field(space).init(k) for field, k in zip(fields, keys[1:], strict=True)]
+            last = grid_field(config, space, len(cameras.near)).init(keys[0])
+            return {"field": last, "proposals": proposals}
+
+        return jax.jit(init_params)(key), Outlook(space, jnp.float32(0.0))
 
     def refresh(params: Params, aux: Outlook, key: Array, step: Int[Array, ""]) -> Outlook:
         return aux._replace(trust=jnp.minimum(step / max(1, config.anneal_steps), 1.0))
@@ -78,7 +79,7 @@ def proposal(
             rounds.append(Round(edges, w))
             focus = functools.partial(_focus, aux.trust, counts[number + 1])
             edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
-        last = grid_field(config, aux.space, num_photos)
+        last = grid_field(config, aux.space)
         seen, w = render_rays(last, params["field"], rays, at(edges))
         return seen, [*rounds, Round(edges, w)]
 
@@ -102,12 +103,12 @@ def proposal(
         return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
 
     def density(params: Params, aux: Outlook, points: Point) -> Float[Array, " N"]:
-        field = grid_field(config, aux.space, num_photos)
+        field = grid_field(config, aux.space)
         sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
         inside = jax.vmap(contains, (None, 0))(aux.space, points.position)
         return jnp.where(inside, sigma, 0.0)
 
-    return Model(init, loss, refresh, render, survey=survey, density=density)
+    return Model(init, loss, refresh, render, density)
 
 
 _PADDING = 0.01

@@ -48,10 +48,14 @@ def exposures() -> Model:
 
     codes = jnp.array([[0.8], [1.2]])
     return Model(
-        init=lambda key: ({"params": {"codes": codes, "head": jnp.ones(3)}}, ()),
+        init=lambda key, cameras, size_hw: (
+            {"params": {"codes": codes, "head": jnp.ones(3)}},
+            (),
+        ),
         loss=loss,
         refresh=lambda params, aux, key, step: aux,
         render=render,
+        density=None,
     )
 
 
@@ -74,7 +78,7 @@ def fit(method: Model, params, photo: Dataset, aux=(), **options):
 
 def test_the_exposure_of_each_photo_is_found():
     method = exposures()
-    params, _ = method.init(jax.random.key(0))
+    params, _ = method.init(jax.random.key(0), *small.cameras())
     for index, gain in enumerate(GAINS):
         fitted = fit(method, params, appearance.left_half(photos(), index))
         np.testing.assert_allclose(appearance.codes(fitted), [[gain], [gain]], atol=2e-3)
@@ -83,7 +87,7 @@ def test_the_exposure_of_each_photo_is_found():
 
 def test_the_right_half_is_seen_aright_then_and_was_not_before():
     method, data = exposures(), photos()
-    params, _ = method.init(jax.random.key(0))
+    params, _ = method.init(jax.random.key(0), *small.cameras())
     rows, columns = np.mgrid[:SIZE, SIZE // 2 : SIZE]
     pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
     rays = jax.vmap(cast_rays, (None, None, 0))(data.cameras, 1, pixels)
@@ -96,7 +100,7 @@ def test_the_right_half_is_seen_aright_then_and_was_not_before():
 
 def test_neither_the_right_half_nor_another_photo_nor_what_is_masked_is_looked_at():
     method, data = exposures(), photos()
-    params, _ = method.init(jax.random.key(0))
+    params, _ = method.init(jax.random.key(0), *small.cameras())
     mask = np.ones(data.pixels.shape[:3], bool)
     mask[1, :5] = False
     expected = fit(method, params, appearance.left_half(data._replace(mask=mask), 1))
@@ -116,7 +120,7 @@ def test_all_photos_share_one_compilation():
         return exposures().loss(*arguments)
 
     method, data = exposures()._replace(loss=loss), photos()
-    params, _ = method.init(jax.random.key(0))
+    params, _ = method.init(jax.random.key(0), *small.cameras())
     fit(method, params, appearance.left_half(data, 0))
     once = len(traced)
     fit(method, params, appearance.left_half(data, 3))
@@ -125,7 +129,7 @@ def test_all_photos_share_one_compilation():
 
 def test_where_a_mask_hides_all_the_mean_code_stays():
     method, data = exposures(), photos()
-    params, _ = method.init(jax.random.key(0))
+    params, _ = method.init(jax.random.key(0), *small.cameras())
     nothing = data._replace(mask=np.zeros(data.pixels.shape[:3], bool))
     fitted = fit(method, params, appearance.left_half(nothing, 1))
     np.testing.assert_allclose(appearance.codes(fitted), [[1.0], [1.0]])
@@ -157,8 +161,8 @@ def test_a_photo_without_a_mask_counts_as_a_whole():
 
 
 def test_cameras_that_were_learned_are_not_those_of_a_held_out_photo():
-    method = refine_poses(exposures(), 2)
-    params, _ = method.init(jax.random.key(0))
+    method = refine_poses(exposures())
+    params, _ = method.init(jax.random.key(0), *small.cameras(2))
     moved = {**params, "poses": 0.5 * jax.random.normal(jax.random.key(1), (2, 6))}
     fitted = fit(method, moved, appearance.left_half(photos(), 1))
     np.testing.assert_allclose(appearance.codes(fitted), [[0.5], [0.5]], atol=2e-3)
@@ -169,11 +173,11 @@ def test_the_flagship_grows_darker_for_a_dark_photo():
     """One that has learned nothing yet, and whose cameras are learned too."""
     config = dataclasses.replace(HASH, code_size=3)
     optimizer = OptimizerConfig(pose_learning_rate=1e-4)
-    method = methods.build(Config(num_photos=2, model=config, optimizer=optimizer))
-    params, aux = method.init(jax.random.key(0))
+    method = methods.build(Config(model=config, optimizer=optimizer))
+    params, aux = method.init(jax.random.key(0), *small.cameras(2))
     dark = photos()._replace(pixels=np.full_like(photos().pixels, 0.1))
     fitted = fit(method, params, appearance.left_half(dark, 0), aux)
-    field = methods.grid_field(config, aux.space, 2)
+    field = methods.grid_field(config, aux.space)
 
     def color(params):
         """In the middle, as the photo's camera sees it."""
@@ -196,13 +200,14 @@ def test_the_flagship_grows_darker_for_a_dark_photo():
 def test_the_codes_are_found_where_the_methods_keep_them(config, code_size, pose_learning_rate):
     config = dataclasses.replace(config, code_size=code_size)
     optimizer = OptimizerConfig(pose_learning_rate=pose_learning_rate)
-    method = methods.build(Config(num_photos=5, model=config, optimizer=optimizer))
-    shapes, _ = jax.eval_shape(method.init, jax.random.key(0))
+    method = methods.build(Config(model=config, optimizer=optimizer))
+    init = functools.partial(method.init, cameras=small.cameras(5)[0], size_hw=(16, 16))
+    shapes, _ = jax.eval_shape(init, jax.random.key(0))
     found = appearance.codes(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes))
     assert found.shape == (5, 2) if code_size else found is None
 
 
 def test_a_method_without_codes_is_named():
     params = {"params": {"head": jnp.ones(3)}}
-    with pytest.raises(ValueError, match=r"no appearance codes to fit: methods.code_size is 0"):
+    with pytest.raises(ValueError, match=r"no appearance codes to fit: model.code_size is 0"):
         fit(exposures(), params, appearance.left_half(photos(), 0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nerf_jax import methods
 from nerf_jax.app import cli
 from nerf_jax.app.commands import train, view
 from nerf_jax.app.commands.train import _describe
@@ -64,7 +65,7 @@ def test_a_run_leaves_everything(place):
 def test_notes_of_a_scene_are_told_below_it(capsys):
     split = Split(small.dataset(), names=("a", "b", "c", "d"))
     scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
-    _describe(scene, split, None, lambda key: ({}, ()))
+    _describe(scene, split, None, methods.build(small.config()))
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
     assert told[1] == "  2 of the 6 photos are not there"

@@ -25,7 +25,7 @@ NAMES = ("a", "b", "c", "d")
 
 def outcome(method: Model, folder, mask: np.ndarray | None = None) -> dict:
     config = small.config(rays_per_step=128)
-    params, aux = method.init(jax.random.key(0))
+    params, aux = method.init(jax.random.key(0), *small.cameras())
     state = TrainState(jnp.int32(7), params, aux, (), jax.random.key(0))
     split = Split(photos()._replace(mask=mask), NAMES)
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)

@@ -17,7 +17,8 @@ from nerf_jax.config import HashConfig, NerfConfig, ProposalConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import ray_mesh
-from nerf_jax.train import init_state, make_optimizer
+from nerf_jax.methods import make_optimizer
+from nerf_jax.train import init_state
 from tests import small
 from tests.test_train import same_bits
 
@@ -107,8 +108,8 @@ def poisoned(at_step: int):
     def refresh(params, aux, key, step):
         return step
 
-    def init(key):
-        return method.init(key)[0], jnp.int32(0)
+    def init(key, cameras, size_hw):
+        return method.init(key, cameras, size_hw)[0], jnp.int32(0)
 
     def loss(params, aux, keys, batch):
         value, metrics = method.loss(params, (), keys, batch)
@@ -126,7 +127,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     checkpoints = Run(tmp_path).checkpoints
     assert checkpoints.latest() == 4
     method = poisoned(7)
-    like = init_state(method, make_optimizer(small.config().optimizer), 0, ray_mesh())
+    like = init_state(method, make_optimizer(small.config().optimizer), small.dataset(), ray_mesh())
     assert all(
         np.isfinite(leaf).all() for leaf in jax.tree.leaves(checkpoints.restore(like).params)
     )
@@ -149,7 +150,7 @@ def test_the_length_of_a_call_divides_the_run(tmp_path):
     config = small.config(num_steps=120, steps_per_call=0)
     data, method, mesh = small.dataset(), methods.build(config), ray_mesh()
     optimizer = make_optimizer(config.optimizer)
-    state = init_state(method, optimizer, 0, mesh)
+    state = init_state(method, optimizer, small.dataset(), mesh)
     run = Run(tmp_path)
     loop = fit_module._Loop(
         run, config, method, optimizer, mesh, run.checkpoints, state, fit_module.Clock(), data

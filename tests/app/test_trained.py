@@ -16,7 +16,8 @@ from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import ray_mesh
-from nerf_jax.train import TrainState, init_state, make_optimizer
+from nerf_jax.methods import make_optimizer
+from nerf_jax.train import TrainState, init_state
 from nerf_jax.types import RayTable
 from tests import small
 from tests.app.report import made
@@ -36,7 +37,9 @@ def untrained(run: Run | None = None, rays: bool = False) -> Trained:
 @functools.cache
 def state() -> TrainState:
     config = small.config()
-    return init_state(methods.build(config), make_optimizer(config.optimizer), 0, ray_mesh())
+    return init_state(
+        methods.build(config), make_optimizer(config.optimizer), small.dataset(), ray_mesh()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from nerf_jax.config.methods import GridConfig
 from nerf_jax.contraction import Box, Contracted
 from nerf_jax.devices import ray_mesh
 from nerf_jax.hashgrid import level_weights, make_levels
+from nerf_jax.methods import make_optimizer
 from nerf_jax.methods.grid_fields import density_field, grid_field, misfit
-from nerf_jax.train import init_state, make_optimizer, make_train_steps
+from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Params, Point, Rendering
 from tests import small
 from tests.methods.test_hash_grid import HASH, RATE, some
@@ -145,7 +146,7 @@ def test_depths_that_are_known_are_learned(sizes: GridConfig):
     sizes = dataclasses.replace(sizes, depth_weight=0.3)
     method = methods.build(Config(model=sizes, data=DataConfig(background="random")))
     steps = make_train_steps(method, optimizer, mesh, 128, 100)
-    _, metrics = steps(init_state(method, optimizer, 0, mesh), data)
+    _, metrics = steps(init_state(method, optimizer, small.dataset(), mesh), data)
     assert metrics["mse"][-10:].mean() < 0.2 * metrics["mse"][:5].mean()
     # A hundredth off, in the mean; the colours alone leave a quarter, which would be 0.2.
     assert metrics["depth"][-10:].mean() < 0.005

@@ -15,17 +15,10 @@ from nerf_jax.compositing import over, solid
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.devices import ray_mesh
+from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
 from nerf_jax.render_sparse import Budget, render_sparse
-from nerf_jax.train import (
-    TrainState,
-    init_state,
-    make_optimizer,
-    make_train_steps,
-    make_validation,
-    sample_ray,
-    surveyed,
-)
+from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation, sample_ray
 from nerf_jax.types import Batch, Metrics, Params, Point
 from tests import small
 from tests.test_train import same_bits
@@ -68,7 +61,7 @@ def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
 @functools.cache
 def clouds() -> Params:
     """Of a scene that differs from place to place: features of the size of training's."""
-    params, _ = build().init(jax.random.key(3))
+    params, _ = build().init(jax.random.key(3), *small.cameras())
     tables = [2e4 * table for table in params["params"]["tables"]]
     return {"params": {**params["params"], "tables": tables}}
 
@@ -78,7 +71,7 @@ def clouds() -> Params:
 
 @pytest.mark.parametrize("max_entries", [2**11, 1000])
 def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
-    params, aux = build(max_entries=max_entries).init(jax.random.key(0))
+    params, aux = build(max_entries=max_entries).init(jax.random.key(0), *small.cameras())
     sizes = [len(table) for table in params["params"]["tables"]]
     assert sizes == [64, 512, max_entries, max_entries]
     keys, batch = some(64)
@@ -91,7 +84,7 @@ def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
 
 
 def test_dropped_rays_do_not_enter_the_loss():
-    _, aux = build().init(jax.random.key(0))
+    _, aux = build().init(jax.random.key(0), *small.cameras())
     keys, batch = some(64)
     tight = {"max_samples": 128}
     (value, metrics), slopes = loss(**tight)(clouds(), aux, keys, batch)
@@ -108,7 +101,7 @@ def test_dropped_rays_do_not_enter_the_loss():
 
 
 def test_without_hubers_bound_the_loss_is_the_mean_squared_error():
-    _, aux = build().init(jax.random.key(0))
+    _, aux = build().init(jax.random.key(0), *small.cameras())
     value, metrics = loss(huber=0.0)(clouds(), aux, *some(64))[0]
     assert value == metrics["mse"]
     value, metrics = loss()(clouds(), aux, *some(64))[0]
@@ -117,7 +110,7 @@ def test_without_hubers_bound_the_loss_is_the_mean_squared_error():
 
 
 def test_rays_that_show_something_but_pass_by_the_box_are_counted():
-    params, aux = build().init(jax.random.key(0))
+    params, aux = build().init(jax.random.key(0), *small.cameras())
     keys, batch = some(64)
     assert loss()(params, aux, keys, batch)[0][1]["outside"] == 0
     away = batch.rays._replace(origin=batch.rays.origin + 20.0)
@@ -129,7 +122,7 @@ def test_rays_that_show_something_but_pass_by_the_box_are_counted():
 
 def test_more_rays_than_there_is_room_for_samples_are_refused():
     """They could not each have one, and the densities that are read at once would find no room."""
-    params, aux = build().init(jax.random.key(0))
+    params, aux = build().init(jax.random.key(0), *small.cameras())
     with pytest.raises(ValueError, match=r"64 rays .* 32 samples.*max_samples.*rays_per_step"):
         loss(max_samples=32)(params, aux, *some(64))
 
@@ -138,7 +131,7 @@ def test_more_rays_than_there_is_room_for_samples_are_refused():
 
 
 def test_the_grid_is_looked_at_on_schedule_and_only_then():
-    params, aux = clouds(), build().init(jax.random.key(0))[1]
+    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     refresh = jax.jit(build().refresh)
     looked = []
     for step in [*range(8), *range(254, 274)]:
@@ -154,7 +147,7 @@ def test_the_grid_is_looked_at_on_schedule_and_only_then():
 
 def test_a_look_finds_where_the_field_is_dense():
     refresh = jax.jit(build().refresh)
-    params, aux = clouds(), build().init(jax.random.key(0))[1]
+    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     after = refresh(params, aux, jax.random.key(0), jnp.int32(1))
     assert (after.density >= 0).all()  # all cells at once while it is new
     assert 0.05 < after.occupied.mean() < 0.95
@@ -169,7 +162,7 @@ def test_a_look_finds_where_the_field_is_dense():
 def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
     """However many turns it takes."""
     _, batch = some(100)
-    params, aux = clouds(), build().init(jax.random.key(0))[1]
+    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
     budget = Budget(HASH.num_candidates, 4096, HASH.min_transmittance, HASH.min_alpha)
     training = jax.jit(
@@ -189,7 +182,7 @@ def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
 
 
 def test_the_density_is_what_views_see_and_nothing_elsewhere():
-    params, aux = clouds(), build().init(jax.random.key(0))[1]
+    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
     position = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3)).astype(np.float32)
     points = Point(jnp.asarray(position), jnp.zeros((500, 3)))
@@ -211,7 +204,7 @@ def trained(num_devices: int) -> tuple[TrainState, Metrics]:
     method, mesh = build(), ray_mesh(jax.devices()[:num_devices])
     optimizer = make_optimizer(RATE)
     steps = make_train_steps(method, optimizer, mesh, 128, 100)  # what the grid takes to forget
-    return steps(init_state(method, optimizer, 0, mesh), small.dataset())
+    return steps(init_state(method, optimizer, small.dataset(), mesh), small.dataset())
 
 
 @pytest.mark.parametrize("num_devices", [1, 2])
@@ -240,7 +233,7 @@ def test_it_learns_and_finds_what_is_empty():
     state, _ = trained(2)
     mesh, white = ray_mesh(), solid("white")
     validate = make_validation(build(), mesh, 512, white)
-    blank = init_state(build(), make_optimizer(RATE), 0, mesh)
+    blank = init_state(build(), make_optimizer(RATE), small.dataset(), mesh)
     before, after = (
         float(psnr(validate(s.params, s.aux, small.dataset()))) for s in (blank, state)
     )
@@ -276,10 +269,10 @@ def test_resuming_continues_bit_for_bit_and_remembers_the_grid(tmp_path):
 
 def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[float, TrainState]:
     """The PSNR on the ball's photos after some steps in another space, as a capture is trained."""
-    method = methods.build(Config(num_photos=4, model=config, **fields))
+    method = methods.build(Config(model=config, **fields))
     data, mesh = small.dataset(), ray_mesh()
     optimizer = make_optimizer(fields.get("optimizer", RATE))
-    state = surveyed(init_state(method, optimizer, 0, mesh), method, data, mesh)
+    state = init_state(method, optimizer, data, mesh)
     state, metrics = make_train_steps(method, optimizer, mesh, 128, steps)(state, data)
     assert np.isfinite(metrics["loss"]).all()
     error = make_validation(method, mesh, 512, solid("white"))(state.params, state.aux, data)
@@ -318,34 +311,10 @@ def test_steps_longer_than_cells_are_refused_before_training():
     far = small.dataset().cameras._replace(far=np.full(4, 1e5, np.float32))
     method = methods.build(Config(model=config))
     with pytest.raises(ValueError, match=r"model.num_candidates is 32, .* raise it to"):
-        method.survey(method.init(jax.random.key(0))[1], far, (16, 16))
+        method.init(jax.random.key(0), far, (16, 16))
 
 
-# ---------------------------------------------------------------------- advice and mistakes
-
-
-@pytest.mark.parametrize(
-    ("means", "spoken"),
-    [
-        ({"outside": 0.0, "kept": 1.0, "step": 5000}, set()),
-        ({"outside": 0.01, "kept": 0.1, "step": 5000}, set()),
-        ({"outside": 0.02, "kept": 1.0, "step": 5}, {"outside"}),
-        ({"outside": 0.0, "kept": 0.09, "step": 1024}, set()),
-        ({"outside": 0.0, "kept": 0.09, "step": 1025}, {"kept"}),
-        ({"outside": 0.5, "kept": 0.01, "step": 5000}, {"outside", "kept"}),
-        ({"outside": 0.0, "kept": 1.0, "step": 5, "samples": 0.0}, {"samples"}),
-    ],
-)
-def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set[str]):
-    advice = build().advise({"samples": 100.0, **means})
-    assert set(advice) == spoken
-    if "outside" in spoken:
-        assert "--methods.box_radius" in advice["outside"]
-        assert "1.2" in advice["outside"]
-    if "samples" in spoken:
-        assert "--methods.density_bias (now -1)" in advice["samples"]
-    if "kept" in spoken:
-        assert "--methods.max_samples (now 2048)" in advice["kept"]
+# ---------------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
@@ -368,7 +337,7 @@ def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set
         ({"grid_alpha": 1.0}, r"model.grid_alpha must be in \[0, 1\)"),
         ({"num_candidates": 216}, "must be a multiple of 8 and at least 224, for a grid of 128"),
         ({"num_candidates": 1023}, "model.num_candidates must be a multiple of 8 .* is 1023"),
-        ({"max_samples": 1000}, "model.max_samples must be at least methods.num_candidates, 1024"),
+        ({"max_samples": 1000}, "model.max_samples must be at least model.num_candidates, 1024"),
         ({"min_transmittance": -0.1}, r"model.min_transmittance must be in \[0, 1\)"),
         ({"min_alpha": 1.0}, r"model.min_alpha must be in \[0, 1\)"),
         ({"huber": -0.1}, "model.huber must be finite and at least 0"),

@@ -11,8 +11,9 @@ from nerf_jax import methods
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config, DataConfig, OptimizerConfig, ProposalConfig
 from nerf_jax.devices import ray_mesh
+from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
-from nerf_jax.train import init_state, make_optimizer, make_train_steps, make_validation, sample_ray
+from nerf_jax.train import init_state, make_train_steps, make_validation, sample_ray
 from nerf_jax.types import Batch, Point
 from tests import small
 
@@ -43,7 +44,7 @@ def build():
 @functools.cache
 def clouds():
     """Of a scene that differs from place to place, of which proposals know nothing yet."""
-    params, aux = build().init(jax.random.key(3))
+    params, aux = build().init(jax.random.key(3), *small.cameras())
     field = params["field"]["params"]
     field = {"params": {**field, "tables": [2e4 * table for table in field["tables"]]}}
     return {**params, "field": field}, aux
@@ -79,7 +80,7 @@ def test_proposals_learn_from_the_field_alone():
 
 
 def test_a_view_is_deterministic_and_over_its_background():
-    params, aux = build().init(jax.random.key(1))
+    params, aux = build().init(jax.random.key(1), *small.cameras())
     _, batch = some(32)
     render = jax.jit(build().render)
     jax.tree.map(
@@ -106,7 +107,7 @@ def test_the_density_is_the_fields_and_nothing_is_beyond_the_space():
 
 
 def test_proposals_are_believed_little_by_little():
-    params, aux = build().init(jax.random.key(0))
+    params, aux = build().init(jax.random.key(0), *small.cameras())
     key, steps = jax.random.key(0), jnp.array([0, 25, 999])
     trust = [float(build().refresh(params, aux, key, step).trust) for step in steps]
     np.testing.assert_allclose(trust, [0.0, 0.5, 1.0])
@@ -114,7 +115,7 @@ def test_proposals_are_believed_little_by_little():
 
 def test_it_learns():
     mesh, optimizer = ray_mesh(), make_optimizer(RATE)
-    state = init_state(build(), optimizer, 0, mesh)
+    state = init_state(build(), optimizer, small.dataset(), mesh)
     validate = make_validation(build(), mesh, 512, solid("white"))
     before = float(psnr(validate(state.params, state.aux, small.dataset())))
     state, metrics = make_train_steps(build(), optimizer, mesh, 128, 150)(state, small.dataset())

@@ -1,16 +1,14 @@
 """``run.py train``: learn a scene, score it on held-out views, and film it."""
 
-import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
 
 from nerf_jax import config as configs
-from nerf_jax import data, methods, pose_refinement
+from nerf_jax import data, methods
 from nerf_jax.app.commands.options import OUTPUT, parse, peek, tyro
 from nerf_jax.app.commands.view import PORT, load_viewer, look_on, stay
 from nerf_jax.app.evaluate import evaluate
@@ -67,9 +65,8 @@ def train(arguments: list[str]) -> int:
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
     splits = {"train": split} | ({config.eval.split: held_out} if held_out else {})
     dataset = training_dataset(split, config)
-    config = dataclasses.replace(config, num_photos=len(split.dataset.pixels))
     method = methods.build(config)
-    _describe(scene, split, held_out, method.init)
+    _describe(scene, split, held_out, method)
 
     run.write_json("config.json", to_dict(config))
     setting = SceneCameras.of(scene, splits)
@@ -124,9 +121,7 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
     return True
 
 
-def _describe(
-    scene: Scene, split: Split, held_out: Split | None, init: Callable[[jax.Array], Any]
-) -> None:
+def _describe(scene: Scene, split: Split, held_out: Split | None, method: Model) -> None:
     def summary(part: Split) -> str:
         count, height, width, channels = part.dataset.pixels.shape
         size = part.dataset.pixels.nbytes / 2**20
@@ -137,8 +132,11 @@ def _describe(
     for note in scene.notes:
         say(f"  {note}")
     say(f"  held out: {summary(held_out)}" if held_out else "  held out: nothing")
-    shapes = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))[0])
-    count = sum(int(np.prod(leaf.shape)) for leaf in shapes)
+    dataset = split.dataset
+    shapes = jax.eval_shape(
+        lambda key: method.init(key, dataset.cameras, dataset.size_hw)[0], jax.random.key(0)
+    )
+    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
     say(f"model: {count:,} parameters")
 
 
@@ -166,8 +164,13 @@ def _tell_motions(learned: Trained) -> None:
     if not learned.config.optimizer.pose_learning_rate:
         return
     names = learned.all_cameras.splits["train"].names
-    motions = np.asarray(pose_refinement.centered(learned.state.params["poses"]))
-    turns, moves = (np.linalg.norm(part, axis=1) for part in (motions[:, :3], motions[:, 3:]))
+    given, found = (
+        np.asarray(cameras.world_from_camera, float)
+        for cameras in (learned.all_cameras.splits["train"].cameras, learned.cameras())
+    )
+    cosines = (np.einsum("nij,nij->n", given[:, :, :3], found[:, :, :3]) - 1) / 2
+    turns = np.arccos(np.clip(cosines, -1, 1))
+    moves = np.linalg.norm(found[:, :, 3] - given[:, :, 3], axis=1)
     turned, moved = names[np.argmax(turns)], names[np.argmax(moves)]
     say(
         f"cameras turned by {np.degrees(turns.mean()):.2f} degrees and moved by {moves.mean():.4f} "

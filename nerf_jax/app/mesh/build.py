@@ -14,7 +14,7 @@ from nerf_jax.app.mesh.components import largest, simplified
 from nerf_jax.app.mesh.density import default_level, level_value
 from nerf_jax.app.mesh.fusion import fused_value
 from nerf_jax.app.mesh.marching_cubes import Mesh, Value, closed, grid_over, march
-from nerf_jax.app.mesh.region import Region, is_capture, nothing_in
+from nerf_jax.app.mesh.region import Region, nothing_in
 from nerf_jax.app.mesh.views import Views, pixel_width
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import solid
@@ -58,7 +58,7 @@ def find_surface(
     value, how = _value(scene, wanted, grid.voxel, views, density)
     holes = wanted.holes
     if holes == "auto":
-        holes = "open" if is_capture(scene) else "closed"
+        holes = "closed" if scene.config.model.bounded else "open"
     if holes == "closed":
         value, grid = closed(value, grid)
     mesh = march(value, grid, functools.partial(tell, "surface"))
@@ -94,7 +94,7 @@ def _value(
         level = wanted.level or default_level(2 * voxel)
         return level_value(density, level, voxel), f"density {level:.3g} per world unit"
     pixel = pixel_width(views, scene.size_hw[0])
-    if wanted.surface == "fusion" or (wanted.surface == "auto" and is_capture(scene)):
+    if wanted.surface == "fusion" or (wanted.surface == "auto" and not scene.config.model.bounded):
         truncation = 4 * max(voxel, pixel)
         how = f"depths of {len(views.depth)} views, fused within {truncation:.3g} world units"
         return fused_value(views, truncation), how

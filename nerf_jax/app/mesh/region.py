@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float
 
 from nerf_jax.app.mesh.views import Views, points
 from nerf_jax.app.trained import Trained
-from nerf_jax.contraction import Box, Contracted, Frustum, Space
 
 _MARGIN = 0.01
 """Of the box's longest side, around what is seen."""
@@ -38,13 +37,11 @@ def seen_region(scene: Trained, views: Views) -> Region:
     """
     places, _ = points(views)
     stray, limits = 0.02, None
-    match space_of(scene):
-        case Box(low=low, high=high):
-            stray, limits = 0.001, Region(np.asarray(low, float), np.asarray(high, float))
-        case Contracted() as space:
-            cube = _cube(space)
-            if cube.holds(places).mean() >= 0.5:
-                stray, limits = 0.002, cube
+    box = _scene_box(scene)
+    if box is not None and scene.config.model.bounded:
+        stray, limits = 0.001, box
+    elif box is not None and box.holds(places).mean() >= 0.5:
+        stray, limits = 0.002, box
     if limits is not None:
         places = places[limits.holds(places)]
     if not len(places):
@@ -66,16 +63,13 @@ def learned_region(scene: Trained) -> Region:
     Raises:
         ValueError: it says nothing of the kind.
     """
-    match space_of(scene):
-        case Box(low=low, high=high):
-            return Region(np.asarray(low, float), np.asarray(high, float))
-        case Contracted() as space:
-            return _cube(space)
-        case _:
-            raise ValueError(
-                f"{scene.run.folder}: trained on a ray dataset by a method without a box, so it is "
-                "not known where the scene is: name the box to export by --crop"
-            )
+    box = _scene_box(scene)
+    if box is None:
+        raise ValueError(
+            f"{scene.run.folder}: trained on a ray dataset by a method without a box, so it is "
+            "not known where the scene is: name the box to export by --crop"
+        )
+    return box
 
 
 def nothing_in(scene: Trained, region: Region, views: Views | None) -> ValueError:
@@ -87,16 +81,7 @@ def nothing_in(scene: Trained, region: Region, views: Views | None) -> ValueErro
     )
 
 
-def space_of(scene: Trained) -> Space | None:
-    """The space that the scene's method works in, if it has one."""
-    return getattr(scene.state.aux, "space", None)
-
-
-def is_capture(scene: Trained) -> bool:
-    """Whether there is no end to the scene, so that no body in it is whole."""
-    return isinstance(space_of(scene), Contracted | Frustum)
-
-
-def _cube(space: Contracted) -> Region:
-    center, radius = np.asarray(space.center, float), float(space.radius)
-    return Region(center - radius, center + radius)
+def _scene_box(scene: Trained) -> Region | None:
+    """The box that the method's config says the scene, or its subject, is in."""
+    box = scene.config.model.scene_box
+    return None if box is None else Region(*np.array(box, np.float32).astype(float))

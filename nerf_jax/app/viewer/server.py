@@ -19,7 +19,6 @@ from nerf_jax.app.viewer.training import Training
 from nerf_jax.app.viewer.view_renderer import Crop, Eye
 from nerf_jax.config import Config
 from nerf_jax.config.checks import require
-from nerf_jax.config.methods import GridConfig
 from nerf_jax.types import Model
 
 HOST = "127.0.0.1"
@@ -150,10 +149,9 @@ def ssh_line(port: int) -> str:
 
 def extent_of(config: Config, photos: Photos) -> Crop:
     """How far there is something to see: the method's box if it has one, or around the focus."""
-    if isinstance(config.model, GridConfig) and config.model.space == "box":
-        center, half = np.array(config.model.box_center), config.model.box_radius
-    else:
-        center, half = photos.focus, 1.5 * photos.reach
+    if config.model.bounded and config.model.scene_box:
+        return config.model.scene_box
+    center, half = photos.focus, 1.5 * photos.reach
     low, high = (tuple((center + sign * half).tolist()) for sign in (-1, 1))
     return low, high
 

@@ -12,7 +12,6 @@ from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer.picture import Rgb
 from nerf_jax.compositing import solid
 from nerf_jax.config import Config
-from nerf_jax.config.methods import GridConfig
 from nerf_jax.contraction import Box, intersect
 from nerf_jax.render import image_renderer
 from nerf_jax.types import Aux, Cameras, Model, Params, Rays, Rendering
@@ -88,7 +87,7 @@ def rays_at_once(config: Config) -> int:
     """
     wanted = config.eval.rays_per_chunk
     if jax.default_backend() == "cpu":
-        wanted = 4096 if isinstance(config.model, GridConfig) else 256
+        wanted = 4096 if config.model.is_sparse else 256
     devices = jax.device_count()
     return max(devices, wanted - wanted % devices)
 

@@ -43,7 +43,7 @@ def render(params: Params, aux: tuple, rays: Rays) -> Rendering:
 
 
 MODEL = Model(
-    init=lambda key: ((), ()),
+    init=lambda key, cameras, size_hw: ((), ()),
     loss=lambda *_: (jnp.zeros(()), {}),
     refresh=lambda params, aux, key, step: aux,
     render=render,

@@ -1,25 +1,20 @@
 """Which box is exported: what the cameras see of a scene, and not what strays."""
 
-from typing import NamedTuple
+from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax.app.mesh.region import is_capture, learned_region, seen_region
+from nerf_jax.app.mesh.region import learned_region, seen_region
 from nerf_jax.app.mesh.views import Views
-from nerf_jax.contraction import Box, Contracted, Frustum
+from nerf_jax.app.trained import Trained
+from nerf_jax.config import HashConfig, NerfConfig
 from tests.app.mesh import ball
 
-
-class Aux(NamedTuple):
-    space: object
-
-
-ONES = jnp.ones(3)
-BOX = Box(-ONES, 0.6 * ONES)
-CUBE = Contracted(0 * ONES, jnp.float32(1.0), jnp.float32(0.05), jnp.float32(100.0))
-FRUSTUM = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), jnp.float32(10.0))
+BOX = HashConfig(box_center=(-0.2, -0.2, -0.2), box_radius=0.8)
+CUBE = HashConfig(space="contracted", box_radius=1.0)
+FRUSTUM = HashConfig(space="frustum")
+NO_BOX = NerfConfig()
 
 
 def views(monkeypatch, places: np.ndarray) -> Views:
@@ -29,8 +24,9 @@ def views(monkeypatch, places: np.ndarray) -> Views:
     return Views(ball.cameras(), np.zeros((1, 1, 1)), np.zeros((1, 1, 1, 3), np.uint8))
 
 
-def scene(tmp_path, space):
-    return ball.scene(tmp_path, aux=() if space is None else Aux(space))
+def scene(tmp_path, model) -> Trained:
+    found = ball.scene(tmp_path)
+    return replace(found, config=replace(found.config, model=model))
 
 
 def uniform(low: float, high: float, count: int = 20_000) -> np.ndarray:
@@ -59,7 +55,7 @@ def test_of_a_capture_the_cube_counts_unless_most_lies_around_it(tmp_path, monke
 
 def test_without_a_box_what_strays_is_left_out(tmp_path, monkeypatch):
     places = np.concatenate([uniform(-1, 2), 50 * uniform(-1, 1, 100)])
-    for space in (None, FRUSTUM):
+    for space in (NO_BOX, FRUSTUM):
         found = seen_region(scene(tmp_path, space), views(monkeypatch, places))
         np.testing.assert_allclose(found.low, -1, atol=0.1)
         np.testing.assert_allclose(found.high, 2, atol=0.1)
@@ -73,11 +69,10 @@ def test_where_nothing_is_seen_there_is_nothing_to_export(tmp_path, monkeypatch)
 def test_without_cameras_the_method_says_where_the_scene_is(tmp_path):
     assert learned_region(scene(tmp_path, BOX)).high[0] == np.float32(0.6)
     np.testing.assert_allclose(learned_region(scene(tmp_path, CUBE)).low, -1)
-    for space in (None, FRUSTUM):
+    for space in (NO_BOX, FRUSTUM):
         with pytest.raises(ValueError, match=r"name the box to export by --crop"):
             learned_region(scene(tmp_path, space))
 
 
-def test_scenes_without_an_end_are_captures(tmp_path):
-    kinds = [is_capture(scene(tmp_path, space)) for space in (None, BOX, CUBE, FRUSTUM)]
-    assert kinds == [False, False, True, True]
+def test_scenes_without_an_end_are_captures():
+    assert [model.bounded for model in (NO_BOX, BOX, CUBE, FRUSTUM)] == [True, True, False, False]

@@ -40,7 +40,13 @@ def ball_method() -> Model:
         seen, _ = render_rays(field, (), rays, edges)
         return seen._replace(rgb=over(seen.rgb, seen.opacity, jnp.ones(3)))
 
-    return Model(lambda key: ((), ()), None, lambda params, aux, key, step: aux, render)
+    return Model(
+        init=lambda key, cameras, size_hw: ((), ()),
+        loss=None,
+        refresh=lambda params, aux, key, step: aux,
+        render=render,
+        density=None,
+    )
 
 
 def photos_of_ball() -> Photos:

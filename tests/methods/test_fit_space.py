@@ -1,12 +1,18 @@
+"""Spaces fitted to cameras, and the cells of a grid that cameras see."""
+
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import occupancy, surveying
+from nerf_jax import occupancy
 from nerf_jax.cameras import look_at
-from nerf_jax.contraction import Box, Contracted, Frustum
-from nerf_jax.types import Cameras
+from nerf_jax.config import HashConfig
+from nerf_jax.contraction import Box, required_steps
+from nerf_jax.methods import fit_space, hash_grid
+from nerf_jax.types import Cameras, RayTable
 
 UP = np.array([0.0, 0.0, 1.0])
 SIZE = (30, 40)
@@ -28,14 +34,15 @@ def cameras(places, targets) -> Cameras:
 
 AROUND = cameras([[3, 0, 0.5], [0, 3, 0.5], [-3, 0.2, 0.4]], [[0, 0, 0]] * 3)
 ASIDE = cameras([[3, 0, 0.0], [3, 0.4, 0.1], [3.1, -0.4, -0.2]], [[0, 0, 0]] * 3)
-CONTRACTED = Contracted(jnp.zeros(3), jnp.float32(3.0), jnp.float32(0.1), jnp.float32(9.0))
-BLANK = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), jnp.float32(9.0))
+IN_CONTRACTED = HashConfig(space="contracted", box_radius=3.0)
+IN_FRUSTUM = HashConfig(space="frustum")
+CONTRACTED = fit_space(IN_CONTRACTED, AROUND, SIZE)
 
 
 def test_cells_are_visible_that_a_camera_sees():
     """Against a loop over cells and cameras."""
     grid = occupancy.unknown(CONTRACTED, 8)
-    visible = surveying.visible_cells(grid, AROUND, SIZE)
+    visible = occupancy.visible_cells(grid, AROUND, SIZE)
     assert 0.1 < visible.mean() < 0.9
     for cell in np.ndindex(8, 8, 8):
         place = np.asarray(CONTRACTED.world((jnp.array(cell) + 0.5) / 8), float)
@@ -48,7 +55,7 @@ def test_cells_are_visible_that_a_camera_sees():
 
 
 def test_a_frustum_holds_what_its_cameras_see_and_little_more():
-    space = surveying.fit_space(BLANK, ASIDE, SIZE)
+    space = fit_space(IN_FRUSTUM, ASIDE, SIZE)
     rotation = space.camera_from_world[:, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
     found = []
@@ -60,40 +67,56 @@ def test_a_frustum_holds_what_its_cameras_see_and_little_more():
     across = np.stack(found)[:, :2]
     assert ((across > 0) & (across < 1)).all()
     assert across.min() < 0.05
-    visible = surveying.visible_cells(occupancy.unknown(space, 8), ASIDE, SIZE)
+    visible = occupancy.visible_cells(occupancy.unknown(space, 8), ASIDE, SIZE)
     assert (
         visible.mean() > 0.1
     )  # as wide as at the near end, it is wider than any camera at the far one
 
 
 def test_the_ends_are_those_of_the_cameras():
-    space = surveying.fit_space(CONTRACTED, AROUND, SIZE)
+    space = fit_space(IN_CONTRACTED, AROUND, SIZE)
     np.testing.assert_allclose((space.near, space.far), (NEAR, FAR))
-    np.testing.assert_array_equal(space.radius, CONTRACTED.radius)
-    box = Box(jnp.zeros(3), jnp.ones(3))
-    assert surveying.fit_space(box, AROUND, SIZE) is box
+    assert space.radius == 3.0
+    box = fit_space(HashConfig(box_center=(1.0, 0.0, 0.0), box_radius=2.0), AROUND, SIZE)
+    assert isinstance(box, Box)
+    np.testing.assert_array_equal(box, ([-1, -2, -2], [3, 2, 2]))
 
 
 def test_steps_longer_than_cells_are_refused_and_the_number_named_will_do():
-    for blank, rig in ((CONTRACTED, AROUND), (BLANK, ASIDE)):
-        space = surveying.fit_space(blank, rig, SIZE)
-        with pytest.raises(ValueError, match=r"model.num_candidates is 8, .* raise it to \d+") as e:
-            surveying.check_steps(space, 8, 64)
+    key = jax.random.key(0)
+    for config, rig in ((IN_CONTRACTED, AROUND), (IN_FRUSTUM, ASIDE)):
+        small = dataclasses.replace(
+            config, num_levels=1, max_entries=8, grid_resolution=64, num_candidates=112
+        )
+        with pytest.raises(
+            ValueError, match=r"model.num_candidates is 112, .* raise it to \d+"
+        ) as e:
+            hash_grid(small).init(key, rig, SIZE)
         needed = int(str(e.value).split("raise it to ")[1].split(",")[0])
-        surveying.check_steps(space, needed, 64)
+        assert needed == required_steps(fit_space(config, rig, SIZE), 64)
         assert needed % 8 == 0
+        hash_grid(dataclasses.replace(small, num_candidates=needed)).init(key, rig, SIZE)
 
 
 def test_cameras_all_around_have_no_frustum():
     facing = cameras([[3, 0, 0], [-3, 0, 0]], [[0, 0, 0]] * 2)
     for opposite in (facing, AROUND):
         with pytest.raises(ValueError, match=r"model.space is 'frustum'.*'contracted'"):
-            surveying.fit_space(BLANK, opposite, SIZE)
+            fit_space(IN_FRUSTUM, opposite, SIZE)
 
 
 def test_the_same_cameras_twice_see_what_they_see_once():
     grid = occupancy.unknown(CONTRACTED, 8)
     twice = jax.tree.map(lambda leaf: np.concatenate([leaf] * 2), AROUND)
     np.testing.assert_array_equal(
-        surveying.visible_cells(grid, AROUND, SIZE), surveying.visible_cells(grid, twice, SIZE)
+        occupancy.visible_cells(grid, AROUND, SIZE), occupancy.visible_cells(grid, twice, SIZE)
     )
+
+
+def test_a_ray_dataset_has_no_frustum_but_is_contracted_between_its_ends():
+    rays = np.zeros((3, 2, 2, 3), np.float32)
+    table = RayTable(rays, rays, np.array([0.5, 0.4, 0.6], "f4"), np.array([7.0, 9.0, 8.0], "f4"))
+    space = fit_space(IN_CONTRACTED, table, (2, 2))
+    np.testing.assert_allclose((space.near, space.far), (0.4, 9.0))
+    with pytest.raises(ValueError, match=r"model.space is 'frustum'.*ray dataset.*'contracted'"):
+        fit_space(IN_FRUSTUM, table, (2, 2))
