@@ -4,6 +4,8 @@ Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) ha
 ``(i + 0.5, j + 0.5)``, rows counted from the top of the image.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,35 @@ def cast_rays(
         radius=_DISC * jnp.mean(1 / camera.focal) / safe_norm(ahead),
         appearance=jnp.asarray(image, jnp.int32),
     )
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def cast_image_rays(
+    cameras: Cameras | RayTable, image: int | Int[HostArray, ""], size_hw: tuple[int, int]
+) -> Rays:
+    """The rays through all pixels of one image: leaves [H, W, ...]."""
+    rows, columns = (jnp.arange(side) for side in size_hw)
+
+    def one(row: Int[Array, ""], column: Int[Array, ""]) -> Rays:
+        return cast_rays(cameras, image, jnp.stack([column, row]))
+
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(rows, columns)
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def axis_cosines(
+    cameras: Cameras, image: int | Int[HostArray, ""], size_hw: tuple[int, int]
+) -> Float[Array, "H W"]:
+    """The cosines between an image's rays and its optical axis: depth over distance."""
+    camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
+
+    def one(row: Int[Array, ""], column: Int[Array, ""]) -> Float[Array, ""]:
+        pixel = jnp.stack([column, row]) + 0.5
+        direction = from_image_plane(camera.lens, (pixel - camera.principal) / camera.focal)
+        return -normalize(direction)[2]
+
+    rows, columns = (jnp.arange(side) for side in size_hw)
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(rows, columns)
 
 
 def project(

@@ -8,12 +8,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from nerf_jax.numerics import optical_depth
 from nerf_jax.packing import Packed, cumsum_by_ray, last_of_each_ray
 from nerf_jax.sampling import midpoints
-from nerf_jax.types import Rendering
+from nerf_jax.types import HostArray, Rendering
 
 Background = Literal["white", "black", "random"]
 """``random``: a colour of its own for every training ray, so that transparency must be learned."""
@@ -131,6 +132,11 @@ def over(
 ) -> Float[Array, "*#n 3"]:
     """A colour that already carries its opacity, laid over a background."""
     return rgb + (1.0 - opacity[..., None]) * jnp.broadcast_to(background, rgb.shape)
+
+
+def to_float(pixels: Shaped[HostArray, "*n"]) -> Float[HostArray, "*n"]:
+    """Pixel values in [0, 1]: integers of 8 bits divided by 255, floats as they are."""
+    return pixels / np.float32(255) if jnp.issubdtype(pixels.dtype, jnp.integer) else pixels
 
 
 def pixel_over(

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, Key
 
 from nerf_jax.cameras import cast_rays
-from nerf_jax.compositing import pixel_over
+from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.numerics import fold_in_each
@@ -66,9 +66,7 @@ def sample_ray(dataset: Dataset, key: Array) -> Batch:
     sizes = jnp.array([count, height, width])
     u = jax.random.uniform(key, (3,))
     image, row, column = jnp.minimum((u * sizes).astype(jnp.int32), sizes - 1)
-    pixel = jnp.asarray(dataset.pixels)[image, row, column]
-    if jnp.issubdtype(pixel.dtype, jnp.integer):
-        pixel = pixel / jnp.float32(255)
+    pixel = to_float(jnp.asarray(dataset.pixels)[image, row, column])
     counts = jnp.float32(1)
     if dataset.mask is not None:
         counts = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
