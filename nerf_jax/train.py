@@ -66,7 +66,7 @@ def sample_ray(dataset: Dataset, key: Array) -> Batch:
     sizes = jnp.array([count, height, width])
     u = jax.random.uniform(key, (3,))
     image, row, column = jnp.minimum((u * sizes).astype(jnp.int32), sizes - 1)
-    pixel = to_float(jnp.asarray(dataset.pixels)[image, row, column])
+    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
     counts = jnp.float32(1)
     if dataset.mask is not None:
         counts = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
