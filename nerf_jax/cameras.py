@@ -1,4 +1,4 @@
-"""Cameras: from a pixel to its ray and back.
+"""Cameras: the ray of a pixel, and the projection of a point.
 
 Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) has its centre at
 ``(i + 0.5, j + 0.5)``, rows counted from the top of the image.
@@ -23,15 +23,14 @@ def cast_rays(
 ) -> Rays:
     """The ray through one pixel of one image.
 
-    Runs inside the training step: no array of all rays is ever made, and the gradient reaches
-    the pose, the focal length and the lens.
+    Runs inside the training step: no array of all rays is made, and gradients reach the pose, the
+    focal length and the lens.
 
     Args:
         cameras: N of them.
         image: which camera.
-        pixel: column and row. Integers name a pixel and its ray leaves through the centre;
-            floats are a place on the image plane, centres at halves. A ray table takes
-            integers only.
+        pixel: column and row. Integers name a pixel, whose ray passes through its centre; floats
+            are image coordinates, with centres at halves. A ray table takes integers only.
 
     Returns:
         The ray, its direction a unit vector.
@@ -46,15 +45,15 @@ def cast_rays(
             appearance=jnp.asarray(image, jnp.int32),
         )
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
-    place = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
-    ahead = from_image_plane(camera.lens, (place - camera.principal) / camera.focal)
+    position = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
+    direction = from_image_plane(camera.lens, (position - camera.principal) / camera.focal)
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
-        direction=normalize(rotation @ ahead),
+        direction=normalize(rotation @ direction),
         near=camera.near,
         far=camera.far,
-        radius=_DISC * jnp.mean(1 / camera.focal) / safe_norm(ahead),
+        radius=_DISC * jnp.mean(1 / camera.focal) / safe_norm(direction),
         appearance=jnp.asarray(image, jnp.int32),
     )
 
@@ -91,7 +90,7 @@ def axis_cosines(
 def project(
     cameras: Cameras, image: int | Int[HostArray, ""], point: Float[HostArray, "3"]
 ) -> tuple[Float[Array, "2"], Float[Array, ""]]:
-    """Where one image shows a point of the world: the inverse of :func:`cast_rays`.
+    """The projection of a world point into one image: the inverse of :func:`cast_rays`.
 
     Args:
         cameras: N of them.
@@ -99,38 +98,39 @@ def project(
         point: world units.
 
     Returns:
-        The place on the image in pixels, column and row, also where that is outside the image;
-        and the depth, along the camera's -z in world units. Where the depth is not positive, only
-        a fisheye shows the point; for others the place is meaningless, if finite.
+        The position in pixels, column and row, also outside of the image; and the depth, along the
+        camera's -z in world units. Where the depth is not positive, only a fisheye sees the point;
+        for other lenses the position is meaningless, if finite.
     """
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     direction = rotation.T @ (point - origin)
-    place = to_image_plane(camera.lens, direction)
-    return camera.focal * place + camera.principal, -direction[2]
+    position = to_image_plane(camera.lens, direction)
+    return camera.focal * position + camera.principal, -direction[2]
 
 
 _DISC = 2 / 12**0.5
-"""The radius of a disc over the width of a pixel with the same variance (mip-NeRF, Section 3.1).
+"""The radius of a disc relative to the width of a pixel with the same variance (mip-NeRF, Section
+3.1).
 
-A pinhole's pixel has its width on the image plane, which a ray off the axis meets further away: so
-``radius``, of unit directions, falls with the cosine, and the cone is the paper's.
+A pixel has its width on the image plane, which is farther away for a ray off the axis: so the
+``radius`` at distance 1 falls with the cosine.
 """
 
 
 def _radius_in_table(
     table: RayTable, image: int | Int[HostArray, ""], pixel: Int[HostArray, "2"]
 ) -> Float[Array, ""]:
-    """Of a pixel's cone, from the directions of the pixel and of its neighbour in the row."""
+    """The radius of a pixel's cone, from its direction and that of its neighbour in the row."""
     directions, (column, row) = jnp.asarray(table.direction), pixel
-    beside = jnp.where(column + 1 < directions.shape[2], column + 1, column - 1)
-    return _DISC * safe_norm(directions[image, row, column] - directions[image, row, beside])
+    neighbour = jnp.where(column + 1 < directions.shape[2], column + 1, column - 1)
+    return _DISC * safe_norm(directions[image, row, column] - directions[image, row, neighbour])
 
 
 def look_at(
     origin: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3 4"]:
-    """``world_from_camera`` of a camera at ``origin`` with ``target`` in the middle of its image.
+    """``world_from_camera`` of a camera at ``origin`` with ``target`` at the centre of its image.
 
     Raises:
         ValueError: ``target`` is at the camera, or straight above or below it.
@@ -144,9 +144,9 @@ def look_at(
 
 
 def focus_point(world_from_camera: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
-    """The point nearest to all optical axes, by least squares: what the cameras look at.
+    """The point nearest to all optical axes, by least squares.
 
-    Parallel axes have no such point; the least change from the mean camera is taken then.
+    For parallel axes it is the one nearest to the mean camera.
     """
     axes, origins = -world_from_camera[:, :, 2], world_from_camera[:, :, 3]
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projects onto the image plane
@@ -156,15 +156,14 @@ def focus_point(world_from_camera: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarr
 
 
 def resize(cameras: Cameras, factor: float) -> Cameras:
-    """The same cameras with images ``factor`` times as large: only the intrinsics change."""
+    """The cameras with images ``factor`` times as large: only the intrinsics change."""
     return cameras._replace(focal=cameras.focal * factor, principal=cameras.principal * factor)
 
 
 def reframe(cameras: Cameras, old_hw: tuple[int, int], new_hw: tuple[int, int]) -> Cameras:
-    """The same cameras with images of another size and shape.
+    """The cameras with images of another size and aspect ratio.
 
-    From top to bottom they show the same; a wider image shows more at its sides, a narrower one
-    less.
+    The vertical field of view is kept; a wider image shows more at its sides.
     """
     factor = new_hw[0] / old_hw[0]
     old, new = (np.array(size_hw[::-1], np.float32) for size_hw in (old_hw, new_hw))

@@ -1,4 +1,4 @@
-"""From densities along a ray to what the ray sees.
+"""Compositing: from densities along a ray to its colour, opacity and depth.
 
 Notation: ``S`` intervals with densities ``sigma`` (per world unit), lengths ``delta``,
 transmittances ``T``, weights ``w`` and edges ``t[S+1]``.
@@ -17,17 +17,16 @@ from nerf_jax.sampling import midpoints
 from nerf_jax.types import HostArray, Rendering
 
 Background = Literal["white", "black", "random"]
-"""``random``: a colour of its own for every training ray, so that transparency must be learned."""
+"""``random``: a colour for every training ray, so that transparency must be learned."""
 
-TRACE = 1e-6
-"""A trace of weight, taken to stand at the far end: it decides the depths of rays that hit
-nothing, and no others."""
+MIN_WEIGHT = 1e-6
+"""A weight added at the far end: it sets the depth of rays that hit nothing, and of no others."""
 
 
 def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
-    """The part of the light that reaches each interval: ``T_i = exp(-sum_{j<i} sigma_j delta_j)``.
+    """The share of the light that reaches each interval: ``T_i = exp(-sum_{j<i} sigma_j delta_j)``.
 
-    NeRF, below Eq. 3. Exclusive: nothing is lost before the first interval.
+    NeRF, below Eq. 3. Exclusive: the first value is 1.
     """
     tau = optical_depth(sigma, delta)
     before = jnp.concatenate([jnp.zeros(1), jnp.cumsum(tau[:-1])])
@@ -35,7 +34,7 @@ def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float
 
 
 def weights(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
-    """What each interval gives to the pixel: ``w_i = T_i (1 - exp(-sigma_i delta_i))``.
+    """The contribution of each interval to the pixel: ``w_i = T_i (1 - exp(-sigma_i delta_i))``.
 
     NeRF, Eq. 3. Non-negative, and the sum is at most 1.
     """
@@ -45,7 +44,7 @@ def weights(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array
 def composite(
     w: Float[Array, " S"], rgb: Float[Array, "S 3"], edges: Float[Array, " S+1"]
 ) -> Rendering:
-    """The line integrals of a ray: colour, opacity, and two distances.
+    """The line integrals along a ray: colour, opacity, and two depths.
 
     Args:
         w: weights.
@@ -53,23 +52,23 @@ def composite(
         edges: distances along the ray.
 
     Returns:
-        The rendering before any background; see :func:`over`.
+        The rendering without a background; see :func:`over`.
     """
     opacity = jnp.sum(w)
-    depth = (jnp.sum(w * midpoints(edges)) + TRACE * edges[-1]) / (opacity + TRACE)
+    depth = (jnp.sum(w * midpoints(edges)) + MIN_WEIGHT * edges[-1]) / (opacity + MIN_WEIGHT)
     return Rendering(w @ rgb, opacity, depth, _median(w, edges))
 
 
 def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, ""]:
-    """Where half the weight lies before and half behind: linear within the interval."""
+    """The distance with half of the weight before it, linear within the interval."""
     reached = jnp.cumsum(w)
     half = reached[-1] / 2
     index = jnp.argmax(reached >= half)
     inside = w[index]
-    # Where half is reached, rounding lets no weight be smaller: the bound is for the gradient.
-    part = (half - (reached[index] - inside)) / jnp.maximum(inside, 1e-14)
-    median = edges[index] + jnp.clip(part, 0.0, 1.0) * (edges[index + 1] - edges[index])
-    return jnp.where(reached[-1] > TRACE, median, edges[-1])
+    # No weight at the median is below the bound, which is for the gradient.
+    fraction = (half - (reached[index] - inside)) / jnp.maximum(inside, 1e-14)
+    median = edges[index] + jnp.clip(fraction, 0.0, 1.0) * (edges[index + 1] - edges[index])
+    return jnp.where(reached[-1] > MIN_WEIGHT, median, edges[-1])
 
 
 def transmittance_packed(
@@ -98,31 +97,31 @@ def composite_packed(
     packed: Packed,
     longest: int,
 ) -> Rendering:
-    """The line integrals of R rays from what is packed of them: :func:`composite`, to rounding.
+    """The line integrals of R rays from packed intervals: :func:`composite`, to rounding.
 
     Args:
         w: weights.
         rgb: colours.
-        t: the intervals' middles.
+        t: the intervals' midpoints.
         delta: their lengths.
         far: where the rays end.
-        packed: whose the intervals are.
-        longest: no ray has more of them than that.
+        packed: the intervals' rays.
+        longest: a bound on the intervals of a ray.
     """
     sums = cumsum_by_ray(jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1), packed, longest)
     total = last_of_each_ray(sums, packed)
     opacity = total[:, 0]
-    depth = (total[:, 1] + TRACE * far) / (opacity + TRACE)
+    depth = (total[:, 1] + MIN_WEIGHT * far) / (opacity + MIN_WEIGHT)
     half = opacity[packed.ray] / 2
     before = sums[:, 0] - w
     crossed = (sums[:, 0] >= half) & ((before < half) | (packed.rank == 0))
     inside = t + delta * (jnp.clip((half - before) / jnp.maximum(w, 1e-14), 0.0, 1.0) - 0.5)
-    # The first that crosses: rounding may let two.
+    # The first one that crosses: by rounding there may be two.
     first = cumsum_by_ray(crossed.astype(jnp.float32), packed, longest) == 1
     median = last_of_each_ray(
         cumsum_by_ray(jnp.where(crossed & first, inside, 0.0), packed, longest), packed
     )
-    return Rendering(total[:, 2:], opacity, depth, jnp.where(opacity > TRACE, median, far))
+    return Rendering(total[:, 2:], opacity, depth, jnp.where(opacity > MIN_WEIGHT, median, far))
 
 
 def over(
@@ -130,7 +129,7 @@ def over(
     opacity: Float[Array, "*#n"],
     background: Float[Array, "*#n 3"],
 ) -> Float[Array, "*#n 3"]:
-    """A colour that already carries its opacity, laid over a background."""
+    """A colour premultiplied by its opacity, over a background."""
     return rgb + (1.0 - opacity[..., None]) * jnp.broadcast_to(background, rgb.shape)
 
 
@@ -142,7 +141,7 @@ def to_float(pixels: Shaped[HostArray, "*n"]) -> Float[HostArray, "*n"]:
 def pixel_over(
     pixel: Float[Array, "*#n C"], background: Float[Array, "*#n 3"]
 ) -> Float[Array, "*#n 3"]:
-    """What a photo shows over a background: straight alpha where it has one, else the photo."""
+    """A photo's colour over a background, by its straight alpha if it has one."""
     rgb = pixel[..., :3]
     if pixel.shape[-1] == 3:
         return rgb
@@ -150,14 +149,14 @@ def pixel_over(
     return over(rgb * alpha[..., None], alpha, background)
 
 
-def solid(background: Background) -> Float[Array, "3"]:
-    """The background of views to look at and to score: white where training draws it at random."""
+def solid_background(background: Background) -> Float[Array, "3"]:
+    """The background of rendered views: white where that of training is random."""
     return jnp.zeros(3) if background == "black" else jnp.ones(3)
 
 
 def sample_background(background: Background, key: Array) -> tuple[Float[Array, "3"], Array]:
-    """What a training ray ends on, and the key for the rest of it."""
+    """The background of one training ray, and the key for its samples."""
     if background != "random":
-        return solid(background), key
+        return solid_background(background), key
     color_key, key = jax.random.split(key)
     return jax.random.uniform(color_key, (3,)), key

@@ -1,7 +1,6 @@
-"""The cone that a pixel sees, and what of it a place or an interval of its ray holds.
+"""The cone of a pixel: Gaussians of its cross sections and of its frusta.
 
-At a distance a cone holds a disc, between two distances a frustum. Its Gaussian is the one with the
-mean and the variance of a place drawn from it, each as likely as another.
+The Gaussian of a region has the mean and the variance of a position uniformly distributed in it.
 """
 
 import jax.numpy as jnp
@@ -12,10 +11,10 @@ from nerf_jax.types import Point, Rays
 
 
 def disc(ray: Rays, t: Float[Array, ""]) -> Point:
-    """The Gaussian of a slice of a ray's cone: what a place along the ray stands for.
+    """The Gaussian of the cross section of a ray's cone at a distance.
 
-    A disc's variance is a quarter of its radius' square along the axes in its plane: that of the
-    pixel, whose cone it is.
+    A disc's variance is a quarter of its squared radius along the axes in its plane, which equals
+    that of the pixel.
 
     Args:
         ray: one, with the ``radius`` of its cone; 0 makes discs points.
@@ -30,10 +29,10 @@ def disc(ray: Rays, t: Float[Array, ""]) -> Point:
 
 
 def frusta(ray: Rays, edges: Float[Array, " E"]) -> Point:
-    """The Gaussians of a ray's frusta: where in the world they are, and how far they reach.
+    """The Gaussians of a ray's conical frusta.
 
-    mip-NeRF (Barron et al., 2021), Eqs. 7, 8 and 16, in the form that subtracts nothing large:
-    intervals have the middle ``m`` and half the length ``h``, and ``q = h^2 / (3 m^2 + h^2)``.
+    mip-NeRF (Barron et al., 2021), Eqs. 7, 8 and 16, without cancellation: intervals have the
+    midpoint ``m`` and half the length ``h``, and ``q = h^2 / (3 m^2 + h^2)``.
 
     Args:
         ray: one, with the ``radius`` of its cone; 0 makes frusta lines.
@@ -43,11 +42,11 @@ def frusta(ray: Rays, edges: Float[Array, " E"]) -> Point:
         ``E - 1`` points: the means, and the variances along each axis of the world.
     """
     m, h = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    q = safe_divide(h**2, 3 * m**2 + h**2)  # 0 / 0 where all is at the tip
-    t = m * (1 + 2 * q)  # beyond the middle: the cone widens
+    q = safe_divide(h**2, 3 * m**2 + h**2)  # 0 / 0 at the apex
+    t = m * (1 + 2 * q)  # beyond the midpoint: the cone widens
     along = h**2 * (1 / 3 - 4 / 15 * q * (4 - 5 * q))
     across = ray.radius**2 * (m**2 / 4 + h**2 * (5 / 12 - 4 / 15 * q))
     axis = ray.direction**2
-    # The sum, and not 1, which rounding may leave below one of its parts.
+    # The sum of the squares, as rounding may leave 1 below one of them.
     variance = jnp.outer(along, axis) + jnp.outer(across, jnp.sum(axis) - axis)
     return Point(ray.origin[None] + jnp.outer(t, ray.direction), variance)

@@ -1,8 +1,8 @@
-"""Spaces: how a scene's world fits into the unit cube, and how steps along a ray suit it.
+"""Contraction: maps from the world to the unit cube, and the steps along a ray that suit them.
 
-Fields and occupancy grids live in the unit cube. A space says which place of the world is where in
-it, and cuts rays into steps no longer than what the cube can tell apart there. Rays stay straight
-and distances stay the world's: only places are bent, just before they are looked up.
+Fields and occupancy grids are defined on the unit cube. A space maps world positions into it, and
+cuts rays into steps that match the resolution there. Rays stay straight and distances stay in
+world units: only positions are contracted, just before the field is read.
 
 - :class:`Box`: an object, with nothing around it.
 - :class:`Contracted`: a scene without bounds, seen from within (mip-NeRF 360, Eq. 10).
@@ -23,81 +23,81 @@ from nerf_jax.numerics import safe_divide
 from nerf_jax.types import Cameras, Rays
 
 
-class March(NamedTuple):
+class RaySteps(NamedTuple):
     """A ray's steps: the ``k``-th is at ``t(k)``, as long as that is before ``stop``.
 
-    They are even, or grow in proportion to the distance once that is beyond ``bend``.
+    They are even, or grow in proportion to the distance beyond ``growth_start``.
     """
 
     start: Float[Array, ""]
     stop: Float[Array, ""]
-    """Before ``start`` or at it: the ray sees nothing."""
+    """At or before ``start``: the ray misses the space."""
     offset: Float[Array, ""]
-    """Where in its step each place is, in [0, 1)."""
+    """The sample position within each step, in [0, 1)."""
     step: Float[Array, ""]
-    """The length of the first ones, world units."""
-    bend: Float[Array, ""] | None = None
-    """The distance from which they grow; None: they never do."""
+    """The length of the first steps, world units."""
+    growth_start: Float[Array, ""] | None = None
+    """The distance from which steps grow; None: they are even."""
 
-    def t(self, number: Num[Array, "*n"]) -> Float[Array, "*n"]:
-        """Distances of steps, and of places between them."""
-        number = number + self.offset
-        even = self.start + number * self.step
-        if self.bend is None:
+    def t(self, index: Num[Array, "*n"]) -> Float[Array, "*n"]:
+        """The distances of steps; indices need not be whole."""
+        index = index + self.offset
+        even = self.start + index * self.step
+        if self.growth_start is None:
             return even
-        turn = jnp.maximum(self.start, self.bend)
-        grown = number - (turn - self.start) / self.step
-        growing = turn * jnp.exp(self.step / self.bend * jnp.maximum(grown, 0.0))
-        return jnp.where(grown < 0, even, growing)
+        first = jnp.maximum(self.start, self.growth_start)
+        num_grown = index - (first - self.start) / self.step
+        growing = first * jnp.exp(self.step / self.growth_start * jnp.maximum(num_grown, 0.0))
+        return jnp.where(num_grown < 0, even, growing)
 
     def length(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """How long the step at a distance is."""
-        if self.bend is None:
+        """The length of the step at a distance."""
+        if self.growth_start is None:
             return jnp.broadcast_to(self.step, t.shape)
-        return self.step * jnp.maximum(t / self.bend, 1.0)
+        return self.step * jnp.maximum(t / self.growth_start, 1.0)
 
     def num_steps(self) -> Float[Array, ""]:
-        """How many steps there are until ``stop``: the inverse of ``t``, less the offset."""
-        if self.bend is None:
+        """The number of steps up to ``stop``: the inverse of ``t``, without the offset."""
+        if self.growth_start is None:
             return jnp.maximum(self.stop - self.start, 0.0) / self.step
-        turn = jnp.maximum(self.start, self.bend)
-        even = (jnp.clip(self.stop, self.start, turn) - self.start) / self.step
-        return even + jnp.log(jnp.maximum(self.stop / turn, 1.0)) * self.bend / self.step
+        first = jnp.maximum(self.start, self.growth_start)
+        even = (jnp.clip(self.stop, self.start, first) - self.start) / self.step
+        return even + jnp.log(jnp.maximum(self.stop / first, 1.0)) * self.growth_start / self.step
 
 
 @runtime_checkable
 class Space(Protocol):
-    """What fields, occupancy grids and samplers need to know of a space."""
+    """The interface of a space for fields, occupancy grids and samplers."""
 
-    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
-        """A place in the world as one in the unit cube; those beyond are just outside of it."""
+    def to_unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
+        """A world position in the unit cube; positions beyond the space are just outside of it."""
 
-    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
-        """And back."""
+    def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
+        """The inverse of :meth:`to_unit`."""
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
-        """How much larger things may be at a place than where space is not bent.
+        """The size of a cell at a position, relative to where space is not contracted.
 
-        A field's density is per that length, so that what a step stops of the light does not
-        depend on how far it is from the middle: the same network serves all of space.
+        A field's density is per that length, so that the opacity of a step does not depend on the
+        distance from the centre: the same network serves all of space.
         """
 
     def step(self, num_steps: int) -> Float[Array, ""]:
         """The length of a step where the scale is 1, world units."""
 
-    def march(self, key: Array | None, ray: Rays, num_steps: int) -> March:
-        """A ray's way through the space, in at most K steps.
+    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+        """At most K steps of a ray through the space.
 
         Args:
-            key: for the offset of all the ray's steps; None puts places in their middle.
+            key: for the offset of all the ray's steps; None: samples are midpoints.
             ray: one.
             num_steps: K.
         """
 
 
 def contains(space: Space, position: Float[Array, "3"]) -> Bool[Array, ""]:
-    """Whether a place of the world is in a space: all are in one that is contracted."""
-    unit = space.unit(position)
+    """Whether a world position is in a space; a contracted space contains all of them."""
+    unit = space.to_unit(position)
     return jnp.all((unit >= 0) & (unit <= 1))
 
 
@@ -106,40 +106,41 @@ def _offset(key: Array | None) -> Float[Array, ""]:
 
 
 class Box(NamedTuple):
-    """What the scene is within, its sides along the axes; world units."""
+    """A bounded scene; the box is axis-aligned, in world units."""
 
     low: Float[Array, "3"]
     high: Float[Array, "3"]
 
-    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
+    def to_unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         return (position - self.low) / (self.high - self.low)
 
-    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
+    def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
         return self.low + unit * (self.high - self.low)
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
         return jnp.ones(())
 
     def step(self, num_steps: int) -> Float[Array, ""]:
-        """Such that K of them reach through the diagonal."""
+        """A K-th of the diagonal."""
         return jnp.linalg.norm(self.high - self.low) / num_steps
 
-    def march(self, key: Array | None, ray: Rays, num_steps: int) -> March:
+    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
         start, stop = intersect(ray, self)
-        # A ray that misses has no steps, and a place all the same: unfilled slots read there, and
-        # what is infinite there would be NaN in the gradient, though none of it is asked for.
+        # A ray that misses has no steps but a finite position: unfilled slots read there, and
+        # infinities there would give NaN gradients.
         hits = start < stop
         start, stop = jnp.where(hits, start, ray.near), jnp.where(hits, stop, ray.near)
-        return March(start, stop, _offset(key), self.step(num_steps))
+        return RaySteps(start, stop, _offset(key), self.step(num_steps))
 
 
 def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Where a ray enters and leaves a box, within its near and far: the slab method.
+    """The ray-box intersection within near and far, by the slab method.
 
-    A ray that misses leaves before it enters. A direction of length zero never moves: it sees all
-    or nothing of the box.
+    Returns:
+        The distances at which the ray enters and leaves; it leaves before it enters if it misses.
+        A direction of length zero is inside the box along the whole ray, or outside.
     """
-    # Parallel to a slab, a ray is between its planes for ever, or never.
+    # Parallel to a slab, a ray is always between its planes, or never.
     ahead = jnp.where((ray.origin >= box.low) & (ray.origin <= box.high), -jnp.inf, jnp.inf)
     to_low = safe_divide(box.low - ray.origin, ray.direction, ahead)
     to_high = safe_divide(box.high - ray.origin, ray.direction, -ahead)
@@ -150,10 +151,10 @@ def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
 
 
 class Contracted(NamedTuple):
-    """A cube as it is, and around it all the rest of the world, the thinner the farther.
+    """An unbounded scene: identity inside a cube, contracted outside of it.
 
-    In units of the cube's half side from its centre, and with the largest coordinate for the
-    norm, so that the image is a cube again: ``x`` within, ``(2 - 1/|x|) x / |x|`` outside.
+    In units of the cube's half side from its centre, with the maximum norm, so that the image is a
+    cube again: ``x`` inside, ``(2 - 1/|x|) x / |x|`` outside.
     """
 
     center: Float[Array, "3"]
@@ -161,18 +162,18 @@ class Contracted(NamedTuple):
     """Half the side of the cube, world units."""
     near: Float[Array, ""]
     far: Float[Array, ""]
-    """Distances between which rays may look, world units."""
+    """The least and the largest distance of samples, world units."""
 
-    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
+    def to_unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         x = (position - self.center) / self.radius
         norm = jnp.maximum(jnp.max(jnp.abs(x)), 1.0)
         return ((2 - 1 / norm) / norm * x + 2) / 4
 
-    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
+    def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
         x = 4 * unit - 2
-        # The cube's surface is infinitely far; nothing beyond twice the farthest ray is meant.
-        nearly = 2 - self.radius / (2 * self.far)
-        norm = jnp.clip(jnp.max(jnp.abs(x)), 1.0, nearly)
+        # The cube's surface is infinitely far; no sample is beyond twice the farthest distance.
+        largest = 2 - self.radius / (2 * self.far)
+        norm = jnp.clip(jnp.max(jnp.abs(x)), 1.0, largest)
         return self.center + self.radius * x / (norm * (2 - norm))
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
@@ -182,46 +183,45 @@ class Contracted(NamedTuple):
     def step(self, num_steps: int) -> Float[Array, ""]:
         return self._growth(num_steps) * self.radius
 
-    def march(self, key: Array | None, ray: Rays, num_steps: int) -> March:
-        """Even up to half the cube's half side, where cameras are; then as distance grows."""
-        step = self._growth(num_steps) * self._bend()
-        return March(ray.near, ray.far, _offset(key), step, self._bend())
+    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+        """Even steps up to half the cube's half side, then in proportion to the distance."""
+        step = self._growth(num_steps) * self._growth_start()
+        return RaySteps(ray.near, ray.far, _offset(key), step, self._growth_start())
 
-    def _bend(self) -> Float[Array, ""]:
+    def _growth_start(self) -> Float[Array, ""]:
         return jnp.maximum(self.radius / 2, self.near)
 
     def _growth(self, num_steps: int) -> Float[Array, ""]:
-        """Of a step to the next, so that K of them reach from near to far."""
-        bend = self._bend()
-        return (1 - self.near / bend + jnp.log(self.far / bend)) / num_steps
+        """The relative growth from step to step for K steps from near to far."""
+        start = self._growth_start()
+        return (1 - self.near / start + jnp.log(self.far / start)) / num_steps
 
 
 class Frustum(NamedTuple):
-    """What one camera sees, from near to far: across evenly, and in depth evenly in ``1 / depth``.
+    """The view of one camera from near to far, even in ``x``, in ``y`` and in ``1 / depth``.
 
-    The camera is the mean of those that took the photos.
+    The camera is the mean of the training cameras.
     """
 
     camera_from_world: Float[Array, "3 4"]
     tangent: Float[Array, "2"]
-    """Of half the angle of view, in x and in y."""
+    """Of half the field of view, in x and in y."""
     near: Float[Array, ""]
     far: Float[Array, ""]
-    """Depths of the two ends, and the distances between which rays may look; world units."""
+    """Depths of the two ends, and the least and largest distance of samples; world units."""
 
-    def unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
+    def to_unit(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         x, y, _ = self._camera(position)
         depth = self._depth(position)
-        across = jnp.stack([x, y]) / (depth * self.tangent)
-        ahead = (1 / self.near - 1 / depth) / (1 / self.near - 1 / self.far)
-        return jnp.concatenate([(across + 1) / 2, ahead[None]])
+        xy = jnp.stack([x, y]) / (depth * self.tangent)
+        z = (1 / self.near - 1 / depth) / (1 / self.near - 1 / self.far)
+        return jnp.concatenate([(xy + 1) / 2, z[None]])
 
-    def world(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
+    def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
         depth = 1 / (1 / self.near + unit[2] * (1 / self.far - 1 / self.near))
-        across = (2 * unit[:2] - 1) * self.tangent * depth
-        place = jnp.concatenate([across, -depth[None]])
+        xy = (2 * unit[:2] - 1) * self.tangent * depth
         rotation, offset = self.camera_from_world[:, :3], self.camera_from_world[:, 3]
-        return rotation.T @ (place - offset)
+        return rotation.T @ (jnp.concatenate([xy, -depth[None]]) - offset)
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
         return jnp.maximum(self._depth(position) / self.near, 1.0)
@@ -229,14 +229,14 @@ class Frustum(NamedTuple):
     def step(self, num_steps: int) -> Float[Array, ""]:
         return jnp.log(self.far / self.near) / num_steps * self.near
 
-    def march(self, key: Array | None, ray: Rays, num_steps: int) -> March:
-        return March(ray.near, ray.far, _offset(key), self.step(num_steps), self.near)
+    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+        return RaySteps(ray.near, ray.far, _offset(key), self.step(num_steps), self.near)
 
     def _camera(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         return self.camera_from_world[:, :3] @ position + self.camera_from_world[:, 3]
 
     def _depth(self, position: Float[Array, "3"]) -> Float[Array, ""]:
-        # Beside and behind the camera there is no place; those before `near` are kept apart.
+        # Positions beside and behind the camera are clamped; those before `near` stay distinct.
         return jnp.maximum(-self._camera(position)[2], self.near / 2)
 
 
@@ -281,10 +281,10 @@ def fit_frustum(
 
 
 def required_steps(space: Space, resolution: int) -> int:
-    """The number of steps of which none is longer than a cell, so that no block of them is missed.
+    """The least number of steps such that none is longer than a cell, and no block is missed.
 
     Args:
-        space: a box needs none here: its steps are even, and known from the config.
+        space: 0 is returned for a box, whose steps are known from the config.
         resolution: cells along the side of the unit cube.
     """
     with jax.ensure_compile_time_eval():
@@ -297,5 +297,5 @@ def required_steps(space: Space, resolution: int) -> int:
                 growth, cell = float(space.step(1) / near), 1 - float(near / far)
             case _:
                 return 0
-    # Seven eighths of that: blocks of steps leave as much room (occupancy.near_blocks).
+    # Seven eighths of that: blocks of steps leave as much room (occupancy.occupied_blocks).
     return math.ceil(growth / cell * resolution * 7 / 64) * 8

@@ -1,4 +1,4 @@
-"""The devices a program runs on: rays are shared out over all of them."""
+"""The devices: rays are split over all of them."""
 
 import os
 import platform
@@ -10,22 +10,27 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 RAYS = "rays"
-"""The mesh axis that rays are split along."""
+"""The mesh axis that rays are split over."""
 
 REPLICATED = PartitionSpec()
 SPLIT = PartitionSpec(RAYS)
 
 
 def ray_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of the given devices, or of all there are, with one axis: rays."""
+    """A mesh of the given devices, or of all devices, with one axis: rays."""
     return Mesh(np.asarray(jax.devices() if devices is None else devices), (RAYS,))
 
 
 def split_evenly(count: int, mesh: Mesh, name: str) -> int:
     """The share of one device.
 
+    Args:
+        count: to be split.
+        mesh: the devices.
+        name: of the option that is the count, for the error.
+
     Raises:
-        ValueError: ``count`` does not divide by the number of devices; ``name`` says whose it is.
+        ValueError: ``count`` is not divisible by the number of devices.
     """
     share, rest = divmod(count, mesh.size)
     if rest:
@@ -37,14 +42,14 @@ def split_evenly(count: int, mesh: Mesh, name: str) -> int:
 
 
 def device_name() -> str:
-    """The devices that jax computes on, for people."""
+    """A description of the devices that jax uses."""
     devices = jax.devices()
     name = f"{devices[0].platform} ({devices[0].device_kind})"
     return name if len(devices) == 1 else f"{len(devices)} x {name}"
 
 
 def processor() -> str:
-    """The processor's name, and how many of its cores there are to use."""
+    """The processor's name and its number of cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

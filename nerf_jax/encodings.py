@@ -1,4 +1,4 @@
-"""Encodings: coordinates lifted to where a small network can see fine detail."""
+"""Encodings: coordinates in a higher dimension, so that a small network learns fine detail."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,7 +14,7 @@ def frequency(
 
     Args:
         x: one point or direction.
-        num_bands: L; 0 leaves the input alone.
+        num_bands: L; 0: the input only.
         include_input: keep ``x`` itself in front.
 
     Returns:
@@ -31,9 +31,8 @@ def integrated(
 ) -> Float[Array, " e"]:
     """The mean of :func:`frequency` over a Gaussian, Eq. 14 of mip-NeRF (Barron et al., 2021).
 
-    A wave fades where the footprint is wide beside it: by ``exp(-variance / 2)``, its own
-    frequency's square times the coordinate's variance. So a band that cannot be seen cannot
-    alias, and there may be as many bands as one likes.
+    A wave is damped by ``exp(-f^2 variance / 2)``, with ``f`` its frequency: bands finer than the
+    footprint vanish, and do not alias, so that more bands do no harm.
 
     Args:
         mean: of one point.
@@ -41,19 +40,19 @@ def integrated(
         num_bands: L.
 
     Returns:
-        ``e = 2 d L`` values in the order of :func:`frequency`, which they are where there is no
-        variance; without the input.
+        ``e = 2 d L`` values in the order of :func:`frequency`, and equal to it at zero variance;
+        without the input.
     """
     waves = frequency(mean, num_bands, include_input=False).reshape(num_bands, 2, mean.size)
-    faded = jnp.exp(jnp.outer(-(4.0 ** jnp.arange(num_bands)) / 2, variance))  # [L, d]
-    return (waves * faded[:, None]).reshape(-1)
+    damping = jnp.exp(jnp.outer(-(4.0 ** jnp.arange(num_bands)) / 2, variance))  # [L, d]
+    return (waves * damping[:, None]).reshape(-1)
 
 
 def spherical_harmonics(direction: Float[Array, "3"], degree: int) -> Float[Array, " {degree**2}"]:
     """Real spherical harmonics of a direction, band by band: ``l < degree``, ``-l <= m <= l``.
 
     Orthonormal over the sphere, with the Condon-Shortley phase, as Instant-NGP's code has them
-    (Müller et al., 2022, Section 5.4). Polynomials, so that a direction of length zero is harmless.
+    (Müller et al., 2022, Section 5.4). Polynomials, finite also at length zero.
 
     Args:
         direction: unit vector.

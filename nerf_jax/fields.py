@@ -1,7 +1,7 @@
-"""Every network, and nothing but networks.
+"""The networks.
 
-Each Flax module reads one point and one direction, already encoded, and has the two halves of
-the :class:`~nerf_jax.types.Field` contract as methods; :func:`as_field` adds the encodings.
+Each Flax module takes one encoded point and one encoded direction, and has the two functions of
+the :class:`~nerf_jax.types.Field` interface as methods; :func:`as_field` adds the encodings.
 """
 
 import functools
@@ -23,9 +23,9 @@ from nerf_jax.types import Field, Params, Point, View
 class NerfMLP(nn.Module):
     """The network of NeRF (Mildenhall et al., 2020, Figure 7).
 
-    ``depth`` hidden layers, the input entering again beside the output of layer ``skip``, counted
-    from 1 (0 for never); the density is read from the last of them, and a head half as wide adds
-    the direction and gives the colour.
+    ``depth`` hidden layers, with the input concatenated to the output of layer ``skip``, counted
+    from 1 (0: none); a density layer on the last of them, and a colour head of half the width that
+    takes the direction.
     """
 
     depth: int = 8
@@ -33,7 +33,7 @@ class NerfMLP(nn.Module):
     skip: int = 5
     density_activation: Literal["relu", "softplus"] = "relu"
     color_padding: float = 0.0
-    """Colours reach so far beyond [0, 1], lest black and white ask for infinite weights."""
+    """The margin of colours beyond [0, 1], so that black and white need no infinite weights."""
 
     def setup(self) -> None:
         # Glorot, as the authors' Keras layers, and not Linen's default.
@@ -46,13 +46,13 @@ class NerfMLP(nn.Module):
 
     def density(self, x: Float[Array, " e"]) -> tuple[Float[Array, ""], Float[Array, " F"]]:
         h = x
-        for number, layer in enumerate(self.trunk, start=1):
+        for index, layer in enumerate(self.trunk, start=1):
             h = nn.relu(layer(h))
-            if number == self.skip:
+            if index == self.skip:
                 h = jnp.concatenate([x, h])
         raw = self.to_density(h)[0]
-        # A ReLU that is negative everywhere has no gradient and stays empty for good; the paper's
-        # learning rate is small enough not to push it there. The softplus is mip-NeRF's.
+        # A ReLU that is negative everywhere has no gradient, and the scene stays empty; the paper's
+        # learning rate is small enough to avoid this. The softplus is mip-NeRF's.
         softplus = self.density_activation == "softplus"
         return nn.softplus(raw - 1.0) if softplus else nn.relu(raw), self.bottleneck(h)
 
@@ -68,8 +68,8 @@ class NerfMLP(nn.Module):
 class TutorialMLP(nn.Module):
     """The network of the 100-line NeRF: four layers, the input again, four more.
 
-    Its last trunk layer gives the features and the density together and is linear; weights and
-    biases start uniform within ``1 / sqrt(fan in)``, as PyTorch's do.
+    The last trunk layer is linear and gives the features and the density; weights and biases are
+    initialised uniformly within ``1 / sqrt(fan in)``, as in PyTorch.
     """
 
     width: int = 256
@@ -100,7 +100,7 @@ class TutorialMLP(nn.Module):
 
 
 class _UniformDense(nn.Module):
-    """A dense layer whose weights and biases both start uniform within ``1 / sqrt(fan in)``."""
+    """A dense layer with weights and biases initialised within ``1 / sqrt(fan in)``."""
 
     features: int
 
@@ -116,24 +116,24 @@ class _UniformDense(nn.Module):
 class HashField(nn.Module):
     """A hash grid and two small networks (Instant-NGP, Section 5.4).
 
-    One hidden layer from the grid's features to the density's logarithm and further features;
-    two from those and the direction's spherical harmonics to the colour. No layer has a bias.
+    One hidden layer from the grid's features to the density's logarithm and further features; two
+    from those and the direction's spherical harmonics to the colour. No layer has a bias.
     """
 
     levels: tuple[Level, ...]
     num_features: int = 2
     width: int = 64
     degree: int = 4
-    """Bands of the direction's harmonics."""
+    """Bands of the direction's spherical harmonics."""
     footprint: Literal["point", "cone"] = "point"
-    """What of a place is read: all at the point, or what its footprint does not blur."""
+    """Features at the point, or their mean over its footprint."""
     density_bias: float = -1.0
-    """Of the density's logarithm: what it starts at."""
+    """Added to the density's logarithm: its initial value."""
     num_photos: int | None = None
     """Of the training split; needed at initialisation alone."""
     code_size: int = 0
-    """Numbers that the colour may learn of each photo: its exposure, its white balance (NeRF in
-    the Wild, Section 4.1). A view that is of no photo is seen by the mean of all codes."""
+    """The size of each photo's appearance code, for its exposure and white balance (NeRF in the
+    Wild, Section 4.1). Rays of no photo use the mean of all codes."""
 
     def setup(self) -> None:
         dense = functools.partial(nn.Dense, use_bias=False)
@@ -177,8 +177,12 @@ def as_field(
     encode_point: Callable[[Point], Any],
     encode_view: Callable[[View], Any],
 ) -> Field:
-    """A network behind the field contract; the encodings make its inputs of points in the world,
-    their footprints included, and of views.
+    """A network as a field over world positions.
+
+    Args:
+        module: the network.
+        encode_point: the network's input for a point and its footprint.
+        encode_view: the network's input for a view.
     """
 
     def init(key: Array) -> Params:

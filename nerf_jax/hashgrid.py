@@ -1,10 +1,9 @@
 """The multiresolution hash grid: coordinates read from tables of trainable features.
 
 Instant-NGP (Müller et al., 2022, Section 3). Each level lays a grid over the unit cube; the
-features at the eight corners of the cell around a point are blended trilinearly, and the levels'
-features stand side by side. A level whose vertices fit into its table is dense; a finer one
-shares the table's entries by a hash of the vertex, and leaves it to training to sort out who
-matters.
+features at the eight corners of the cell around a point are interpolated trilinearly, and the
+levels' features concatenated. A level whose vertices fit into its table is dense; in a finer one
+vertices share entries by a hash, and training resolves the collisions.
 
 Notation: ``L`` levels, ``F`` features of a level, ``T`` entries of a level's table.
 """
@@ -19,17 +18,17 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, UInt32
 
 _PRIMES = (1, 2654435761, 805459861)
-"""One for each axis; the first is 1 so that neighbours along x stay neighbours in memory."""
+"""One for each axis; the first is 1, so that neighbours along x are neighbours in memory."""
 
 Tables = Sequence[Float[Array, "_ F"]]
-"""The features, one array a level: each has its own gradient, by one scatter."""
+"""The features, one array a level, so that each level's gradient is one scatter."""
 
 
 class Level(NamedTuple):
     """The shape of one level."""
 
     scale: float
-    """Cells along an axis of the unit cube; need not be whole."""
+    """Cells along an axis of the unit cube; not a whole number in general."""
     resolution: int
     """Vertices along an axis."""
     num_entries: int
@@ -37,7 +36,7 @@ class Level(NamedTuple):
 
     @property
     def dense(self) -> bool:
-        """Whether every vertex has an entry of its own."""
+        """Whether every vertex has its own entry."""
         return self.resolution**3 <= self.num_entries
 
 
@@ -62,9 +61,9 @@ def make_levels(
         )
     growth = (max_resolution / min_resolution) ** (1 / max(1, num_levels - 1))
     levels = []
-    for number in range(num_levels):
-        # As the published code has it, to the rounding: the counts of entries depend on it.
-        scale = min_resolution * growth**number - 1
+    for index in range(num_levels):
+        # The published code's rounding, as the numbers of entries depend on it.
+        scale = min_resolution * growth**index - 1
         resolution = int(np.ceil(np.float32(scale))) + 1
         vertices = -(-(resolution**3) // 8) * 8
         levels.append(Level(scale, resolution, min(vertices, max_entries)))
@@ -86,7 +85,7 @@ def encode(tables: Tables, levels: Sequence[Level], x: Float[Array, "3"]) -> Flo
     Args:
         tables: one of [T, F] for each level.
         levels: their shapes.
-        x: in the unit cube; outside, the nearest place within is read.
+        x: in the unit cube; outside of it, the nearest position inside is read.
 
     Returns:
         ``L * F`` values, coarsest level first.
@@ -94,40 +93,40 @@ def encode(tables: Tables, levels: Sequence[Level], x: Float[Array, "3"]) -> Flo
     x = jnp.clip(x, 0.0, 1.0)
     features = []
     for table, level in zip(tables, levels, strict=True):
-        vertex, part = _cell(level, x)
-        features.append(_blend(table, _entries(level, vertex), part))
+        vertex, fraction = _cell(level, x)
+        features.append(_interpolate(table, _entries(level, vertex), fraction))
     return jnp.concatenate(features)
 
 
 def level_weights(levels: Sequence[Level], variance: Float[Array, ""]) -> Float[Array, " L"]:
-    """How much of each level is left in the mean over a footprint (Zip-NeRF, Section 4).
+    """The weight of each level in the mean over a footprint (Zip-NeRF, Section 4).
 
-    ``erf(1 / sqrt(8 sigma^2 n^2))`` of a level of n cells along an axis: the part of a Gaussian
-    that is within a cell, along one axis and around its middle. It is what the mean over a disc,
-    turned anyhow, keeps of a level of unrelated entries: the ratio of standard deviations, from
-    0.11 less where ``sigma n`` is 0.3 to the same within 3 % where it is above 1.
+    ``erf(1 / sqrt(8 sigma^2 n^2))`` for a level of n cells along an axis: the share of a Gaussian
+    within a cell around its centre, along one axis. It approximates the damping of independent
+    entries in the mean over a disc of any orientation, the ratio of standard deviations: 0.11
+    below it where ``sigma n`` is 0.3, and within 3 % where it is above 1.
 
     Args:
         levels: their shapes.
         variance: sigma^2, in units of the cube's side.
     """
     spread = 8 * variance * jnp.array([level.scale**2 for level in levels])
-    # Beyond the bound all is within the cell, to the last bit of a double; the gradient would be
-    # infinity times zero there.
+    # Below the bound the share is 1 to the last bit of a double, and the gradient would be infinity
+    # times zero.
     return jax.lax.erf(jax.lax.rsqrt(jnp.maximum(spread, 1 / 36)))
 
 
 def _cell(level: Level, x: Float[Array, "3"]) -> tuple[UInt32[Array, "2 3"], Float[Array, "3"]]:
-    """The lower and the upper vertex of the cell around a point, and how far between they lie."""
-    place = x * level.scale + 0.5
-    lower = jnp.floor(place)
+    """The lower and the upper vertex of the cell around a point, and the position within it."""
+    position = x * level.scale + 0.5
+    lower = jnp.floor(position)
     vertex = lower.astype(jnp.uint32)
-    # The half cell by which the levels are shifted would reach past the last vertex.
-    return jnp.stack([vertex, jnp.minimum(vertex + 1, level.resolution - 1)]), place - lower
+    # The levels' shift of half a cell would reach past the last vertex.
+    return jnp.stack([vertex, jnp.minimum(vertex + 1, level.resolution - 1)]), position - lower
 
 
 def _entries(level: Level, vertex: UInt32[Array, "2 3"]) -> Int[Array, "8"]:
-    """The table's rows for a cell's corners; the corner's bits are z, y, x."""
+    """The table's rows for a cell's corners; the bits of a corner's index are z, y, x."""
     stride = (1, level.resolution, level.resolution**2) if level.dense else _PRIMES
     x, y, z = (vertex[:, axis] * np.uint32(stride[axis]) for axis in range(3))
     join = jnp.add if level.dense else jnp.bitwise_xor
@@ -135,43 +134,43 @@ def _entries(level: Level, vertex: UInt32[Array, "2 3"]) -> Int[Array, "8"]:
     return (jnp.stack(corners) % np.uint32(level.num_entries)).astype(jnp.int32)
 
 
-def _corner_weights(part: Float[Array, "3"]) -> Float[Array, "8"]:
+def _corner_weights(fraction: Float[Array, "3"]) -> Float[Array, "8"]:
     """The weights of a cell's corners, in the order of :func:`_entries`."""
-    x, y, z = jnp.stack([1 - part, part], axis=1)
+    x, y, z = jnp.stack([1 - fraction, fraction], axis=1)
     return jnp.stack([x[i & 1] * y[i >> 1 & 1] * z[i >> 2] for i in range(8)])
 
 
 @jax.custom_jvp
-def _blend(
-    table: Float[Array, "T F"], entries: Int[Array, "8"], part: Float[Array, "3"]
+def _interpolate(
+    table: Float[Array, "T F"], entries: Int[Array, "8"], fraction: Float[Array, "3"]
 ) -> Float[Array, " F"]:
-    """The corners' features, blended.
+    """Trilinear interpolation of the corners' features.
 
-    Reads corner by corner, so that XLA makes one loop of it and keeps no array of corners (three
-    times faster on a CPU); its derivative below reads all corners at once, so that the table's
-    gradient, the transpose, is one scatter and not eight.
+    Reads corner by corner, so that XLA fuses it into one loop without an array of corners (three
+    times faster on a CPU); the derivative below reads all corners at once, so that its transpose,
+    the table's gradient, is one scatter and not eight.
     """
-    w = _corner_weights(part)
+    w = _corner_weights(fraction)
     return sum(
         (w[i] * _read(table, entries[i]) for i in range(1, 8)),
         start=w[0] * _read(table, entries[0]),
     )
 
 
-def _blend_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    table, entries, part = primals
-    d_table, _, d_part = tangents
-    out, w = _blend(table, entries, part), _corner_weights(part)
+def _interpolate_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    table, entries, fraction = primals
+    d_table, _, d_fraction = tangents
+    out, w = _interpolate(table, entries, fraction), _corner_weights(fraction)
     d_out = jnp.zeros_like(out)
     if type(d_table) is not SymbolicZero:
         d_out = d_out + w @ _read(d_table, entries)
-    if type(d_part) is not SymbolicZero:
-        d_w = jax.jvp(_corner_weights, (part,), (d_part,))[1]
+    if type(d_fraction) is not SymbolicZero:
+        d_w = jax.jvp(_corner_weights, (fraction,), (d_fraction,))[1]
         d_out = d_out + d_w @ _read(table, entries)
     return out, d_out
 
 
-_blend.defjvp(_blend_jvp, symbolic_zeros=True)
+_interpolate.defjvp(_interpolate_jvp, symbolic_zeros=True)
 
 
 def _read(table: Float[Array, "T F"], entries: Int[Array, "*n"]) -> Float[Array, "*n F"]:

@@ -1,10 +1,9 @@
-"""Lenses: where a direction falls on the image plane, and which direction falls there.
+"""Lenses: the image point of a direction, and the direction of an image point.
 
-Directions are in camera axes: x right, y up, looking along -z. Places are on the image plane at
-unit focal length, in image axes: x right, y down. An ideal lens shows what is at the angle theta
-from its axis at ``tan theta`` from the centre, or, a fisheye, at ``theta``: a fisheye sees what is
-beside and behind it as well. A real one then moves that place by a polynomial, the same for both:
-:class:`nerf_jax.types.Lens`.
+Directions are in camera axes: x right, y up, looking along -z. Points are on the image plane at
+unit focal length, in image axes: x right, y down. An ideal lens maps the angle theta from its axis
+to the radius ``tan theta``, and a fisheye to ``theta``, also beside and behind the camera. A real
+lens then distorts the point by a polynomial, the same for both: :class:`nerf_jax.types.Lens`.
 """
 
 import jax
@@ -14,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 from nerf_jax.numerics import normalize, safe_divide, safe_norm
 from nerf_jax.types import HostArray, Lens
 
-# Four are enough for most of an image; the rest are for what is close to the lens's edge.
+# Four are enough for most of an image; the rest are for points close to the lens's edge.
 _NEWTON_STEPS = 10
 # Of the polynomial's derivative, 1 at the centre and 0 at the edge.
 _LEAST_DETERMINANT = 0.01
@@ -23,53 +22,53 @@ _LARGEST_TANGENT = 1e3
 
 
 def to_image_plane(lens: Lens | None, direction: Float[HostArray, "3"]) -> Float[Array, "2"]:
-    """Where one lens shows what lies in a direction, of any length.
+    """The image point of a direction of any length.
 
     Args:
         lens: None: a pinhole.
         direction: in camera axes.
 
     Returns:
-        The place on the image plane at unit focal length. Without a fisheye, what is beside or
-        behind the camera has none, and the centre stands for it. Beyond the edge of a lens, where
-        its polynomial turns back, the place is the polynomial's, though nothing is seen there.
+        The point on the image plane at unit focal length. Unless the lens is a fisheye, directions
+        beside or behind the camera are mapped to the centre. Beyond the edge of a lens, where its
+        polynomial is not monotone, the point is the polynomial's, though nothing is visible there.
     """
     x, y, z = normalize(jnp.asarray(direction))
-    across, ahead = jnp.stack([x, -y]), -z
-    radius = safe_norm(across)
-    in_front = ahead * _LARGEST_TANGENT > radius
-    pinhole = jnp.where(in_front, across / jnp.where(in_front, ahead, 1.0), 0.0)
+    xy, depth = jnp.stack([x, -y]), -z
+    radius = safe_norm(xy)
+    in_front = depth * _LARGEST_TANGENT > radius
+    pinhole = jnp.where(in_front, xy / jnp.where(in_front, depth, 1.0), 0.0)
     if lens is None:
         return pinhole
-    # On the axis nothing is divided by zero, and at the camera itself there is no angle.
-    theta = jnp.arctan2(radius, jnp.where((radius > 0) | (ahead != 0), ahead, 1.0))
-    fisheye = across * safe_divide(theta, radius, 1.0)
+    # Finite on the axis and for the zero vector, which has no angle.
+    theta = jnp.arctan2(radius, jnp.where((radius > 0) | (depth != 0), depth, 1.0))
+    fisheye = xy * safe_divide(theta, radius, 1.0)
     return distort(lens, jnp.where(lens.fisheye, fisheye, pinhole))
 
 
-def from_image_plane(lens: Lens | None, place: Float[HostArray, "2"]) -> Float[Array, "3"]:
-    """What one lens shows at a place on its image plane: the inverse of :func:`to_image_plane`.
+def from_image_plane(lens: Lens | None, point: Float[HostArray, "2"]) -> Float[Array, "3"]:
+    """The direction of an image point: the inverse of :func:`to_image_plane`.
 
     Args:
         lens: None: a pinhole.
-        place: on the image plane at unit focal length.
+        point: on the image plane at unit focal length.
 
     Returns:
-        A direction in camera axes, its length not one in general. Beyond the edge of a lens,
-        something near the edge.
+        A direction in camera axes, not of unit length in general. Beyond the edge of a lens, a
+        direction near the edge.
     """
-    x, y = place if lens is None else undistort(lens, place)
+    x, y = point if lens is None else undistort(lens, point)
     pinhole = jnp.stack([x, -y, -jnp.ones_like(x)])
     if lens is None:
         return pinhole
     theta = safe_norm(jnp.stack([x, y]))
-    part = jnp.sinc(theta / jnp.pi)  # sin(theta) / theta
-    fisheye = jnp.stack([x * part, -y * part, -jnp.cos(theta)])
+    sinc = jnp.sinc(theta / jnp.pi)  # sin(theta) / theta
+    fisheye = jnp.stack([x * sinc, -y * sinc, -jnp.cos(theta)])
     return jnp.where(lens.fisheye, fisheye, pinhole)
 
 
 def distort(lens: Lens, ideal: Float[HostArray, "2"]) -> Float[Array, "2"]:
-    """Where one lens shows what an ideal lens would show at ``ideal``: OpenCV's polynomial."""
+    """The distorted point of an ideal lens's point: OpenCV's polynomial."""
     x, y = ideal
     k1, k2, k3, k4 = lens.radial
     p1, p2 = jnp.where(lens.fisheye, 0.0, lens.tangential)
@@ -83,29 +82,29 @@ def distort(lens: Lens, ideal: Float[HostArray, "2"]) -> Float[Array, "2"]:
     )
 
 
-def undistort(lens: Lens, place: Float[HostArray, "2"]) -> Float[Array, "2"]:
-    """Where an ideal lens would show what one lens shows at ``place``: inverts :func:`distort`.
+def undistort(lens: Lens, point: Float[HostArray, "2"]) -> Float[Array, "2"]:
+    """The ideal lens's point of a distorted point: the inverse of :func:`distort`.
 
-    By Newton's method in a fixed number of steps; the gradient, with respect to the place and to
-    the lens, is the implicit function theorem's. A polynomial may turn back at some radius, the
-    lens's edge, and nothing is shown beyond it: a place there gives one within the edge.
+    Newton's method in a fixed number of steps; the gradient, with respect to the point and to the
+    lens, is the implicit function theorem's. A polynomial may have a maximum at some radius, the
+    lens's edge, with nothing visible beyond it: points there give one within the edge.
     """
-    place = jnp.asarray(place)
-    fixed, goal = jax.lax.stop_gradient((lens, place))
+    point = jnp.asarray(point)
+    fixed, goal = jax.lax.stop_gradient((lens, point))
 
     def newton(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        ideal, part = state
+        ideal, damping = state
         step = _solve(_derivative(fixed, ideal), goal - distort(fixed, ideal))
-        further = ideal + part * step
-        # A step over the edge is not taken, and the next is half as long.
+        further = ideal + damping * step
+        # A step beyond the edge is not taken, and the next is half as long.
         inside = _is_inside(fixed, further)
-        part = jnp.where(inside, jnp.minimum(2 * part, 1.0), part / 2)
-        return jnp.where(inside, further, ideal), part
+        damping = jnp.where(inside, jnp.minimum(2 * damping, 1.0), damping / 2)
+        return jnp.where(inside, further, ideal), damping
 
-    start = 0.0 * goal, 1.0 + 0.0 * goal[0]  # the first step is to the place itself
+    start = 0.0 * goal, 1.0 + 0.0 * goal[0]  # the first step is to the point itself
     ideal, _ = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, start)
-    # distort(lens, ideal) = place, differentiated; the value of this last step is zero.
-    error = place - distort(lens, ideal)
+    # distort(lens, ideal) = point, differentiated; the value of this last step is zero.
+    error = point - distort(lens, ideal)
     return ideal + _solve(_derivative(fixed, ideal), error - jax.lax.stop_gradient(error))
 
 
@@ -114,13 +113,13 @@ def _derivative(lens: Lens, ideal: Float[Array, "2"]) -> Float[Array, "2 2"]:
 
 
 def _is_inside(lens: Lens, ideal: Float[Array, "2"]) -> Bool[Array, ""]:
-    """Whether a place is within the edge: the image there is neither folded nor mirrored."""
+    """Whether a point is within the edge: the image there is neither folded nor mirrored."""
     (a, b), (c, d) = _derivative(lens, ideal)
     return (a * d - b * c > _LEAST_DETERMINANT) & (a + d > 0)
 
 
 def _solve(matrix: Float[Array, "2 2"], vector: Float[Array, "2"]) -> Float[Array, "2"]:
-    """Cramer's rule, for matrices of the places within the edge."""
+    """Cramer's rule, for the non-singular matrices within the edge."""
     (a, b), (c, d) = matrix
     x, y = vector
     return jnp.stack([d * x - b * y, a * y - c * x]) / (a * d - b * c)

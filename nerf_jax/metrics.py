@@ -1,4 +1,4 @@
-"""How good a picture is."""
+"""Image metrics: PSNR and SSIM."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,15 @@ from jaxtyping import Array, Float
 
 def psnr(mse: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Peak signal-to-noise ratio in decibels, of a mean squared error of values in [0, 1]."""
-    # 1e-10 is 100 dB, beyond 8-bit images (59 dB at half a level): a perfect picture stays finite.
+    # 1e-10 is 100 dB, beyond 8-bit images (59 dB at half a level): identical images stay finite.
     return -10.0 * jnp.log10(jnp.maximum(mse, 1e-10))
 
 
 def ssim(image: Float[Array, "H W C"], truth: Float[Array, "H W C"]) -> Float[Array, ""]:
     """Structural similarity (Wang et al., 2004), of values in [0, 1].
 
-    The original's window, 11x11 Gaussian with a standard deviation of 1.5 pixels; the mean is
-    over channels and over the places where the window fits.
+    The original's window, an 11x11 Gaussian with a standard deviation of 1.5 pixels; the mean is
+    over channels and over the positions where the window fits.
 
     Raises:
         ValueError: the image is smaller than the window.
@@ -34,7 +34,7 @@ def ssim(image: Float[Array, "H W C"], truth: Float[Array, "H W C"]) -> Float[Ar
 
 
 def _blur(planes: Float[Array, "C H W"]) -> Float[Array, "C H-10 W-10"]:
-    """The separable window, where it fits."""
+    """Filter with the separable window, where it fits."""
     offsets = jnp.arange(-5, 6)
     window = jnp.exp(-0.5 * (offsets / 1.5) ** 2)
     window = window / jnp.sum(window)

@@ -1,6 +1,4 @@
-"""Every singularity of the package, handled here and once: values and gradients stay finite."""
-
-import functools
+"""The package's singularities, each handled once: values and gradients stay finite."""
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +19,11 @@ def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
 
 
 def optical_depth(sigma: Float[Array, "*#n"], delta: Float[Array, "*#n"]) -> Float[Array, "*#n"]:
-    """``sigma * delta``, the exponent of Beer and Lambert, bounded where its exponential is done.
+    """``sigma * delta``, the exponent of the Beer-Lambert law, at most 100.
 
-    ``exp(-100)`` is zero beside one in any precision used here, so the bound changes no value; it
-    keeps ``1e10 * 1e10`` from overflowing, and with it the ``0 * inf`` of the gradient. A negative
-    or zero interval holds nothing.
+    ``exp(-100)`` is negligible in any precision used here, so the bound changes no value; it keeps
+    ``1e10 * 1e10`` from overflowing, and the gradient from ``0 * inf``. Negative intervals are
+    empty.
     """
     # Both factors are bounded before the product: the bound's gradient is then 0 and not inf * 0.
     limit = 100.0
@@ -41,39 +39,11 @@ def safe_divide(
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), otherwise)
 
 
-def fold_in_each(key: Array, numbers: Array) -> Array:
-    """A key for each number: what is drawn for one does not depend on which others there are."""
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
-
-
-def split_each(keys: Array | None, count: int) -> list[Array | None]:
-    """So many lists of keys, one key a ray in each, of one key a ray; or as many times None."""
-    if keys is None:
-        return [None] * count
-    return list(jax.vmap(functools.partial(jax.random.split, num=count), out_axes=1)(keys))
-
-
-def interpolate_sorted(
-    x: Float[Array, " q"], xp: Float[Array, " n"], fp: Float[Array, " n"]
-) -> Float[Array, " q"]:
-    """Piecewise linear interpolation: the value at ``x`` of the curve through ``(xp, fp)``.
-
-    ``xp`` ascends and may stand still; values outside it are those of its ends.
-    """
-    # Comparing all pairs beats a binary search under vmap: no loop, no gather within it.
-    upper = jnp.searchsorted(xp, x, side="right", method="compare_all")
-    upper = jnp.clip(upper, 1, xp.shape[0] - 1)
-    lower = upper - 1
-    # Knots that stand still are met only at the ends, where x is on or beyond both of them.
-    beyond = jnp.where(x < xp[lower], 0.0, 1.0)
-    part = safe_divide(x - xp[lower], xp[upper] - xp[lower], beyond)
-    return fp[lower] + jnp.clip(part, 0.0, 1.0) * (fp[upper] - fp[lower])
-
-
 @jax.custom_jvp
 def bounded_exp(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """``exp(x)``, its gradient's exponent at most 15: a density that may be very large and still
-    be trained. The value itself is bounded where float32 ends.
+    """``exp(x)`` whose gradient is at most ``exp(15)``, so that large densities can be trained.
+
+    The value is bounded by the range of float32.
     """
     return jnp.exp(jnp.minimum(x, 80.0))
 

@@ -1,8 +1,8 @@
-"""The occupancy grid: which parts of a scene's space are worth looking at.
+"""The occupancy grid: the cells of a scene's space that are not empty.
 
-Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells remembers how dense the field
-lately was; rays are marched through it, and the field is only asked where a cell is occupied. A
-coarser copy is asked first, so that empty space is crossed a block of steps at once. Where space
+Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells holds a running maximum of the
+field's density; rays are marched through it, and the field is read in occupied cells only. A
+coarser copy is read first, so that empty space is skipped a block of steps at a time. Where space
 is contracted (:mod:`nerf_jax.contraction`), cells grow with the distance as Instant-NGP's nested
 grids do, and steps with them.
 
@@ -18,33 +18,33 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.cameras import project
-from nerf_jax.contraction import March, Space, contains
+from nerf_jax.contraction import RaySteps, Space, contains
 from nerf_jax.numerics import safe_divide
 from nerf_jax.packing import Packed, pack, pack_ragged, sample_indices
 from nerf_jax.types import Cameras, Rays
 
 BLOCK = 8
-"""Candidates that are looked at together first."""
+"""Candidates that are tested together first."""
 
 COARSE = 4
 """Cells of the grid along the side of a cell of its coarse copy."""
 
 
 class Occupancy(NamedTuple):
-    """The grid, and the space it divides."""
+    """The grid, and the space that it divides."""
 
     space: Space
     density: Float[Array, "G G G"]
-    """The most seen of late, per world unit where the space's scale is 1."""
+    """A running maximum, per world unit where the space's scale is 1; -1: never read."""
     visible: Bool[Array, "G G G"]
-    """Cells that some camera sees. The others stay empty: nothing could be learned there."""
+    """Cells that some camera sees. The others stay empty, as nothing can be learned there."""
     occupied: Bool[Array, "G G G"]
     near_occupied: Bool[Array, "g g g"]
     """``g = G / COARSE``: whether a coarse cell, or one next to it, holds an occupied cell."""
 
 
-def unknown(space: Space, resolution: int) -> Occupancy:
-    """Nothing has been looked at yet, so anything may be anywhere."""
+def init_grid(space: Space, resolution: int) -> Occupancy:
+    """A grid of which no cell was read yet, so that all are occupied."""
     coarse = resolution // COARSE
     return Occupancy(
         space,
@@ -55,33 +55,36 @@ def unknown(space: Space, resolution: int) -> Occupancy:
     )
 
 
-def seen_only(grid: Occupancy, visible: Bool[Array, "G G G"]) -> Occupancy:
-    """The grid, emptied where no camera sees."""
+def mask_invisible(grid: Occupancy, visible: Bool[Array, "G G G"]) -> Occupancy:
+    """The grid, with its invisible cells empty."""
     occupied = grid.occupied & visible
     return grid._replace(visible=visible, occupied=occupied, near_occupied=_near(occupied))
 
 
 def choose_cells(
-    key: Array, grid: Occupancy, turn: Int[Array, ""], count: int, swept: Int[Array, ""]
+    key: Array,
+    grid: Occupancy,
+    iteration: Int[Array, ""],
+    count: int,
+    num_in_order: Int[Array, ""],
 ) -> Int[Array, " n"]:
-    """The cells to look at next: some in their order, so that none is forgotten, and others at
-    random among the occupied.
+    """The cells to update next: some in order, so that each gets its turn, and the others at random
+    among the occupied cells.
 
     Args:
-        key: for those at random.
-        grid: as it is.
-        turn: how many times cells were chosen before.
+        key: for the random ones.
+        grid: the grid before the update.
+        iteration: the number of updates before.
         count: n.
-        swept: how many of them are taken in order.
+        num_in_order: the number of cells that are taken in order.
     """
-    number, total = jnp.arange(count), grid.density.size
-    # Every so manieth cell: a look is spread over the box, and never at a slab of it, which would
-    # be judged by the field of one moment. Odd, so that it goes round the axes in turn.
-    stride = -(-total // jnp.maximum(swept, 1)) | 1
-    in_order = (turn % stride + stride * number) % total
-    return jnp.where(
-        number < swept, in_order, sample_indices(key, grid.occupied.reshape(-1), count)
-    )
+    index, total = jnp.arange(count), grid.density.size
+    # Every k-th cell: an update is spread over the box, as a slab of it would depend on the field
+    # at one moment. k is odd, so that it does not divide the sides.
+    stride = -(-total // jnp.maximum(num_in_order, 1)) | 1
+    in_order = (iteration % stride + stride * index) % total
+    at_random = sample_indices(key, grid.occupied.reshape(-1), count)
+    return jnp.where(index < num_in_order, in_order, at_random)
 
 
 def update(
@@ -92,21 +95,21 @@ def update(
     threshold: Float[Array, ""] | float,
     decay: float = 0.95,
 ) -> Occupancy:
-    """The grid after a look at some cells, each at a random place within.
+    """The grid after reading the density of some cells, each at a random position within.
 
     Args:
-        grid: from before.
+        grid: the grid before the update.
         density: of points in the world, per world unit where the space's scale is 1.
-        key: for the places.
-        cells: numbers of those looked at.
+        key: for the positions.
+        cells: the indices of the cells.
         threshold: cells denser than this are occupied, or denser than the mean if that is less;
-            so are those that were never looked at.
+            so are those that were never read.
         decay: a cell's density is ``max(decay * old, new)``.
     """
     size = grid.density.shape[0]
     corner = jnp.stack(jnp.unravel_index(cells, grid.density.shape), axis=1)
-    place = (corner + jax.random.uniform(key, corner.shape)) / size
-    new = density(jax.vmap(grid.space.world)(place))
+    position = (corner + jax.random.uniform(key, corner.shape)) / size
+    new = density(jax.vmap(grid.space.from_unit)(position))
     old = grid.density.reshape(-1)
     faded = old.at[cells].set(decay * old[cells], mode="promise_in_bounds")
     values = faded.at[cells].max(new, mode="promise_in_bounds").reshape(grid.density.shape)
@@ -133,77 +136,79 @@ class Candidates(NamedTuple):
     """Candidates of R rays in M slots."""
 
     packed: Packed
-    number: Int[Array, " M"]
-    """Which of its ray's candidates."""
+    step: Int[Array, " M"]
+    """The index of the step along the ray."""
     t: Float[Array, " M"]
-    """Its distance along the ray."""
+    """Distances along the rays, world units."""
     length: Float[Array, " M"]
-    """Of its step."""
+    """Of the steps, world units."""
 
 
-def near_blocks(grid: Occupancy, ray: Rays, march: March, num_candidates: int) -> Bool[Array, " B"]:
-    """Which blocks of a ray's candidates may be in occupied cells.
+def occupied_blocks(
+    grid: Occupancy, ray: Rays, steps: RaySteps, num_candidates: int
+) -> Bool[Array, " B"]:
+    """Whether each block of a ray's candidates may have some in occupied cells.
 
     None is missed as long as a step is no longer than a cell: then no candidate of a block is
-    farther from the block's middle than a coarse cell is wide.
+    farther from the block's midpoint than a coarse cell is wide.
     """
     first = jnp.arange(0, num_candidates, BLOCK)
-    middle = march.t(first + (BLOCK - 1) / 2)
-    return look_up(grid.near_occupied, grid.space, ray, middle) & (march.t(first) < march.stop)
+    midpoint = steps.t(first + (BLOCK - 1) / 2)
+    return lookup(grid.near_occupied, grid.space, ray, midpoint) & (steps.t(first) < steps.stop)
 
 
 def find_candidates(
     grid: Occupancy,
     rays: Rays,
-    marches: March,
-    near: Bool[Array, "R B"],
+    steps: RaySteps,
+    blocks: Bool[Array, "R B"],
     max_blocks: int,
     max_candidates: int,
 ) -> Candidates:
     """The candidates of rays in occupied cells.
 
     Args:
-        grid: where to look.
+        grid: the occupied cells.
         rays: R of them.
-        marches: theirs.
-        near: the blocks worth looking into, from :func:`near_blocks`.
-        max_blocks: slots for those.
+        steps: of each ray.
+        blocks: from :func:`occupied_blocks`.
+        max_blocks: slots for blocks.
         max_candidates: M, slots for candidates.
     """
-    blocks = pack(near, max_blocks)
-    first = blocks.index % near.shape[1] * BLOCK
+    listed = pack(blocks, max_blocks)
+    first = listed.index % blocks.shape[1] * BLOCK
 
     def occupied(ray: Int[Array, ""], first: Int[Array, ""]) -> Bool[Array, " BLOCK"]:
-        own, march = jax.tree.map(lambda leaf: leaf[ray], (rays, marches))
-        t = march.t(first + jnp.arange(BLOCK))
-        return look_up(grid.occupied, grid.space, own, t) & (t < march.stop)
+        own, own_steps = jax.tree.map(lambda leaf: leaf[ray], (rays, steps))
+        t = own_steps.t(first + jnp.arange(BLOCK))
+        return lookup(grid.occupied, grid.space, own, t) & (t < own_steps.stop)
 
-    mask = jax.vmap(occupied)(blocks.ray, first) & blocks.valid[:, None]
-    packed = pack_ragged(mask.reshape(-1), blocks.ends * BLOCK, blocks.kept, max_candidates)
-    number = first[packed.index // BLOCK] + packed.index % BLOCK
-    march = jax.tree.map(lambda leaf: leaf[packed.ray], marches)
-    t = march.t(number)
-    return Candidates(packed, number, t, march.length(t))
+    mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
+    packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates)
+    step = first[packed.index // BLOCK] + packed.index % BLOCK
+    packed_steps = jax.tree.map(lambda leaf: leaf[packed.ray], steps)
+    t = packed_steps.t(step)
+    return Candidates(packed, step, t, packed_steps.length(t))
 
 
 def occupied_at(grid: Occupancy, position: Float[Array, "3"]) -> Bool[Array, ""]:
-    """Whether a place of the world is in an occupied cell; beyond the space there are none."""
+    """Whether a world position is in an occupied cell; outside of the space there are none."""
     size = len(grid.occupied)
-    cell = jnp.clip(grid.space.unit(position) * size, 0, size - 1).astype(jnp.int32)
+    cell = jnp.clip(grid.space.to_unit(position) * size, 0, size - 1).astype(jnp.int32)
     return grid.occupied[tuple(cell)] & contains(grid.space, position)
 
 
-def look_up(
+def lookup(
     cells: Bool[Array, "n n n"], space: Space, ray: Rays, t: Float[Array, " s"]
 ) -> Bool[Array, " s"]:
-    """The cells at distances along a ray; beyond the space, the nearest within."""
+    """The cells at distances along a ray; outside of the space, the nearest cells."""
 
-    def number(t: Float[Array, ""]) -> Int[Array, ""]:
-        place = space.unit(ray.origin + t * ray.direction) * len(cells)
-        x, y, z = jnp.clip(place.astype(jnp.int32), 0, len(cells) - 1)
+    def index(t: Float[Array, ""]) -> Int[Array, ""]:
+        position = space.to_unit(ray.origin + t * ray.direction) * len(cells)
+        x, y, z = jnp.clip(position.astype(jnp.int32), 0, len(cells) - 1)
         return (x * len(cells) + y) * len(cells) + z
 
-    return cells.reshape(-1).at[jax.vmap(number)(t)].get(mode="promise_in_bounds")
+    return cells.reshape(-1).at[jax.vmap(index)(t)].get(mode="promise_in_bounds")
 
 
 _MARGIN = 0.05
@@ -214,10 +219,10 @@ _MARGIN = 0.05
 def visible_cells(
     grid: Occupancy, cameras: Cameras, size_hw: tuple[int, int]
 ) -> Bool[Array, "G G G"]:
-    """The cells whose middle some camera sees, no nearer than its ``near``.
+    """The cells whose centre some camera sees, beyond its ``near``.
 
     Args:
-        grid: its space says where the cells are.
+        grid: the cells and their space.
         cameras: N of them.
         size_hw: of their images.
     """
@@ -230,12 +235,12 @@ def visible_cells(
         inside = (x > -margin) & (x < width + margin) & (y > -margin) & (y < height + margin)
         return inside & (depth > camera.near[0])
 
-    def row(number: Int[Array, ""]) -> Bool[Array, " n"]:
-        """A row of cells along the last axis: all of them at once would fill the memory."""
-        corner = jnp.stack(jnp.unravel_index(number, (resolution, resolution)))
+    def row(index: Int[Array, ""]) -> Bool[Array, " n"]:
+        """A row of cells along the last axis: all rows at once would fill the memory."""
+        corner = jnp.stack(jnp.unravel_index(index, (resolution, resolution)))
         last = jnp.arange(resolution)
-        place = jnp.concatenate([jnp.broadcast_to(corner, (resolution, 2)), last[:, None]], axis=1)
-        position = jax.vmap(grid.space.world)((place + 0.5) / resolution)
+        cell = jnp.concatenate([jnp.broadcast_to(corner, (resolution, 2)), last[:, None]], axis=1)
+        position = jax.vmap(grid.space.from_unit)((cell + 0.5) / resolution)
         one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], cameras)
         by_camera = jax.vmap(jax.vmap(seen, (None, 0)), (0, None))(one, position)
         return jnp.any(by_camera, axis=0)

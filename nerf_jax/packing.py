@@ -1,12 +1,11 @@
-"""Few places out of many, in buffers of static size: what makes sparse rendering fast under jit.
+"""Packing: the selected candidates of many rays in a buffer of static size, for use under jit.
 
-A mask over the places of R rays says which are worth looking at. They are listed ray after ray,
-near to far, in a buffer of static capacity M, and only there is the field evaluated. A ray whose
-places do not all fit is left out whole, with all rays after it: what is computed for a ray is
-always complete.
+A mask selects some candidates of R rays. They are listed ray after ray, near to far, in a buffer of
+static capacity M, and the field is evaluated there only. A ray whose candidates do not all fit is
+dropped whole, with all rays after it: the result for a ray is always complete.
 
-Notation: ``R`` rays, ``N`` places of all rays together, ``M`` the capacity; ``ends[R]`` is where
-each ray's places end in their list, and so where the next ray's begin.
+Notation: ``R`` rays, ``N`` candidates of all rays together, ``M`` the capacity; ``ends[R]`` is
+where each ray's slots end in the list, and where the next ray's begin.
 """
 
 from typing import NamedTuple
@@ -19,30 +18,30 @@ _WORD = 32
 
 
 class Packed(NamedTuple):
-    """M slots, filled from the front with places of rays; the rest are there to be ignored."""
+    """M slots, filled from the front with candidates of rays; the rest is unused."""
 
     index: Int[Array, " M"]  # type: ignore[assignment]  # a tuple has a method of that name
-    """Of the place, in the list it was chosen from; in unfilled slots, of any place there."""
+    """Of the candidate, in the list that it was selected from; any index in unused slots."""
     ray: Int[Array, " M"]
     rank: Int[Array, " M"]
-    """How many of its ray's slots come before."""
+    """The number of slots of the same ray before it."""
     valid: Bool[Array, " M"]
     """Whether the slot is filled."""
     ends: Int[Array, " R"]
     """Where each ray's slots end."""
     kept: Bool[Array, " R"]
-    """The rays whose places, and those of all before, found room: always the first so many."""
+    """The rays that fit, together with all rays before them: always the first ones."""
 
 
 def pack(mask: Bool[Array, "R K"], capacity: int) -> Packed:
-    """The places of each ray where the mask is set.
+    """The candidates of each ray where the mask is set.
 
     Args:
         mask: over K candidates of each of R rays.
         capacity: M.
 
     Returns:
-        The places; ``index // K`` is the ray and ``index % K`` the candidate.
+        The slots; ``index // K`` is the ray and ``index % K`` the candidate.
     """
     num_rays, num_candidates = mask.shape
     ends = (jnp.arange(num_rays) + 1) * num_candidates
@@ -52,12 +51,12 @@ def pack(mask: Bool[Array, "R K"], capacity: int) -> Packed:
 def pack_ragged(
     mask: Bool[Array, " N"], ends: Int[Array, " R"], kept: Bool[Array, " R"], capacity: int
 ) -> Packed:
-    """As :func:`pack`, for rays with lists of their own lengths.
+    """As :func:`pack`, for rays with different numbers of candidates.
 
     Args:
-        mask: over the places of all rays.
-        ends: where each ray's places end among them.
-        kept: rays that may be; the first so many.
+        mask: over the candidates of all rays.
+        ends: where each ray's candidates end.
+        kept: the rays to pack; always the first ones.
         capacity: M.
     """
     bits = _Bits.of(mask)
@@ -74,24 +73,23 @@ def pack_ragged(
 
 
 def sample_indices(key: Array, mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
-    """Positions where the mask is set, at random and with replacement; position 0 if nowhere."""
+    """Random indices where the mask is set, with replacement; 0 if it is set nowhere."""
     bits = _Bits.of(mask)
     total = bits.rank(jnp.int32(mask.size))
-    number = jax.random.randint(key, (count,), 0, jnp.maximum(total, 1))
-    word = jnp.searchsorted(bits.before, number, side="right").astype(jnp.int32) - 1
-    return jnp.where(total > 0, bits.select(number, word), 0)
+    index = jax.random.randint(key, (count,), 0, jnp.maximum(total, 1))
+    word = jnp.searchsorted(bits.before, index, side="right").astype(jnp.int32) - 1
+    return jnp.where(total > 0, bits.select(index, word), 0)
 
 
 class _Bits(NamedTuple):
-    """A mask as words, with what comes before each: rank and select (Jacobson, 1989).
+    """A mask as words, with the number of bits set before each: rank and select (Jacobson, 1989).
 
-    Only the words, and never the places, are summed up along the whole: 32 times less of what is
-    slow on every device.
+    The cumulative sum, which is slow on every device, is over words: 32 times fewer than bits.
     """
 
     words: UInt32[Array, " W"]
     before: Int[Array, " W"]
-    """How many are set before each word."""
+    """The number of bits set before each word."""
 
     @classmethod
     def of(cls, mask: Bool[Array, " N"]) -> "_Bits":
@@ -101,8 +99,8 @@ class _Bits(NamedTuple):
         return cls(words, jnp.cumsum(counts) - counts)
 
     def rank(self, position: Int[Array, "*n"]) -> Int[Array, "*n"]:
-        """How many are set before a position in [0, N]."""
-        # The end of the last word is asked for as the 32nd bit of it.
+        """The number of bits set before a position in [0, N]."""
+        # The end of the last word is its 32nd bit.
         word = jnp.minimum(position // _WORD, self.words.size - 1)
         bit = (position - word * _WORD).astype(jnp.uint32)
         ones = jnp.uint32(0xFFFFFFFF)
@@ -110,11 +108,11 @@ class _Bits(NamedTuple):
         inside = jax.lax.population_count(self.words[word] & below)
         return self.before[word] + inside.astype(jnp.int32)
 
-    def select(self, number: Int[Array, " n"], word: Int[Array, " n"]) -> Int[Array, " n"]:
-        """The positions of those set before which ``number`` others are, ``word`` theirs."""
-        left = (number - self.before[word]).astype(jnp.uint32)
-        bits, place = self.words[word], jnp.zeros(number.shape, jnp.uint32)
-        for width in (16, 8, 4, 2, 1):  # is it in the lower half of what is left of the word?
+    def select(self, index: Int[Array, " n"], word: Int[Array, " n"]) -> Int[Array, " n"]:
+        """The positions of the bits with ``index`` set bits before them, in the given words."""
+        left = (index - self.before[word]).astype(jnp.uint32)
+        bits, place = self.words[word], jnp.zeros(index.shape, jnp.uint32)
+        for width in (16, 8, 4, 2, 1):  # is it in the lower half of the rest of the word?
             lower = jax.lax.population_count(bits & jnp.uint32((1 << width) - 1))
             upper = left >= lower
             left = jnp.where(upper, left - lower, left)
@@ -124,24 +122,24 @@ class _Bits(NamedTuple):
 
 
 def _owner(ends: Int[Array, " R"], count: int) -> Int[Array, " M"]:
-    """Whose list each of the first ``count`` places is in, where lists end at ``ends``.
+    """The list that each of the first ``count`` slots is in, where lists end at ``ends``.
 
-    That is how many lists end at or before it; past the last, their number.
+    It is the number of lists that end at or before the slot; R past the last list.
     """
     marks = jnp.zeros(count, jnp.int32).at[ends].add(1, mode="drop")
     return jnp.cumsum(marks)
 
 
 def cumsum_by_ray(x: Float[Array, "M *d"], packed: Packed, longest: int) -> Float[Array, "M *d"]:
-    """Sums along each ray up to and with each slot.
+    """Inclusive cumulative sums along each ray.
 
     Doubling steps (Hillis and Steele, 1986): only values of the same ray are ever added, so a
-    ray's sums are the same to the bit wherever it stands in the buffer.
+    ray's sums are the same to the bit wherever it is in the buffer.
 
     Args:
         x: a value in each slot.
-        packed: whose rays.
-        longest: no ray has more slots than that; the number of steps is its logarithm.
+        packed: the slots' rays.
+        longest: a bound on the slots of a ray; the number of steps is its logarithm.
     """
     rank = packed.rank.reshape(-1, *[1] * (x.ndim - 1))
     step = 1
@@ -153,7 +151,7 @@ def cumsum_by_ray(x: Float[Array, "M *d"], packed: Packed, longest: int) -> Floa
 
 
 def last_of_each_ray(x: Float[Array, "M *d"], packed: Packed) -> Float[Array, "R *d"]:
-    """What stands in each ray's last slot; zero for rays without any."""
+    """The value in each ray's last slot; zero for rays without slots."""
     starts = jnp.concatenate([jnp.zeros(1, packed.ends.dtype), packed.ends[:-1]])
     some = (packed.ends > starts).reshape(-1, *[1] * (x.ndim - 1))
     return jnp.where(some, x[jnp.maximum(packed.ends - 1, 0)], 0.0)

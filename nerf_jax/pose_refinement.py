@@ -1,8 +1,7 @@
-"""Camera poses learned along with the scene: a small motion of each photo's camera.
+"""Pose refinement: a small rigid motion of each training camera, learned with the scene.
 
-What was estimated from photos is a little off, and what is a little off is blurred. Each training
-photo's rays are turned and moved by a motion that starts at rest and is trained as everything
-else. A method knows nothing of it: it is given rays.
+Estimated poses have small errors, which blur the scene. The rays of each training photo are rotated
+and translated by a motion that starts at zero. Methods are independent of it: they receive rays.
 """
 
 import jax
@@ -15,11 +14,10 @@ from nerf_jax.types import Aux, Batch, Cameras, Metrics, Model, Params, Rays, Ra
 
 
 def refine_poses(model: Model) -> Model:
-    """The method, with the cameras of the training photos to be learned as well.
+    """The model with learned motions of the training cameras.
 
-    Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Views, and rays of no training photo,
-    are seen from the cameras as they are given: the motions of all photos together are kept at
-    rest, so that the scene stays where the held-out cameras expect it.
+    Its parameters are ``{"scene": ..., "poses": [N, 6]}``. Rays of no training photo are not moved,
+    and the mean motion is subtracted, so that the scene stays in the frame of the held-out cameras.
     """
 
     def init(
@@ -47,46 +45,46 @@ def refine_poses(model: Model) -> Model:
 
 
 def centered(motions: Float[Array, "N 6"]) -> Float[Array, "N 6"]:
-    """The motions, less what all of them have in common."""
+    """The motions without their mean."""
     return motions - jnp.mean(motions, axis=0, keepdims=True)
 
 
 def move(motion: Float[Array, "6"], ray: Rays) -> Rays:
-    """A ray whose camera is turned about its own place, and then moved.
+    """A ray whose camera is rotated about its own centre and then translated.
 
     Args:
         motion: a rotation vector in radians and a translation in world units, in world axes.
-        ray: as the camera was.
+        ray: before the motion.
     """
     return ray._replace(direction=rotate(motion[:3], ray.direction), origin=ray.origin + motion[3:])
 
 
 def refined_cameras(motions: Float[Array, "N 6"], cameras: Cameras) -> Cameras:
-    """Cameras where their photos were learned to have been taken, as NumPy arrays.
+    """The training cameras with their learned motions, as NumPy arrays.
 
     Args:
         motions: the trained parameters ``poses``.
-        cameras: the training cameras as they were given, N of them.
+        cameras: the given training cameras, N of them.
     """
     given = jnp.asarray(cameras.world_from_camera)
-    turned = jax.vmap(jax.vmap(rotate, (None, 1), 1))(centered(motions)[:, :3], given[:, :, :3])
-    places = given[:, :, 3:] + centered(motions)[:, 3:, None]
-    poses = np.asarray(jnp.concatenate([turned, places], axis=2))
+    rotated = jax.vmap(jax.vmap(rotate, (None, 1), 1))(centered(motions)[:, :3], given[:, :, :3])
+    origins = given[:, :, 3:] + centered(motions)[:, 3:, None]
+    poses = np.asarray(jnp.concatenate([rotated, origins], axis=2))
     return cameras._replace(world_from_camera=poses)
 
 
-def rotate(turn: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3"]:
-    """A vector turned about an axis (Rodrigues, 1840).
+def rotate(rotvec: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3"]:
+    """A vector rotated about an axis (Rodrigues, 1840).
 
     Args:
-        turn: the axis, times the angle in radians.
+        rotvec: the axis, times the angle in radians.
         x: the vector.
     """
-    angle = safe_norm(turn)
-    # Both factors are entire functions of the angle; near zero by their series, for the gradient.
+    angle = safe_norm(rotvec)
+    # Both factors are smooth in the angle; near zero by their series, for the gradient.
     small = angle < 1e-3
     safe = jnp.where(small, 1.0, angle)
     sine = jnp.where(small, 1 - angle**2 / 6, jnp.sin(safe) / safe)
     versine = jnp.where(small, 0.5 - angle**2 / 24, (1 - jnp.cos(safe)) / safe**2)
-    once = jnp.cross(turn, x)
-    return x + sine * once + versine * jnp.cross(turn, once)
+    crossed = jnp.cross(rotvec, x)
+    return x + sine * crossed + versine * jnp.cross(rotvec, crossed)

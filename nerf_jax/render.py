@@ -1,9 +1,9 @@
-"""The renderer: a field, seen along a ray, along many, as an image.
+"""The renderer of rays and of images, which reads the field at every sample.
 
-Takes a field as functions and never imports a network.
+It takes a field as functions and imports no network.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import jax
@@ -42,23 +42,21 @@ def render_rays(
     delta: Float[Array, "R E-1"] | None = None,
     points: Point | None = None,
 ) -> tuple[Rendering, Float[Array, "R E-1"]]:
-    """Monte Carlo estimate of what rays see (NeRF, Eq. 3).
+    """Monte Carlo estimate of the rendering of rays (NeRF, Eq. 3).
 
-    The one place where points of many rays meet: the field is mapped over all ``R * S`` of them
-    along a single axis. Mapped over rays and then samples, every layer's gradient would first
-    transpose its activations: four times slower on a CPU.
+    The field is mapped over all ``R * S`` samples along a single axis: mapped over rays and then
+    samples, every layer's gradient would transpose its activations, four times slower on a CPU.
 
     Args:
         field, params: the scene.
         rays: R of them.
         edges: E of each ray, from a sampler: those of S = E - 1 intervals.
-        t: where in each interval the field is read; the midpoints unless given.
-        delta: the intervals' lengths, where a method has its own idea of them.
-        points: what the field reads of each interval, R x S, where that is more than the place
-            at ``t``.
+        t: the sample position of each interval; the midpoints unless given.
+        delta: the intervals' lengths; those between the edges unless given.
+        points: the field's inputs, R x S; the discs at ``t`` unless given.
 
     Returns:
-        R renderings, before any background, and the weights of their intervals.
+        R renderings without a background, and the weights of their intervals.
     """
     t = jax.vmap(midpoints)(edges) if t is None else t
     delta = jnp.diff(edges) if delta is None else delta
@@ -76,14 +74,14 @@ def render_rays(
 def ray_weights(
     field: Field, params: Params, rays: Rays, edges: Float[Array, "R E"]
 ) -> Float[Array, "R E-1"]:
-    """The weights of R rays' intervals, by the density alone in their middles."""
+    """The weights of R rays' intervals, by the density at their midpoints."""
     t = jax.vmap(midpoints)(edges)
     sigma, _ = jax.vmap(field.density, (None, 0))(params, _flatten(_discs(rays, t)))
     return jax.vmap(compositing.weights)(sigma.reshape(t.shape), jnp.diff(edges))
 
 
 _discs = jax.vmap(jax.vmap(disc, (None, 0)))
-"""R x S places, of R rays and the distances along them."""
+"""R x S points, of R rays and S distances along each."""
 
 
 def _flatten(tree: T) -> T:
@@ -99,14 +97,14 @@ def image_renderer(
     rays_per_chunk: int,
     mesh: Mesh | None = None,
 ) -> ImageRenderer:
-    """A function that renders whole images, a chunk of rays at a time, on all devices.
+    """A function that renders images in chunks of rays, on all devices.
 
-    One compilation serves every chunk, camera and image size: the last chunk is padded. A view
-    is of no photo: its rays' ``appearance`` is -1.
+    One compilation serves every chunk, camera and image size: the last chunk is padded. The rays'
+    ``appearance`` is -1, as a view belongs to no photo.
 
     Args:
         render: a model's ``render``, of R rays.
-        rays_per_chunk: rays at once; what bounds the memory.
+        rays_per_chunk: rays at once; bounds the memory.
         mesh: the devices; all of them unless given.
 
     Returns:
@@ -119,18 +117,13 @@ def image_renderer(
         params: Params, aux: Aux, cameras: Cameras | RayTable, start: Array, hw: Array
     ) -> Rendering:
         first = start + jax.lax.axis_index(RAYS) * share
-        number = jnp.minimum(first + jnp.arange(share), hw[0] * hw[1] - 1)
-        pixels = jnp.stack([number % hw[1], number // hw[1]], axis=1)
+        index = jnp.minimum(first + jnp.arange(share), hw[0] * hw[1] - 1)
+        pixels = jnp.stack([index % hw[1], index // hw[1]], axis=1)
         rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(0), pixels)
         return render(params, aux, rays._replace(appearance=jnp.full_like(rays.appearance, -1)))
 
     render_chunk = jax.jit(
-        jax.shard_map(
-            render_share,
-            mesh=mesh,
-            in_specs=REPLICATED,
-            out_specs=SPLIT,
-        )
+        jax.shard_map(render_share, mesh=mesh, in_specs=REPLICATED, out_specs=SPLIT)
     )
 
     def render_image(
@@ -140,23 +133,16 @@ def image_renderer(
         image: int,
         size_hw: tuple[int, int],
     ) -> Rendering:
-        # One camera alone: how many there are is no reason to compile anew.
+        # One camera alone, so that their number does not recompile the program.
         camera = jax.tree.map(lambda leaf: leaf[image : image + 1], cameras)
-
-        def chunks() -> Iterator[Rendering]:
-            for start in range(0, size_hw[0] * size_hw[1], rays_per_chunk):
-                yield render_chunk(
-                    params,
-                    aux,
-                    camera,
-                    np.int32(start),
-                    np.asarray(size_hw, np.int32),
-                )
+        num_pixels, hw = size_hw[0] * size_hw[1], np.asarray(size_hw, np.int32)
+        starts = range(0, num_pixels, rays_per_chunk)
+        chunks = [render_chunk(params, aux, camera, np.int32(start), hw) for start in starts]
 
         def assemble(*parts: Array) -> np.ndarray:
             whole = np.concatenate([np.asarray(part) for part in parts])
-            return whole[: size_hw[0] * size_hw[1]].reshape(*size_hw, *whole.shape[1:])
+            return whole[:num_pixels].reshape(*size_hw, *whole.shape[1:])
 
-        return jax.tree.map(assemble, *chunks())
+        return jax.tree.map(assemble, *chunks)
 
     return render_image

@@ -1,11 +1,11 @@
-"""Rendering only where it matters: in occupied cells, and there only what light reaches.
+"""Rendering only where light reaches: occupied cells, and of those only what is visible.
 
-Three times fewer and fewer places of each ray are listed, in buffers of static size: blocks of
-candidates near something; candidates in occupied cells, of which the density alone is read,
-without gradients; and samples, whose density and colour are read in full and composited. Rays
-whose places do not fit are left out whole and said so.
+Each stage lists fewer samples of the rays, in buffers of static size: blocks of candidates near
+occupied cells; candidates in occupied cells, of which the density alone is read, without
+gradients; samples, whose density and colour are read and composited. Rays whose samples do not fit
+are dropped whole, and reported.
 
-Notation: ``R`` rays, ``K`` candidates of a ray.
+Notation: ``R`` rays, ``K`` candidates of a ray, ``M`` slots of a buffer.
 """
 
 from collections.abc import Callable
@@ -19,25 +19,24 @@ from jaxtyping import Array, Bool, Float, Int
 from nerf_jax import compositing
 from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
-from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, near_blocks
+from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, occupied_blocks
 from nerf_jax.packing import Packed, pack, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
 
 class Budget(NamedTuple):
-    """How much there is room for, and what is left out. Static."""
+    """The sizes of the buffers, and the thresholds of what is skipped. Static."""
 
     num_candidates: int
-    """K: steps across the space."""
+    """K: steps of a ray through the space."""
     max_samples: int
-    """Slots for what is read in full, and for the densities that are read at once."""
+    """Slots for samples, and for the densities that are read at once."""
     min_transmittance: float
-    """Less light than this is as good as none: what is behind is not looked at."""
+    """Candidates that less light reaches are skipped."""
     min_alpha: float
-    """What stops less of the light than this is air."""
-
+    """Candidates that absorb a smaller share of the light are skipped."""
     candidates_per_sample: int = 6
-    """Those in occupied cells, for each that light will reach and that stops some of it."""
+    """Candidates in occupied cells for each sample."""
 
     @property
     def max_candidates(self) -> int:
@@ -46,28 +45,28 @@ class Budget(NamedTuple):
 
     @property
     def max_blocks(self) -> int:
-        """Slots for blocks of candidates: mostly a few of a block's are in occupied cells."""
+        """Slots for blocks of candidates, of which mostly a few are in occupied cells."""
         return self.max_candidates // 2
 
 
 class Samples(NamedTuple):
-    """Where the rays were read in full."""
+    """The samples of R rays in M slots."""
 
     packed: Packed
     w: Float[Array, " M"]
     """Weights."""
-    number: Int[Array, " M"]
-    """Of the step along the ray."""
+    step: Int[Array, " M"]
+    """The index of the step along the ray."""
 
 
-class Seen(NamedTuple):
-    """What R rays see, and what it took."""
+class SparseRendering(NamedTuple):
+    """The rendering of R rays, and its statistics."""
 
     rendering: Rendering
     kept: Bool[Array, " R"]
-    """The rays that there was room for: always the first so many."""
-    work: dict[str, Array]
-    """How many places were looked at, of each kind."""
+    """The rays that fit: always the first ones."""
+    counts: dict[str, Array]
+    """The number of candidates and of samples."""
     samples: Samples
 
 
@@ -78,125 +77,142 @@ def render_sparse(
     budget: Budget,
     keys: Array | None,
     rays: Rays,
-) -> Seen:
-    """What rays see, read where the grid is occupied; :func:`nerf_jax.render.render_rays` to
-    rounding, where nothing is left out.
+) -> SparseRendering:
+    """Render rays where the grid is occupied: equals :func:`nerf_jax.render.render_rays` to
+    rounding, where nothing is skipped.
 
-    The gradient is that of the samples: where light does not reach, nothing is learned.
+    The gradient is that of the samples: nothing is learned where light does not reach.
 
     Args:
         field, params: the scene.
-        grid: where something is.
-        budget: how much to look at.
-        keys: one a ray, to jitter the candidates; None puts them in the middle of their steps.
+        grid: the occupied cells.
+        budget: sizes and thresholds.
+        keys: one a ray, to jitter the candidates; None: candidates are midpoints of their steps.
         rays: R of them.
 
     Raises:
-        ValueError: there are more rays than room for samples.
+        ValueError: there are more rays than slots for samples.
     """
     if rays.near.size > budget.max_samples:  # a ray must have room for one density at a time
         raise ValueError(
             f"{rays.near.size} rays at once cannot share {budget.max_samples} samples: raise "
             "--model.max_samples, or lower --train.rays_per_step"
         )
-    marches = jax.vmap(grid.space.march, (None if keys is None else 0, 0, None))(
+    steps = jax.vmap(grid.space.ray_steps, (None if keys is None else 0, 0, None))(
         keys, rays, budget.num_candidates
     )
-    near = jax.vmap(near_blocks, (None, 0, 0, None))(grid, rays, marches, budget.num_candidates)
-    found = find_candidates(grid, rays, marches, near, budget.max_blocks, budget.max_candidates)
+    blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, budget.num_candidates)
+    candidates = find_candidates(
+        grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates
+    )
 
     def density(ray: Int[Array, " M"], t: Float[Array, " M"]) -> tuple[Array, Array]:
         points = jax.vmap(disc)(jax.tree.map(lambda leaf: leaf[ray], rays), t)
         return jax.vmap(field.density, (None, 0))(params, points)
 
     def density_alone(slot: Int[Array, " M"]) -> Float[Array, " M"]:
-        sigma, _ = density(found.packed.ray[slot], found.t[slot])
+        sigma, _ = density(candidates.packed.ray[slot], candidates.t[slot])
         return jax.lax.stop_gradient(sigma)
 
-    samples = _lit(density_alone, found, budget)
-    t, length = found.t[samples.index], found.length[samples.index]
-    sigma, features = density(samples.ray, t)
-    view = jax.tree.map(lambda leaf: leaf[samples.ray], View(rays.direction, rays.appearance))
+    packed = _visible_candidates(density_alone, candidates, budget)
+    t, length = candidates.t[packed.index], candidates.length[packed.index]
+    sigma, features = density(packed.ray, t)
+    view = jax.tree.map(lambda leaf: leaf[packed.ray], View(rays.direction, rays.appearance))
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
-    w = compositing.weights_packed(sigma, length, samples, budget.num_candidates)
+    w = compositing.weights_packed(sigma, length, packed, budget.num_candidates)
     rendering = compositing.composite_packed(
-        w, rgb, t, length, rays.far, samples, budget.num_candidates
+        w, rgb, t, length, rays.far, packed, budget.num_candidates
     )
-    work = {"candidates": found.packed.ends[-1], "samples": samples.ends[-1]}
-    return Seen(rendering, samples.kept, work, Samples(samples, w, found.number[samples.index]))
+    counts = {"candidates": candidates.packed.ends[-1], "samples": packed.ends[-1]}
+    samples = Samples(packed, w, candidates.step[packed.index])
+    return SparseRendering(rendering, packed.kept, counts, samples)
 
 
-def _lit(
+class _Reading(NamedTuple):
+    """The state of the density loop."""
+
+    num_read: Int[Array, ""]
+    """Candidates of each ray that were read, or were not needed."""
+    active: Bool[Array, " R"]
+    """Rays with light left and candidates left."""
+    optical_depth: Float[Array, " R"]
+    """Along each ray, so far."""
+    sigma: Float[Array, " M"]
+    """Densities of the candidates; zero where not read."""
+
+
+def _visible_candidates(
     density: Callable[[Int[Array, " M"]], Float[Array, " M"]],
     found: Candidates,
     budget: Budget,
 ) -> Packed:
-    """The candidates that light reaches and that stop some of it.
+    """The candidates that light reaches and that absorb some of it.
 
-    Densities are read from near to far, a stretch of every ray at once that is still light; the
-    fewer those are, the longer the stretch. So the buffer is always full of what is needed,
-    whatever is behind a surface is hardly touched, and how often the loop turns is all that
-    depends on the scene.
+    Densities are read from near to far, an interval of every active ray in each iteration; the
+    fewer rays are active, the longer the interval. So the buffer is always full of what is needed,
+    hardly anything behind a surface is read, and only the number of iterations depends on the
+    scene.
     """
     candidates, length = found.packed, found.length
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), candidates.ends[:-1]])
     counts = candidates.ends - starts
-    room = budget.max_samples
+    capacity = budget.max_samples
     opaque = -np.log(budget.min_transmittance) if budget.min_transmittance else np.inf
 
-    def read(state: tuple) -> tuple:
-        read_so_far, going, tau, sigma = state
-        stretch = room // jnp.sum(going)
-        ahead = candidates.rank - read_so_far
-        ask = candidates.valid & going[candidates.ray] & (ahead >= 0) & (ahead < stretch)
-        asked = pack_ragged(ask, candidates.ends, candidates.kept, room)
-        new = density(asked.index)
-        sigma = sigma.at[jnp.where(asked.valid, asked.index, sigma.size)].set(new, mode="drop")
-        stopped = optical_depth(new, length[asked.index])
-        tau = tau.at[asked.ray].add(jnp.where(asked.valid, stopped, 0.0))
-        read_so_far = read_so_far + stretch
-        return read_so_far, (tau < opaque) & (read_so_far < counts), tau, sigma
+    def read(state: _Reading) -> _Reading:
+        num_new = capacity // jnp.sum(state.active)
+        ahead = candidates.rank - state.num_read
+        active = candidates.valid & state.active[candidates.ray]
+        wanted = active & (ahead >= 0) & (ahead < num_new)
+        packed = pack_ragged(wanted, candidates.ends, candidates.kept, capacity)
+        new = density(packed.index)
+        slot = jnp.where(packed.valid, packed.index, state.sigma.size)
+        sigma = state.sigma.at[slot].set(new, mode="drop")
+        added = optical_depth(new, length[packed.index])
+        total = state.optical_depth.at[packed.ray].add(jnp.where(packed.valid, added, 0.0))
+        num_read = state.num_read + num_new
+        return _Reading(num_read, (total < opaque) & (num_read < counts), total, sigma)
 
-    zero = counts * 0.0  # made of what it is for, so that both are known to vary over the devices
-    state = counts[0] * 0, counts > 0, zero, candidates.index * 0.0
-    *_, sigma = jax.lax.while_loop(lambda state: jnp.any(state[1]), read, state)
+    zero = counts * 0.0  # derived from the counts, so that both vary over the devices
+    state = _Reading(counts[0] * 0, counts > 0, zero, candidates.index * 0.0)
+    sigma = jax.lax.while_loop(lambda state: jnp.any(state.active), read, state).sigma
     light = compositing.transmittance_packed(sigma, length, candidates, budget.num_candidates)
     alpha = -jnp.expm1(-optical_depth(sigma, length))
-    lit = candidates.valid & (light > budget.min_transmittance) & (alpha > budget.min_alpha)
-    return pack_ragged(lit, candidates.ends, candidates.kept, room)
+    visible = candidates.valid & (light > budget.min_transmittance) & (alpha > budget.min_alpha)
+    return pack_ragged(visible, candidates.ends, candidates.kept, capacity)
 
 
-def render_all(
-    see: Callable[[Rays], Seen], rays: Rays, promising: Bool[Array, " R"], window: int
+def render_in_windows(
+    render: Callable[[Rays], SparseRendering], rays: Rays, active: Bool[Array, " R"], window: int
 ) -> Rendering:
-    """What any number of rays see, in as many turns of one compiled loop as it takes.
+    """Render any number of rays in one compiled loop over windows of them.
 
-    Rays that promise nothing cost nothing; those that found no room come first in the next turn.
+    Inactive rays cost nothing; rays that were dropped come first in the next iteration.
 
     Args:
-        see: of ``window`` rays; it must keep at least the first.
+        render: of ``window`` rays; it must keep at least the first.
         rays: R of them.
-        promising: whether a ray may hit anything.
-        window: rays of a turn.
+        active: whether a ray may hit anything.
+        window: rays of an iteration.
     """
-    num_rays = promising.size
-    order = pack(promising[:, None], num_rays)
+    num_rays = active.size
+    order = pack(active[:, None], num_rays)
     total = order.ends[-1]
 
-    def turn(state: tuple[Array, Rendering]) -> tuple[Array, Rendering]:
+    def iteration(state: tuple[Array, Rendering]) -> tuple[Array, Rendering]:
         done, rendering = state
         slot = done + jnp.arange(window)
-        number = order.index[jnp.minimum(slot, num_rays - 1)]
-        some = jax.tree.map(lambda leaf: leaf[number], rays)
+        index = order.index[jnp.minimum(slot, num_rays - 1)]
+        some = jax.tree.map(lambda leaf: leaf[index], rays)
         some = some._replace(far=jnp.where(slot < total, some.far, -jnp.inf))
-        seen = see(some)
-        place = jnp.where(seen.kept & (slot < total), number, num_rays)
+        found = render(some)
+        target = jnp.where(found.kept & (slot < total), index, num_rays)
         rendering = jax.tree.map(
-            lambda whole, part: whole.at[place].set(part, mode="drop"), rendering, seen.rendering
+            lambda whole, part: whole.at[target].set(part, mode="drop"), rendering, found.rendering
         )
-        return done + jnp.sum(seen.kept, dtype=done.dtype), rendering
+        return done + jnp.sum(found.kept, dtype=done.dtype), rendering
 
-    zero = promising * 0.0  # made of it, so that both are known to vary over the devices
+    zero = active * 0.0  # derived from the mask, so that both vary over the devices
     far = rays.far + zero
-    nothing = Rendering(jnp.stack([zero] * 3, axis=1), zero, far, far)
-    return jax.lax.while_loop(lambda state: state[0] < total, turn, (total * 0, nothing))[1]
+    empty = Rendering(jnp.stack([zero] * 3, axis=1), zero, far, far)
+    return jax.lax.while_loop(lambda state: state[0] < total, iteration, (total * 0, empty))[1]

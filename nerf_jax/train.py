@@ -1,4 +1,4 @@
-"""Training: a state, one pure step, and the scan over steps that is compiled as a whole."""
+"""Training: the state, one pure step, and the compiled scan over steps."""
 
 import functools
 from collections.abc import Callable
@@ -14,15 +14,14 @@ from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
-from nerf_jax.numerics import fold_in_each
 from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
 
 
 class TrainState(NamedTuple):
-    """Everything that training changes, and the key that it never does."""
+    """All state of training."""
 
     step: Int[Array, ""]
-    """Steps done. Step ``i`` draws with ``fold_in(key, i)``, so a resumed run repeats itself."""
+    """Steps done. The key of step ``i`` is ``fold_in(key, i)``, so that a resumed run is exact."""
     params: Params
     aux: Aux
     opt_state: Any
@@ -59,24 +58,29 @@ def init_state(
 
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
-    """One random ray of all pixels of all images, with what is known of it."""
+    """A random ray of all pixels of all images, with its pixel and known depth."""
     count, height, width, _ = dataset.pixels.shape
-    # Three draws and not one flat index, which could outgrow 32 bits; uniforms and not integers,
-    # whose exactness below 2^24 costs three times the hashing.
+    # Three samples, as one flat index could exceed 32 bits; uniforms, as integers, which are exact
+    # below 2^24 too, cost three times the hashing.
     sizes = jnp.array([count, height, width])
     u = jax.random.uniform(key, (3,))
     image, row, column = jnp.minimum((u * sizes).astype(jnp.int32), sizes - 1)
     pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
-    counts = jnp.float32(1)
+    mask = jnp.float32(1)
     if dataset.mask is not None:
-        counts = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
+        mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
     rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
     depth = jnp.float32(0)
     if dataset.depth is not None:
         depth = jnp.asarray(dataset.depth)[image, row, column]
-        # What is beyond its ends no ray can reach, however it is pulled.
+        # A depth beyond the ray's ends could never be reached.
         depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
-    return Batch(rays, pixel, counts, depth)
+    return Batch(rays, pixel, mask, depth)
+
+
+def fold_in_each(key: Array, indices: Array) -> Array:
+    """A key for each index, independent of the other indices."""
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
 
 
 def make_train_steps(
@@ -89,8 +93,8 @@ def make_train_steps(
 ) -> TrainSteps:
     """A compiled function that takes ``num_steps`` steps of gradient descent.
 
-    Every ray has a key of its own, from which it draws its pixel and its samples: how many
-    devices share the rays changes nothing but the order of a sum.
+    Every ray has its own key, for its pixel and its samples: the number of devices changes only
+    the order of a sum.
 
     Args:
         model: the method.
@@ -98,12 +102,12 @@ def make_train_steps(
         mesh: the devices; each takes an equal share of the rays.
         rays_per_step: of all devices together.
         num_steps: the length of the scan.
-        num_passes: the rays of a step are taken in so many parts, whose gradients are averaged:
-            the same step, to rounding, in so much less memory.
+        num_passes: parts of a step's rays whose gradients are averaged: the same step, to
+            rounding, in less memory.
 
     Returns:
-        ``(state, dataset) -> (state, metrics)``; the state passed in is donated, and the metrics
-        are stacked, one of each a step.
+        ``(state, dataset) -> (state, metrics)``; the given state is donated, and the metrics are
+        stacked over the steps.
     """
     share = split_evenly(rays_per_step, mesh, "train.rays_per_step")
     if share % num_passes:
@@ -111,22 +115,22 @@ def make_train_steps(
     size = share // num_passes
 
     def share_loss(
-        params: Params, aux: Aux, key: Array, dataset: Dataset, turn: Array
+        params: Params, aux: Aux, key: Array, dataset: Dataset, index: Array
     ) -> tuple[Array, Metrics]:
-        number = (jax.lax.axis_index(RAYS) * num_passes + turn) * size + jnp.arange(size)
-        keys = jax.vmap(jax.random.split)(fold_in_each(key, number))
+        ray = (jax.lax.axis_index(RAYS) * num_passes + index) * size + jnp.arange(size)
+        keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
         batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])
         return jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
 
     loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
 
     def mean_gradient(*arguments: Any) -> tuple[Params, Metrics]:
-        one = functools.partial(jax.grad(loss, has_aux=True), *arguments)
+        gradient_of = functools.partial(jax.grad(loss, has_aux=True), *arguments)
 
-        def add(total: Any, turn: Array) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, one(turn)), None
+        def add(total: Any, index: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradient_of(index)), None
 
-        total = one(jnp.int32(0))
+        total = gradient_of(jnp.int32(0))
         if num_passes > 1:
             total, _ = jax.lax.scan(add, total, jnp.arange(1, num_passes))
         return jax.tree.map(lambda leaf: leaf / num_passes, total)
@@ -148,18 +152,18 @@ def make_train_steps(
 def make_validation(
     model: Model, mesh: Mesh, num_rays: int, background: Float[Array, "3"]
 ) -> Callable[[Params, Aux, Dataset], Array]:
-    """A compiled function that gives the mean squared error on held-out rays.
+    """A compiled function that returns the mean squared error of held-out rays.
 
-    The rays are the same at every call: drawn once, over all pixels of all images.
+    The rays are the same in every call, sampled over all pixels of all images.
     """
     share = split_evenly(num_rays, mesh, "train.validation_rays")
 
     def share_error(params: Params, aux: Aux, dataset: Dataset) -> Array:
-        number = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
-        batch = jax.vmap(sample_ray, (None, 0))(dataset, fold_in_each(jax.random.key(0), number))
+        ray = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
+        batch = jax.vmap(sample_ray, (None, 0))(dataset, fold_in_each(jax.random.key(0), ray))
         rays = batch.rays._replace(appearance=jnp.full_like(batch.rays.appearance, -1))
-        seen = model.render(params, aux, rays).rgb
-        error = squared_error(seen, pixel_over(batch.pixel, background))
-        return jax.lax.pmean(masked_mean(error, batch.counts), RAYS)
+        rgb = model.render(params, aux, rays).rgb
+        error = squared_error(rgb, pixel_over(batch.pixel, background))
+        return jax.lax.pmean(masked_mean(error, batch.mask), RAYS)
 
     return jax.jit(jax.shard_map(share_error, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED))

@@ -1,4 +1,4 @@
-"""The pytrees that travel between the parts, and the contracts the parts keep.
+"""The pytrees that the parts exchange, and the contracts between them.
 
 Conventions, stated once for the whole package:
 
@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 HostArray = Array | np.ndarray
-"""For what is made or read on the host, and is NumPy's there."""
+"""An array made or read on the host, which is NumPy's there."""
 
 Params = Any
-"""A pytree of arrays: what the optimiser updates."""
+"""A pytree of arrays that the optimiser updates."""
 
 Aux = Any
 """A pytree of arrays that changes without a gradient (an occupancy grid), or ``()``."""
@@ -29,25 +29,25 @@ Aux = Any
 Metrics = dict[str, Array]
 """Named scalars of one training step; ``loss`` and ``mse`` are always among them.
 
-``kept``, where it is there, is the part of the rays drawn that the step learned from."""
+``kept``, where present, is the share of the sampled rays that the step learned from."""
 
 
 class Point(NamedTuple):
-    """Where the field is read: a place and its footprint."""
+    """A sample of the field: a position and its footprint."""
 
     position: Float[Array, "*#n 3"]
     """World units."""
     variance: Float[Array, "*#n 3"]
-    """Of the footprint along each axis; methods that read at a point do not look at it."""
+    """Of the footprint along each axis; unused by methods that sample points."""
 
 
 class View(NamedTuple):
-    """What colour may depend on beside the point."""
+    """The inputs of the colour in addition to the point."""
 
     direction: Float[Array, "*#n 3"]
     """Unit vector, away from the camera."""
     appearance: Int[Array, "*#n"]
-    """The photo's number, for methods with appearance codes; otherwise unused."""
+    """The index of the photo, for methods with appearance codes; otherwise unused."""
 
 
 class Rays(NamedTuple):
@@ -60,27 +60,26 @@ class Rays(NamedTuple):
     near: Float[Array, "*#n"]
     far: Float[Array, "*#n"]
     radius: Float[Array, "*#n"]
-    """Of the cone that the pixel sees, at distance 1: a length over a length. At distance ``t`` the
-    cone is ``t`` times as wide. 0: a line."""
+    """Of the pixel's cone at distance 1, dimensionless; proportional to the distance. 0: a line."""
     appearance: Int[Array, "*#n"]
-    """The number of the training image that the ray belongs to; -1: of none."""
+    """The index of the training image that the ray belongs to; -1: none."""
 
 
 class Rendering(NamedTuple):
-    """What a ray sees."""
+    """The result of rendering a ray."""
 
     rgb: Float[Array, "*#n 3"]
     """Colour; over the background once :func:`nerf_jax.compositing.over` has been applied."""
     opacity: Float[Array, "*#n"]
-    """The part of the light stopped before ``far``, in [0, 1]."""
+    """The share of the light absorbed before ``far``, in [0, 1]."""
     depth: Float[Array, "*#n"]
-    """Expected distance of what was hit, in world units; ``far`` where nothing was."""
+    """Expected distance of the surface, in world units; ``far`` where nothing was hit."""
     median_depth: Float[Array, "*#n"]
-    """Where half of ``opacity`` has accumulated: sharp at edges; ``far`` where nothing was hit."""
+    """The distance where half of ``opacity`` has accumulated; ``far`` where nothing was hit."""
 
 
 class Lens(NamedTuple):
-    """How a lens bends what a pinhole would show: OpenCV's models.
+    """Lens distortion: OpenCV's models.
 
     With ``r`` the distance from the axis on the pinhole's image plane at unit distance, radial and
     tangential: ``x (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + 2 p1 x y + p2 (r^2 + 2 x^2)``, and
@@ -107,11 +106,11 @@ class Cameras(NamedTuple):
     """World units along the ray."""
     far: Float[HostArray, "*#n"]
     lens: Lens | None = None
-    """None: pinholes, all of them."""
+    """None: all cameras are pinholes."""
 
 
 class RayTable(NamedTuple):
-    """Cameras given by their rays, one for each pixel, as ray datasets store them."""
+    """Cameras given by one ray for each pixel, as ray datasets store them."""
 
     origin: Float[HostArray, "N H W 3"]
     direction: Float[HostArray, "N H W 3"]
@@ -121,17 +120,16 @@ class RayTable(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Posed images, as they live on the device."""
+    """Posed images, as they are kept on the device."""
 
     cameras: Cameras | RayTable
     pixels: Shaped[HostArray, "N H W C"]
     """uint8 in [0, 255] or float32 in [0, 1]; C = 3 (colour) or 4 (colour and straight alpha)."""
     mask: Bool[HostArray, "N H W"] | None = None
-    """The pixels that count; None: all. The others are neither learned from nor scored: what a
-    mask hides, and the margin where images of several sizes are kept in one array."""
+    """The valid pixels; None: all. The others are neither learned from nor scored: masked pixels,
+    and padding where images of several sizes share one array."""
     depth: Float[HostArray, "N H W"] | None = None
-    """Distances along the rays in world units, for methods that learn from them too; 0 where none
-    is known. None: nowhere."""
+    """Known distances along the rays, world units, for depth supervision; 0: unknown."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -144,18 +142,18 @@ class Batch(NamedTuple):
 
     rays: Rays
     pixel: Float[Array, "*#n C"]
-    """What the photo shows along the ray, in [0, 1]; C = 3, or 4 with straight alpha."""
-    counts: Float[Array, "*#n"]
-    """1 for a ray to learn from, 0 for one that a mask hides."""
+    """The photo's value, in [0, 1]; C = 3, or 4 with straight alpha."""
+    mask: Float[Array, "*#n"]
+    """1 for a ray to learn from, 0 for a masked one."""
     depth: Float[Array, "*#n"]
-    """How far along the ray something is known to be, between its near and its far; else 0."""
+    """A known distance along the ray, between its near and far; 0: unknown."""
 
 
 class Field(NamedTuple):
-    """What a renderer needs to know of any scene representation.
+    """The interface of a scene representation for a renderer.
 
-    Two functions and not one, because the cheap half alone finds where the surface is. A
-    closed-form scene keeps the same contract, so every renderer can be held to an exact answer.
+    Density and colour are two functions, as the cheap density alone finds the surface. A
+    closed-form scene has the same interface, so every renderer can be tested for exact results.
     """
 
     init: Callable[[Array], Params]

@@ -1,4 +1,4 @@
-"""The methods, each a function of a page: where config, field, sampler and renderer meet."""
+"""The methods, each a function of a page that joins a field, a sampler and a renderer."""
 
 from nerf_jax.config import (
     Config,
@@ -8,11 +8,13 @@ from nerf_jax.config import (
     ProposalConfig,
     TutorialConfig,
 )
-from nerf_jax.methods.classic import mip, mip_field, nerf, nerf_field, tutorial, tutorial_field
 from nerf_jax.methods.grid_fields import fit_space, grid_field
 from nerf_jax.methods.hash_grid import hash_grid
+from nerf_jax.methods.mip import mip, mip_field
+from nerf_jax.methods.nerf import nerf, nerf_field
 from nerf_jax.methods.optimizer import make_optimizer
 from nerf_jax.methods.proposal import proposal
+from nerf_jax.methods.tutorial import tutorial, tutorial_field
 from nerf_jax.pose_refinement import refine_poses
 from nerf_jax.types import Model
 
@@ -33,7 +35,7 @@ __all__ = [
 
 
 def build(config: Config) -> Model:
-    """The method that a config asks for."""
+    """The model of a config."""
     background = config.data.background
     match config.model:
         case TutorialConfig():

@@ -1,8 +1,9 @@
-"""Hash grids as fields: the space they are in, and what all methods with one have in common."""
+"""Hash grids as fields, and the parts that all methods with a hash grid share."""
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -59,7 +60,12 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
 
 
 def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], Field]:
-    """One of the small fields that propose, of which only the density is read."""
+    """One of the small fields that propose samples, of which only the density is read.
+
+    Args:
+        config: their sizes.
+        resolution: of the finest level.
+    """
     levels = make_levels(5, config.proposal_entries, config.min_resolution, resolution)
     network = fields.HashField(
         levels,
@@ -72,40 +78,41 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
     return lambda space: _in_space(network, space)
 
 
-def misfit(
+def rendering_loss(
     config: GridConfig,
-    seen: Rendering,
+    rendering: Rendering,
     target: Float[Array, "R 3"],
     batch: Batch,
-    learned: Float[Array, " R"],
+    mask: Float[Array, " R"],
 ) -> tuple[Float[Array, ""], Metrics]:
-    """How far what R rays see is from what is known of them: the loss, and what is to be told.
+    """The loss of colours and depths, and its metrics.
 
     Args:
-        config: what counts how much.
-        seen: over the background.
-        target: the photos' colours, over the same.
+        config: the weights of the terms.
+        rendering: of R rays, over the background.
+        target: the photos' colours, over the same background.
         batch: the rays.
-        learned: 1 for those to learn from, 0 for the others.
+        mask: 1 for rays to learn from, 0 for the others.
     """
-    mse = losses.masked_mean(losses.squared_error(seen.rgb, target), learned)
-    off = losses.photometric(seen.rgb, target, config.huber)
-    total = losses.masked_mean(off, learned)
+    mse = losses.masked_mean(losses.squared_error(rendering.rgb, target), mask)
+    loss = losses.masked_mean(losses.photometric(rendering.rgb, target, config.huber), mask)
     if not config.depth_weight:
-        return total, {"mse": mse}
-    known = learned * (batch.depth > 0)
-    depth = losses.masked_mean(losses.depth_error(seen.depth, batch.depth), known)
-    return total + config.depth_weight * depth, {"mse": mse, "depth": depth}
+        return loss, {"mse": mse}
+    known = mask * (batch.depth > 0)
+    depth = losses.masked_mean(losses.depth_error(rendering.depth, batch.depth), known)
+    return loss + config.depth_weight * depth, {"mse": mse, "depth": depth}
 
 
 def _in_space(network: fields.HashField, space: Space) -> Field:
-    def in_cube(point: Point) -> Point:
-        # Footprints are small: they are bent as their middle is (mip-NeRF 360, Eq. 8), and what
-        # varies along one axis of the world is taken to know nothing of the others.
-        stretch = jax.jacfwd(space.unit)(point.position)
-        return Point(space.unit(point.position), stretch**2 @ point.variance)
+    """The network's field over world positions; its density is per world unit."""
 
-    field = fields.as_field(network, in_cube, lambda view: view)
+    def in_unit_cube(point: Point) -> Point:
+        # Footprints are small: the contraction is linear over them (mip-NeRF 360, Eq. 8), and the
+        # covariances between the world's axes are left out.
+        jacobian = jax.jacfwd(space.to_unit)(point.position)
+        return Point(space.to_unit(point.position), jacobian**2 @ point.variance)
+
+    field = fields.as_field(network, in_unit_cube, lambda view: view)
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         sigma, features = field.density(params, point)

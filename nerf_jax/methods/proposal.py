@@ -1,4 +1,4 @@
-"""Where to look, proposed by small fields: for scenes that are nowhere empty."""
+"""Proposal sampling: small density fields find where to sample, for scenes without empty space."""
 
 import functools
 from typing import NamedTuple
@@ -8,116 +8,150 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nerf_jax import losses
-from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid
+from nerf_jax.compositing import (
+    Background,
+    over,
+    pixel_over,
+    sample_background,
+    solid_background,
+)
 from nerf_jax.config import ProposalConfig
-from nerf_jax.contraction import Space, contains
-from nerf_jax.methods.grid_fields import density_field, fit_space, grid_field, misfit
-from nerf_jax.numerics import split_each
+from nerf_jax.contraction import RaySteps, Space, contains
+from nerf_jax.methods.grid_fields import density_field, fit_space, grid_field, rendering_loss
 from nerf_jax.render import ray_weights, render_rays
-from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, stratified
+from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, split_each, stratified
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, RayTable, Rendering
 
 
-class Outlook(NamedTuple):
-    """What changes without a gradient."""
+class ProposalState(NamedTuple):
+    """The model's ``aux``."""
 
     space: Space
     trust: Float[Array, ""]
-    """How far proposals are believed, in [0, 1]."""
+    """The share of the annealing that is done, in [0, 1]."""
 
 
-class Round(NamedTuple):
-    """What was looked at, in one round: edges in [0, 1] of the steps from near to far."""
+class ProposalRound(NamedTuple):
+    """The intervals of R rays in one round, in [0, 1] from near to far, and their weights."""
 
     edges: Float[Array, "R S+1"]
     w: Float[Array, "R S"]
 
 
 def proposal(config: ProposalConfig, background: Background = "random") -> Model:
-    """Proposal networks (mip-NeRF 360, Section 3), hash grids in the place of MLPs.
+    """Proposal networks (mip-NeRF 360, Section 3), with hash grids in the place of MLPs.
 
-    Small fields of which only the density is read find where to look, each more closely than the
-    one before; the last one looks. The proposals learn from what it found, and not from the photos.
+    Each proposal field samples more closely than the one before, and the last field renders. The
+    proposals learn from the weights of the last field, and not from the photos.
     """
-    fields = [density_field(config, resolution) for resolution in config.proposal_resolutions]
+    return Model(
+        init=functools.partial(_init, config),
+        loss=functools.partial(_loss, config, background),
+        refresh=functools.partial(_refresh, config),
+        render=functools.partial(_render, config, background),
+        density=functools.partial(_density, config),
+    )
 
-    def init(
-        key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
-    ) -> tuple[Params, Outlook]:
-        space = fit_space(config, cameras, size_hw)
 
-        def init_params(key: Array) -> Params:
-            keys = jax.random.split(key, len(fields) + 1)
-            proposals = [field(space).init(k) for field, k in zip(fields, keys[1:], strict=True)]
-            last = grid_field(config, space, len(cameras.near)).init(keys[0])
-            return {"field": last, "proposals": proposals}
+def _init(
+    config: ProposalConfig, key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
+) -> tuple[Params, ProposalState]:
+    space = fit_space(config, cameras, size_hw)
 
-        return jax.jit(init_params)(key), Outlook(space, jnp.float32(0.0))
+    def init_params(key: Array) -> Params:
+        resolutions = config.proposal_resolutions
+        keys = jax.random.split(key, len(resolutions) + 1)
+        proposals = [
+            density_field(config, resolution)(space).init(k)
+            for resolution, k in zip(resolutions, keys[1:], strict=True)
+        ]
+        field = grid_field(config, space, len(cameras.near))
+        return {"field": field.init(keys[0]), "proposals": proposals}
 
-    def refresh(params: Params, aux: Outlook, key: Array, step: Int[Array, ""]) -> Outlook:
-        return aux._replace(trust=jnp.minimum(step / max(1, config.anneal_steps), 1.0))
+    return jax.jit(init_params)(key), ProposalState(space, jnp.float32(0.0))
 
-    def see(
-        params: Params, aux: Outlook, keys: Array | None, rays: Rays
-    ) -> tuple[Rendering, list[Round]]:
-        march = jax.vmap(aux.space.march, (None, 0, None))(None, rays, 1)
-        march = march._replace(offset=jnp.zeros_like(march.offset))
-        steps = jax.vmap(lambda one: one.num_steps())(march)
-        counts = [*config.num_proposals, config.num_samples]
-        turns = split_each(keys, len(counts))
 
-        def spread(key: Array | None, ray: Rays) -> Array:
-            return stratified(key, 0.0, 1.0, counts[0]).at[0].set(0.0).at[-1].set(1.0)
+def _refresh(
+    config: ProposalConfig, params: Params, aux: ProposalState, key: Array, step: Int[Array, ""]
+) -> ProposalState:
+    return aux._replace(trust=jnp.minimum(step / max(1, config.anneal_steps), 1.0))
 
-        def at(edges: Array) -> Array:
-            return jax.vmap(lambda one, e: one.t(e))(march, edges * steps[:, None])
 
-        edges = jax.vmap(spread)(turns[0], rays)
-        rounds = []
-        for number, field in enumerate(fields):
-            w = ray_weights(field(aux.space), params["proposals"][number], rays, at(edges))
-            rounds.append(Round(edges, w))
-            focus = functools.partial(_focus, aux.trust, counts[number + 1])
-            edges = jax.vmap(focus)(turns[number + 1], edges, jax.lax.stop_gradient(w))
-        last = grid_field(config, aux.space)
-        seen, w = render_rays(last, params["field"], rays, at(edges))
-        return seen, [*rounds, Round(edges, w)]
+def _render_rounds(
+    config: ProposalConfig, params: Params, aux: ProposalState, keys: Array | None, rays: Rays
+) -> tuple[Rendering, list[ProposalRound]]:
+    """The rendering before any background, and all rounds: the proposals', then the field's."""
+    steps = jax.vmap(aux.space.ray_steps, (None, 0, None))(None, rays, 1)
+    steps = steps._replace(offset=jnp.zeros_like(steps.offset))
+    num_steps = jax.vmap(RaySteps.num_steps)(steps)
+    counts = [*config.num_proposals, config.num_samples]
+    round_keys = split_each(keys, len(counts))
 
-    def loss(params: Params, aux: Outlook, keys: Array, batch: Batch) -> tuple[Array, Metrics]:
-        behind, keys = jax.vmap(functools.partial(sample_background, background))(keys)
-        target = pixel_over(batch.pixel, behind)
-        seen, (*rounds, last) = see(params, aux, keys, batch.rays)
-        seen = seen._replace(rgb=over(seen.rgb, seen.opacity, behind))
-        off, errors = misfit(config, seen, target, batch, batch.counts)
-        mean = functools.partial(losses.masked_mean, counts=batch.counts)
-        apart = mean(jax.vmap(losses.distortion)(last.w, last.edges))
-        bounds = jax.vmap(losses.interlevel)
-        missed = jnp.sum(
-            jnp.stack([mean(bounds(last.edges, last.w, one.edges, one.w)) for one in rounds])
-        )
-        total = off + config.distortion * apart + config.interlevel * missed
-        return total, {"loss": total, **errors, "distortion": apart, "interlevel": missed}
+    def even_edges(key: Array | None, ray: Rays) -> Array:
+        return stratified(key, 0.0, 1.0, counts[0]).at[0].set(0.0).at[-1].set(1.0)
 
-    def render(params: Params, aux: Outlook, rays: Rays) -> Rendering:
-        seen, _ = see(params, aux, None, rays)
-        return seen._replace(rgb=over(seen.rgb, seen.opacity, solid(background)))
+    def distances(edges: Array) -> Array:
+        return jax.vmap(RaySteps.t)(steps, edges * num_steps[:, None])
 
-    def density(params: Params, aux: Outlook, points: Point) -> Float[Array, " N"]:
-        field = grid_field(config, aux.space)
-        sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
-        inside = jax.vmap(contains, (None, 0))(aux.space, points.position)
-        return jnp.where(inside, sigma, 0.0)
-
-    return Model(init, loss, refresh, render, density)
+    edges = jax.vmap(even_edges)(round_keys[0], rays)
+    rounds = []
+    for index, resolution in enumerate(config.proposal_resolutions):
+        field = density_field(config, resolution)(aux.space)
+        w = ray_weights(field, params["proposals"][index], rays, distances(edges))
+        rounds.append(ProposalRound(edges, w))
+        resample = functools.partial(_resample, aux.trust, counts[index + 1])
+        edges = jax.vmap(resample)(round_keys[index + 1], edges, jax.lax.stop_gradient(w))
+    field = grid_field(config, aux.space)
+    rendering, w = render_rays(field, params["field"], rays, distances(edges))
+    return rendering, [*rounds, ProposalRound(edges, w)]
 
 
 _PADDING = 0.01
-"""Of each interval's weight: a proposal that is wrong must be looked past to be put right."""
+"""Added to each interval's weight, so that a wrong proposal can be corrected."""
 
 
-def _focus(
+def _resample(
     trust: Float[Array, ""], num_samples: int, key: Array | None, edges: Array, w: Array
 ) -> Array:
-    """Edges where the weights are, from end to end all the same: nothing goes unseen."""
-    believed = blur_weights(anneal_weights(w, trust), padding=_PADDING)
-    return inverse_cdf(key, edges, believed, num_samples).at[0].set(0.0).at[-1].set(1.0)
+    """Edges in proportion to the weights, from end to end: no part of a ray is left unsampled."""
+    annealed = blur_weights(anneal_weights(w, trust), padding=_PADDING)
+    return inverse_cdf(key, edges, annealed, num_samples).at[0].set(0.0).at[-1].set(1.0)
+
+
+def _loss(
+    config: ProposalConfig,
+    background: Background,
+    params: Params,
+    aux: ProposalState,
+    keys: Array,
+    batch: Batch,
+) -> tuple[Array, Metrics]:
+    backgrounds, keys = jax.vmap(functools.partial(sample_background, background))(keys)
+    target = pixel_over(batch.pixel, backgrounds)
+    rendering, (*rounds, last) = _render_rounds(config, params, aux, keys, batch.rays)
+    rendering = rendering._replace(rgb=over(rendering.rgb, rendering.opacity, backgrounds))
+    error, errors = rendering_loss(config, rendering, target, batch, batch.mask)
+    mean = functools.partial(losses.masked_mean, mask=batch.mask)
+    distortion = mean(jax.vmap(losses.distortion)(last.w, last.edges))
+    bounds = jax.vmap(losses.interlevel)
+    interlevel = jnp.sum(
+        jnp.stack([mean(bounds(last.edges, last.w, one.edges, one.w)) for one in rounds])
+    )
+    loss = error + config.distortion * distortion + config.interlevel * interlevel
+    return loss, {"loss": loss, **errors, "distortion": distortion, "interlevel": interlevel}
+
+
+def _render(
+    config: ProposalConfig, background: Background, params: Params, aux: ProposalState, rays: Rays
+) -> Rendering:
+    found, _ = _render_rounds(config, params, aux, None, rays)
+    return found._replace(rgb=over(found.rgb, found.opacity, solid_background(background)))
+
+
+def _density(
+    config: ProposalConfig, params: Params, aux: ProposalState, points: Point
+) -> Float[Array, " N"]:
+    field = grid_field(config, aux.space)
+    sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
+    inside = jax.vmap(contains, (None, 0))(aux.space, points.position)
+    return jnp.where(inside, sigma, 0.0)
