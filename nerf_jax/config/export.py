@@ -22,7 +22,7 @@ class ExportConfig:
     """Voxels along the longest side of the box."""
     crop: tuple[float, float, float, float, float, float] | None = None
     """The box to export: minimum x, y, z, then maximum, in the scene's world (z up; cameras of a
-    capture within -1 and 1). Without it, the box that the training cameras see."""
+    capture within -1 and 1). [default: the box that the training cameras see]"""
     holes: Literal["auto", "closed", "open"] = "auto"
     """Surfaces that no camera saw, and the box's sides: `closed` gives a solid. `auto`: closed for
     a bounded scene, open for an unbounded one."""
@@ -31,8 +31,7 @@ class ExportConfig:
     faces: int = 0
     """Maximum number of triangles, by simplification; 0: no simplification."""
     level: float | None = None
-    """Density at the surface, per world unit. Without it, the density with an opacity of a quarter
-    across one pixel of the photos."""
+    """Density at the surface, per world unit. [default: opacity 1/4 across a photo's pixel]"""
     max_points: int = 500_000
     """Maximum size of the point cloud."""
     max_views: int = 100

@@ -16,7 +16,7 @@ Fields = dict[str, Any]
 def pinhole_fields(
     size_hw: tuple[int, int], focal: Sequence[float], principal: Sequence[float]
 ) -> Fields:
-    """Size, focal lengths (x, y) and principal point (x, y), all in pixels."""
+    """Size, focal lengths (x, y) and principal point (x, y), in pixels."""
     (height, width), (fx, fy), (cx, cy) = size_hw, focal, principal
     return {"w": width, "h": height, "fl_x": fx, "fl_y": fy, "cx": cx, "cy": cy}
 

@@ -27,7 +27,7 @@ def prepare(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(PrepareArgs, arguments, PrepareArgs(MISSING, MISSING))
     prepare_scene(args.photos, args.output, args.settings)
-    say("output folder:", args.output)
+    say("files:")
     for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
         say("  ", args.output / name)
     say(f"train with: run.py --config capture.py --data.root {args.output}")

@@ -10,8 +10,7 @@ import numpy as np
 
 from nerf_jax.app.mesh.build import OnProgress, build_surface
 from nerf_jax.app.mesh.cameras import write_cameras
-from nerf_jax.app.mesh.files import write_mesh, write_points
-from nerf_jax.app.mesh.readme import LIMITATIONS, write_readme
+from nerf_jax.app.mesh.files import LIMITATIONS, write_mesh, write_points, write_readme
 from nerf_jax.app.mesh.region import Region, method_region, no_surface_error, visible_region
 from nerf_jax.app.mesh.views import Views, render_views, surface_points
 from nerf_jax.app.trained import Trained
@@ -28,22 +27,14 @@ _MAX_SCALE = 2.0
 def export_scene(
     scene: Trained, wanted: ExportConfig, folder: Path, *, on_progress: OnProgress
 ) -> list[Path]:
-    """Write the wanted parts of a scene.
+    """Write the wanted parts of a scene, and return the files.
 
-    Args:
-        scene: a trained scene.
-        wanted: which parts, and how.
-        folder: for ``mesh.ply`` (or ``.obj``, ``.glb``), ``points.ply``, ``transforms.json``, and
-            a ``README.md`` that describes them.
-        on_progress: called after each part of the work.
-
-    Returns:
-        The files written.
+    They are ``mesh.ply`` (or ``.obj``, ``.glb``), ``points.ply``, ``transforms.json``, and a
+    ``README.md`` that describes them.
 
     Raises:
-        ImportError: a package is missing; the message is the line that installs it.
-        OSError: the folder cannot be written to.
         ValueError: the box holds no surface, or cameras are needed but unknown.
+        OSError: the folder cannot be written to.
     """
     _check(scene, wanted, folder)
     facts: dict[str, str] = {}

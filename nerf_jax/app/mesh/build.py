@@ -30,10 +30,7 @@ def build_surface(
     views: Views | None,
     on_progress: OnProgress,
 ) -> tuple[Mesh, Float[np.ndarray, "V 3"], dict[str, str]]:
-    """The surface of a scene within a region.
-
-    Returns:
-        A mesh in world units, its vertex colours (sRGB in [0, 1]), and its description.
+    """The surface within a region: a mesh, its colours (sRGB in [0, 1]), and its description.
 
     Raises:
         ValueError: there is no surface in the region.
@@ -44,9 +41,8 @@ def build_surface(
     )
     grid = grid_over(*region, wanted.resolution)
     field, description = _scalar_field(scene, wanted, grid.voxel, views, density)
-    holes = wanted.holes
-    if holes == "auto":
-        holes = "closed" if scene.config.model.bounded else "open"
+    auto = "closed" if scene.config.model.bounded else "open"
+    holes = auto if wanted.holes == "auto" else wanted.holes
     if holes == "closed":
         field, grid = close_holes(field, grid)
     mesh = isosurface(field, grid, functools.partial(on_progress, "surface"))

@@ -15,13 +15,8 @@ def write_cameras(path: Path, scene: SceneCameras, train: Cameras, cloud: str | 
     """Write the cameras of all splits, in the frame of the scene's own files.
 
     Photos keep their names; if two splits share one, all are named ``<split>/<name>``. Size and
-    intrinsics are those of the images used in training.
-
-    Args:
-        path: of the file.
-        scene: the names, the held-out cameras and the frame.
-        train: the training cameras as refined in training.
-        cloud: name of a point cloud in the same folder, if there is one.
+    intrinsics are those of the images used in training. ``train`` are the training cameras as
+    refined in training; ``cloud`` names a point cloud in the same folder.
     """
     original_from_world = np.linalg.inv(scene.world_from_original)
     names = [name for split in scene.splits.values() for name in split.names]

@@ -13,7 +13,7 @@ def in_chunks(
     size: int = 2**16,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Any:
-    """Apply a compiled function of ``size`` rows to any number of rows.
+    """A compiled function of ``size`` rows applied to any number of rows, as NumPy arrays.
 
     It is compiled once: the last chunk is padded with copies of the last row.
 
@@ -22,9 +22,6 @@ def in_chunks(
         rows: a pytree of NumPy arrays with n rows each, at least one.
         size: rows per call.
         on_progress: called with the number of rows done and their total.
-
-    Returns:
-        The results of all rows, as NumPy arrays.
     """
     count = len(jax.tree.leaves(rows)[0])
     parts = []

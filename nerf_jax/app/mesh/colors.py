@@ -67,28 +67,22 @@ def vertex_colors(
 ) -> Float[np.ndarray, "V 3"]:
     """Render each vertex by a ray from two voxels in front of it to four behind it.
 
-    Args:
-        mesh: vertices in world units.
-        toward: unit vectors from the vertices to the origins of the rays.
-        render: a model's, for R rays.
-        background: of its renderings; it is removed from the colours.
-        voxel: in world units.
-        on_progress: called with the number of vertices done and their total.
+    The ray's origin is in the direction ``toward``, a unit vector. ``background`` is that of
+    ``render``, and is removed from the colours.
     """
 
     def cast(rows: tuple[np.ndarray, np.ndarray]) -> Rendering:
         vertex, toward = map(jnp.asarray, rows)
         zero = jnp.zeros_like(vertex[:, 0])
-        return render(
-            Rays(
-                origin=vertex + 2 * voxel * toward,
-                direction=-toward,
-                near=zero,
-                far=zero + 6 * voxel,
-                radius=zero + 0.25,  # half a voxel at the surface
-                appearance=jnp.full_like(zero, -1, jnp.int32),
-            )
+        rays = Rays(
+            origin=vertex + 2 * voxel * toward,
+            direction=-toward,
+            near=zero,
+            far=zero + 6 * voxel,
+            radius=zero + 0.25,  # half a voxel at the surface
+            appearance=jnp.full_like(zero, -1, jnp.int32),
         )
+        return render(rays)
 
     rows = mesh.vertices.astype(np.float32), toward.astype(np.float32)
     rendering = in_chunks(cast, rows, _RAYS_AT_ONCE, on_progress)

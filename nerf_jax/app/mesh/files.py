@@ -1,5 +1,6 @@
-"""Writes meshes and points as files, atomically."""
+"""Writes meshes, points, and the ``README.md`` of an export."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,29 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.mesh.marching_cubes import Mesh
+from nerf_jax.app.trained import Trained
 from nerf_jax.data.files import atomic_write, optional_import
 from nerf_jax.data.images import srgb_to_linear
+
+LIMITATIONS = """\
+Limitations of a mesh from a radiance field:
+
+- The surface is where the density of the field rises, which is gradual. It is accurate to about one
+  pixel of the photos, and its edges are rounded; thin, glossy, transparent or untextured parts may
+  be far off. Do not take measurements from it.
+- A vertex has one colour, as the cameras saw it most nearly from the front, with light, shadow and
+  reflections: the mesh cannot be relit. Grey vertices were never visible.
+- Where no camera looked there is a hole, or, if holes were closed, the largest solid that no photo
+  contradicts.
+- Lengths are in the units of the scene's own files, which structure from motion leaves arbitrary.
+"""
+
+_FRAME = """\
+All files are in the frame and scale of the scene's own files. In `mesh.glb`, a rotation of the node
+turns the vertices y up, as viewers expect; its colours are linear and its material is unlit, as
+glTF requires (`trimesh.load(..., skip_materials=True)` reads them). Colours in PLY and OBJ are
+sRGB. `transforms.json` names photos as the scene does; sizes are those of the images trained on.
+"""
 
 _Y_UP_FROM_Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 
@@ -22,15 +44,9 @@ def write_mesh(
 ) -> None:
     """Write a mesh with vertex colours, in the format that the suffix names.
 
-    PLY and OBJ hold the vertices as they are, and sRGB. GLB also holds a rotation for viewers that
-    turns the mesh y up, and its colours are linear, as glTF requires; the material is unlit,
-    because the colours include the light of the scene.
-
-    Args:
-        path: ends in .ply, .obj or .glb.
-        mesh: in the frame of the scene's own files.
-        colors: sRGB in [0, 1].
-        world_from_original: from that frame to the world, which is z up.
+    Colours are sRGB in [0, 1], and so they are in PLY and OBJ. In GLB they are linear, as glTF
+    requires, and the material is unlit, because they include the light of the scene; a rotation,
+    found from the similarity to the world, which is z up, turns the mesh y up in viewers.
     """
     trimesh = optional_import("trimesh", "nerf_jax[export]")
     if path.suffix == ".glb":
@@ -51,11 +67,17 @@ def write_points(
         aside.write_bytes(trimesh.PointCloud(points, colors=colors).export(file_type="ply"))
 
 
+def write_readme(path: Path, scene: Trained, facts: Mapping[str, str]) -> Path:
+    """Write how the files were made, and their limitations."""
+    rows = {"run": f"{scene.run.folder}, step {int(scene.state.step):,}", **facts}
+    table = "\n".join(f"- {name}: {fact}" for name, fact in rows.items())
+    with atomic_write(path) as aside:
+        aside.write_text(f"# Exported from a radiance field\n\n{table}\n\n{_FRAME}\n{LIMITATIONS}")
+    return path
+
+
 def _glb(
-    trimesh: Any,
-    mesh: Mesh,
-    colors: Float[np.ndarray, "V 3"],
-    similarity: Float[np.ndarray, "3 3"],
+    trimesh: Any, mesh: Mesh, colors: Float[np.ndarray, "V 3"], similarity: Float[np.ndarray, "3 3"]
 ) -> bytes:
     """The mesh as glTF 2.0, turned by the rotation of a similarity to z up, then to y up.
 

@@ -23,7 +23,7 @@ on the built-in scene, the mean error of the surface falls by a tenth."""
 
 
 def fused_field(views: Views, truncation: float) -> ScalarField:
-    """:func:`fused_distance` of the views as a scalar field."""
+    """:func:`fused_distance` as a scalar field."""
     given = jax.tree.map(jnp.asarray, (views.cameras, views.depth, np.float32(truncation)))
     evaluate = functools.partial(jax.jit(jax.vmap(fused_distance, (None, None, None, 0))), *given)
     return lambda positions: np.asarray(in_chunks(evaluate, positions))
@@ -37,11 +37,8 @@ def fused_distance(
 ) -> Float[Array, ""]:
     """The fused signed distance of one position, in units of the truncation.
 
-    Farther than ``truncation`` in front of a surface, a camera measures 1; farther behind it,
-    nothing. The depths are those of :class:`Views`.
-
-    Returns:
-        At most 1, negative inside; NaN where fewer than two cameras measure it.
+    It is at most 1, and negative inside; NaN where fewer than two cameras measure it. A camera
+    measures nothing farther than ``truncation`` behind a surface.
     """
 
     def add(sums: tuple[Array, Array], view: tuple[Cameras, Array]) -> tuple[tuple, None]:

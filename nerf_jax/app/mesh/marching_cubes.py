@@ -21,12 +21,10 @@ _MIN_VALUE = 1e-3
 
 
 class Grid(NamedTuple):
-    """The nodes at the corners of cubes."""
+    """The nodes at the corners of cubes of side ``voxel``; ``low`` is the first; world units."""
 
     low: Float[np.ndarray, "3"]
-    """Position of the first node, in world units."""
     voxel: float
-    """Side of a cube, in world units."""
     shape: tuple[int, int, int]
     """Number of nodes along each axis."""
 

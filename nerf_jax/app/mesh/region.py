@@ -29,11 +29,8 @@ class Region(NamedTuple):
 def visible_region(scene: Trained, views: Views) -> Region:
     """The box around the surfaces that the training cameras see, without outliers.
 
-    For an unbounded scene: around those within the uncontracted cube, if it holds at least half of
-    them, as points get sparse farther out.
-
-    Raises:
-        ValueError: the cameras see no surface.
+    In an unbounded scene, only surfaces in the uncontracted cube count if it holds at least half
+    of them, as points get sparse farther out. A ValueError if the cameras see no surface.
     """
     points, _ = surface_points(views)
     box = _scene_box(scene)
@@ -54,11 +51,7 @@ def visible_region(scene: Trained, views: Views) -> Region:
 
 
 def method_region(scene: Trained) -> Region:
-    """The scene box of the method: for scenes trained on rays, without cameras.
-
-    Raises:
-        ValueError: the method has none.
-    """
+    """The scene box of the method, for scenes trained on rays; a ValueError if it has none."""
     box = _scene_box(scene)
     if box is None:
         raise ValueError(

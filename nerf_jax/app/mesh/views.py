@@ -31,16 +31,10 @@ class Views(NamedTuple):
 def render_views(
     scene: Trained, scale: float, max_views: int, on_progress: Callable[[int, int], None]
 ) -> Views:
-    """Render the scene from its training cameras, without their lenses.
+    """Render the scene from at most ``max_views`` training cameras, without their lenses.
 
     A lens changes which pixel shows a point, not which points are visible; and a point projects
-    into a pinhole image in closed form.
-
-    Args:
-        scene: must have training cameras.
-        scale: size of the views relative to the photos.
-        max_views: maximum number of cameras, evenly chosen.
-        on_progress: called with the number of views done and their total.
+    into a pinhole image in closed form. ``scale`` is the size relative to the photos.
     """
     height, width = (max(1, round(side * scale)) for side in scene.size_hw)
     given = resize(scene.cameras()._replace(lens=None), height / scene.size_hw[0])
@@ -68,19 +62,18 @@ def foreground_color(
     :func:`nerf_jax.compositing.over`.
     """
     opacity = opacity[..., None]
-    # The bound: an almost transparent foreground has no colour that could be recovered.
+    # At least 1e-3: an almost transparent foreground has no colour that could be recovered.
     return np.clip((rgb - (1.0 - opacity) * background) / np.maximum(opacity, 1e-3), 0.0, 1.0)
 
 
 class DepthSample(NamedTuple):
-    """A position compared with the depth of one view."""
+    """The distances from a camera to a position and to the surface in its pixel, and whether the
+    position is in the image, between near and far; if not, ``surface`` is arbitrary.
+    """
 
     distance: Float[Array, ""]
-    """From the camera to the position."""
     surface: Float[Array, ""]
-    """From the camera to the surface in the pixel of the position; arbitrary if not inside."""
     inside: Bool[Array, ""]
-    """Whether the position projects into the image and lies between near and far."""
 
 
 def sample_depth(

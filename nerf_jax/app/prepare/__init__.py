@@ -27,6 +27,7 @@ from nerf_jax.app.progress import duration, say
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import require_writable, write_json
 
+_DATABASE = "colmap/database.db"
 _MAX_EXHAUSTIVE = 150
 """Photos: the number of pairs grows quadratically, 11,175 here."""
 
@@ -52,12 +53,9 @@ class Settings:
 
 
 def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    """Find the cameras of photos, and write the scene.
+    """Find the cameras of a folder of photos, or of a video, and write the scene.
 
-    Args:
-        source: a folder of photos, or a video.
-        out: the scene's folder; if it exists, it must be of the same photos and settings.
-        settings: of the search.
+    ``out`` is created, or continued if it was made from the same photos and settings.
 
     Returns:
         The content of ``prepare.json``.
@@ -66,7 +64,6 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
         ValueError: photos are missing, too few, or overlap too little; the video cannot be read;
             ``out`` holds something else.
         OSError: ``out`` cannot be written to.
-        ImportError: ``pycolmap`` is missing.
     """
     colmap.load()
     if not source.exists():
@@ -74,23 +71,17 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
     files = photos.find(source) if source.is_dir() else [source]
     _claim(out, source, files, settings)
     seconds: dict[str, float] = {}
-    images, database = out / "images", out / "colmap" / "database.db"
     with _timed("photos", seconds):
-        sizes, skipped = _gather(source, files, images, settings.frames)
-    with _timed("features", seconds):
-        colmap.extract_features(database, images, sizes, settings.max_size, settings.max_features)
-    with _timed("matching", seconds):
-        ordered = not source.is_dir() or len(sizes) > _MAX_EXHAUSTIVE
-        sequential = settings.matching == "sequential" or (settings.matching == "auto" and ordered)
-        colmap.match(database, colmap.pairs(list(sizes), sequential=sequential))
-    with _timed("placing", seconds):
-        model = colmap.reconstruct(database, images, len(sizes))
-    overlap = colmap.overlap(database)
+        sizes, skipped = _gather(source, files, out / "images", settings.frames)
+    ordered = not source.is_dir() or len(sizes) > _MAX_EXHAUSTIVE
+    sequential = settings.matching == "sequential" or (settings.matching == "auto" and ordered)
+    model = _find_cameras(out, sizes, sequential, settings, seconds)
+    statistics = colmap.statistics(out / _DATABASE)
     placed = [image.name for image in scene.placed_images(model)] if model else []
     if model is None or len(placed) < 3:
         raise ValueError(
             f"{source}: only {len(placed)} of {len(sizes)} photos could be placed: "
-            f"{_diagnosis(overlap, len(sizes))}"
+            f"{_diagnosis(statistics, len(sizes))}"
         )
     report = {
         "source": str(source),
@@ -100,14 +91,26 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
         "skipped": skipped,
         "mean_reprojection_error_px": float(model.compute_mean_reprojection_error()),
         "points": model.num_points3D(),
-        "median_features": overlap.features,
-        "median_partners": overlap.partners,
+        **statistics,
         "seconds": seconds,
         "settings": to_dict(settings),
         "versions": {name: metadata.version(name) for name in ("nerf_jax", "pycolmap")},
     }
-    _write(out, model, report, overlap)
+    _write(out, model, report)
     return report
+
+
+def _find_cameras(
+    out: Path, sizes: photos.Sizes, sequential: bool, settings: Settings, seconds: dict[str, float]
+) -> Any | None:
+    """COLMAP's steps: the reconstruction, if there is one."""
+    database, images = out / _DATABASE, out / "images"
+    with _timed("features", seconds):
+        colmap.extract_features(database, images, sizes, settings.max_size, settings.max_features)
+    with _timed("matching", seconds):
+        colmap.match(database, colmap.pairs(list(sizes), sequential=sequential))
+    with _timed("placing", seconds):
+        return colmap.reconstruct(database, images, len(sizes))
 
 
 @contextlib.contextmanager
@@ -118,12 +121,7 @@ def _timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> None:
-    """Create the output folder, or check that it was made from the same photos and settings.
-
-    Raises:
-        ValueError: it holds something else.
-        OSError: it cannot be written to.
-    """
+    """Create the output folder, or check that it was made from the same photos and settings."""
     used = {name: value for name, value in to_dict(settings).items() if name != "matching"}
     inputs = {"files": photos.digests(files), "settings": used}
     record = out / "colmap" / "photos.json"
@@ -150,7 +148,7 @@ def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> No
 
 def _gather(
     source: Path, files: list[Path], images: Path, num_frames: int
-) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+) -> tuple[photos.Sizes, dict[str, str]]:
     """Put the photos, or the video's frames, into ``images``: as :func:`photos.gather`."""
     if not source.is_dir():
         video.write_frames(source, images, num_frames)
@@ -167,7 +165,7 @@ def _gather(
     return sizes, skipped
 
 
-def _write(out: Path, model: Any, report: dict[str, Any], overlap: colmap.Overlap) -> None:
+def _write(out: Path, model: Any, report: dict[str, Any]) -> None:
     """Write the scene, and print how many photos were placed."""
     total, missing = report["photos"], report["not_placed"]
     title = (
@@ -179,28 +177,25 @@ def _write(out: Path, model: Any, report: dict[str, Any], overlap: colmap.Overla
     if missing:
         say(f"not placed: {', '.join(missing)}")
     if len(missing) > total / 2:
-        say(f"less than half: {_diagnosis(overlap, total)}")
+        say(f"less than half: {_diagnosis(report, total)}")
 
 
-def _diagnosis(overlap: colmap.Overlap, count: int) -> str:
+def _diagnosis(statistics: dict[str, Any], count: int) -> str:
     """The most likely reason why photos could not be placed, and its remedy."""
-    statistics = (
-        f"a photo has {overlap.features:.0f} features and overlaps {overlap.partners:.0f} of the "
-        f"{count - 1} others, in the median"
-    )
-    if overlap.features < 500:
-        reason = (
-            "few features: photos are blurred or dark, or surfaces have no texture; take sharp "
-            "photos in good light, with textured objects in view"
-        )
-    elif overlap.partners < 3:
+    features, partners = statistics["median_features"], statistics["median_partners"]
+    if features < 500:
+        reason = "few features: take sharp photos in good light, with textured objects in view"
+    elif partners < 3:
         reason = (
             "too little overlap: take more photos, each sharing two thirds of its view with the "
             "previous one; for a video, --matching exhaustive matches all pairs of frames"
         )
     else:
         reason = (
-            "overlap suffices, but no camera motion explains it: walk around the scene instead of "
+            "enough overlap, but no camera motion explains it: walk around the scene instead of "
             "turning on the spot, and keep moving objects out of view"
         )
-    return f"{statistics}; {reason}"
+    return (
+        f"a photo has {features:.0f} features and overlaps {partners:.0f} of the {count - 1} "
+        f"others, in the median; {reason}"
+    )

@@ -10,57 +10,36 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from nerf_jax.app.prepare.photos import Sizes
 from nerf_jax.app.progress import Progress, duration
 from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
-_PHOTOS_PER_BATCH = 8
-_PAIRS_PER_BATCH = 100
+_PHOTOS_PER_BATCH, _PAIRS_PER_BATCH = 8, 100
 _NUM_NEXT = 10
 """In a sequence, the number of following photos that each photo is matched with."""
 _MIN_INLIERS = 30
 """Matches that agree with one two-view geometry, for two photos that overlap."""
 
 
-class Overlap(NamedTuple):
-    """Statistics of a database: medians over the photos."""
-
-    features: float
-    partners: float
-    """Number of other photos that overlap a photo."""
-
-
 def load() -> ModuleType:
-    """The package ``pycolmap``, with its log silenced.
-
-    Raises:
-        ImportError: it is missing; the message is the line that installs it.
-    """
+    """The package ``pycolmap``, with its log silenced."""
     pycolmap = optional_import("pycolmap", "nerf_jax[prepare]")
     pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
     return pycolmap
 
 
 def extract_features(
-    database: Path,
-    images: Path,
-    sizes: dict[str, tuple[int, int]],
-    max_size: int,
-    max_features: int,
+    database: Path, images: Path, sizes: Sizes, max_size: int, max_features: int
 ) -> None:
     """Extract the features of photos into the database; photos of one size share a camera.
 
-    Args:
-        database: COLMAP's; created if missing.
-        images: the photos' folder.
-        sizes: ``{name: (width, height)}`` of each photo.
-        max_size: longest side in pixels; larger photos are reduced to it.
-        max_features: maximum number of features per photo.
+    Photos whose longest side exceeds ``max_size`` pixels are reduced to it.
     """
     pycolmap = load()
     extraction = pycolmap.FeatureExtractionOptions()
@@ -76,24 +55,14 @@ def extract_features(
         shared = [camera for name, camera in cameras.items() if sizes.get(name) == sizes[batch[0]]]
         if shared:
             reader.existing_camera_id = shared[0]
-        pycolmap.extract_features(
-            database,
-            images,
-            batch,
-            camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options=reader,
-            extraction_options=extraction,
-        )
+        single = {"camera_mode": pycolmap.CameraMode.SINGLE, "reader_options": reader}
+        pycolmap.extract_features(database, images, batch, **single, extraction_options=extraction)
         cameras = _cameras(database)
 
 
 def pairs(names: Sequence[str], *, sequential: bool) -> list[tuple[str, str]]:
-    """The pairs of photos to match.
-
-    Args:
-        names: of the photos, in the order they were taken if ``sequential``.
-        sequential: only pairs whose distance in the order is small, or a power of two, which
-            closes loops; else all pairs.
+    """The pairs of photos to match: all, or those with a small distance in the order of ``names``
+    or one that is a power of two, which closes loops.
     """
     count = len(names)
     steps = {*range(1, _NUM_NEXT + 1), *(2**power for power in range(count.bit_length()))}
@@ -124,12 +93,7 @@ def match(database: Path, wanted: Sequence[tuple[str, str]]) -> None:
 
 
 def reconstruct(database: Path, images: Path, total: int) -> Any | None:
-    """Reconstruct the cameras and sparse points from the matches.
-
-    Args:
-        database: with the matches.
-        images: the photos' folder, for the points' colours.
-        total: number of photos.
+    """Reconstruct the cameras and sparse points from the matches of ``total`` photos.
 
     Returns:
         The ``pycolmap.Reconstruction`` with the most registered photos; None if there is none.
@@ -156,8 +120,8 @@ def reconstruct(database: Path, images: Path, total: int) -> Any | None:
     return max(models.values(), key=lambda model: model.num_reg_images(), default=None)
 
 
-def overlap(database: Path) -> Overlap:
-    """The statistics of a database with matches."""
+def statistics(database: Path) -> dict[str, float]:
+    """Medians over photos: the number of features, and of other photos that overlap a photo."""
     with _opened(database) as opened:
         ids = [image.image_id for image in opened.read_all_images()]
         features = [opened.num_keypoints_for_image(image_id) for image_id in ids]
@@ -165,7 +129,8 @@ def overlap(database: Path) -> Overlap:
         for pair, inliers in zip(*opened.read_two_view_geometry_num_inliers(), strict=True):
             for image_id in load().pair_id_to_image_pair(pair) if inliers >= _MIN_INLIERS else ():
                 partners[image_id] += 1
-    return Overlap(float(np.median(features)), float(np.median(list(partners.values()))))
+    medians = {"median_features": features, "median_partners": list(partners.values())}
+    return {name: float(np.median(values)) for name, values in medians.items()}
 
 
 def _cameras(database: Path) -> dict[str, int]:

@@ -15,6 +15,9 @@ _KEPT_MODES = ("L", "RGB", "RGBA")
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
+Sizes = dict[str, tuple[int, int]]
+"""``{name: (width, height)}`` of photos."""
+
 
 def find(folder: Path) -> list[Path]:
     """The photos in a folder, by name.
@@ -41,18 +44,14 @@ def _is_photo(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def gather(photos: list[Path], images: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+def gather(photos: list[Path], images: Path) -> tuple[Sizes, dict[str, str]]:
     """Put photos into the folder ``images``: links or copies if they can be used as they are.
 
     Photos with an EXIF orientation are rotated, so that no later step depends on it; their other
     EXIF data, such as the focal length, are kept.
 
     Returns:
-        ``{name: (width, height)}`` of the photos in the folder, and ``{name: reason}`` of those
-        that could not be read.
-
-    Raises:
-        OSError: ``images`` cannot be written to.
+        The sizes of the photos there, and ``{name: reason}`` of those that could not be read.
     """
     images.mkdir(parents=True, exist_ok=True)
     sizes, skipped = {}, {}
@@ -66,9 +65,13 @@ def gather(photos: list[Path], images: Path) -> tuple[dict[str, tuple[int, int]]
         name = name if path.suffix.lower() in _KEPT_SUFFIXES else f"{name}.png"
         while name in sizes:
             name = f"_{name}"
-        if usable:
-            _link(path, images / name)
         sizes[name] = size if usable else _write_upright(path, images / name)
+        if usable:
+            with atomic_write(images / name) as aside:
+                try:
+                    os.link(path, aside)
+                except OSError:  # another disk, or one without hard links
+                    shutil.copyfile(path, aside)
     return sizes, skipped
 
 
@@ -81,14 +84,6 @@ def _inspect(path: Path) -> tuple[tuple[int, int], bool]:
         upright = image.getexif().get(_ORIENTATION, 1) == 1
         plain = image.mode in _KEPT_MODES and path.suffix.lower() in _KEPT_SUFFIXES
         return size, upright and plain
-
-
-def _link(path: Path, target: Path) -> None:
-    with atomic_write(target) as aside:
-        try:
-            os.link(path, aside)
-        except OSError:  # another disk, or one without hard links
-            shutil.copyfile(path, aside)
 
 
 def _write_upright(path: Path, target: Path) -> tuple[int, int]:

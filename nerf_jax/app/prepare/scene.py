@@ -21,11 +21,7 @@ MODEL = "colmap/sparse/0"
 def write(out: Path, model: Any, title: str, report: dict[str, Any]) -> None:
     """Write a scene's files, ``transforms.json`` last: it marks the folder as complete.
 
-    Args:
-        out: the scene's folder.
-        model: the ``pycolmap.Reconstruction``.
-        title: of the plot.
-        report: the content of ``prepare.json``.
+    ``model`` is a ``pycolmap.Reconstruction``, ``report`` the content of ``prepare.json``.
     """
     sparse = list(model.points3D.values())
     points = np.array([point.xyz for point in sparse], np.float64).reshape(-1, 3)
@@ -78,10 +74,7 @@ def plot_cameras(
     colors: UInt8[np.ndarray, "P 3"],
     title: str,
 ) -> None:
-    """Plot cameras and points from above, and along the direction of the cameras' widest spread.
-
-    The mean of the cameras' up points up.
-    """
+    """Plot cameras and points from above and from the side, upright by the mean of the cameras."""
     optional_import("matplotlib", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -20,19 +20,15 @@ _SIZE_HW = (360, 640)
 
 
 def write_frames(video: Path, images: Path, count: int) -> list[int]:
-    """Choose frames of a video, and write them as ``frame_00001.jpg`` and so on.
+    """Choose at most ``count`` frames, and write them as ``frame_00001.jpg`` and so on.
 
-    Args:
-        video: in any format that ffmpeg reads; its rotation is applied.
-        images: a folder, created if missing; frames in it are replaced.
-        count: maximum number of frames.
+    The video's rotation is applied; frames that are in the folder already are replaced.
 
     Returns:
         The indices of the frames in the video.
 
     Raises:
         ValueError: ffmpeg cannot read the video, or it has fewer than three frames.
-        OSError: ``images`` cannot be written to.
     """
     sharpness, motion = [], [0.0]
     previous = None
@@ -52,15 +48,9 @@ def write_frames(video: Path, images: Path, count: int) -> list[int]:
 def choose(
     sharpness: Float[np.ndarray, " N"], motion: Float[np.ndarray, " N"], count: int
 ) -> list[int]:
-    """The sharpest frame of each of ``count`` intervals with equal camera motion.
+    """The indices of the sharpest frame in each of ``count`` intervals with equal camera motion.
 
-    Args:
-        sharpness: of each frame, in any unit.
-        motion: since the previous frame, in any unit.
-        count: number of intervals; some may be empty.
-
-    Returns:
-        Frame indices, ascending.
+    Sharpness, and motion since the previous frame, are in any unit. An interval may be empty.
     """
     position = np.cumsum(motion)
     if not position[-1] > 0:
