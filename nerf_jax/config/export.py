@@ -1,4 +1,4 @@
-"""What ``run.py export`` writes of a scene."""
+"""The config of ``run.py export``."""
 
 import math
 from dataclasses import dataclass

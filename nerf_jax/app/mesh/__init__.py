@@ -89,7 +89,7 @@ def _region_and_views(
     crop = Region(*np.array(wanted.crop, float).reshape(2, 3)) if wanted.crop else None
     if "train" not in scene.all_cameras.splits:
         return crop or method_region(scene), None
-    # One pixel per voxel, as an image shows about the whole box; of a crop, all the photos' detail.
+    # One pixel per voxel, as an image shows about the box; a crop gets the photos' full detail.
     scale = max(wanted.resolution / max(scene.size_hw), 1.0 if crop else 0.0)
     on_view = functools.partial(on_progress, "views")
     views = render_views(scene, min(scale, _MAX_SCALE), wanted.max_views, on_view)

@@ -56,8 +56,8 @@ def build_surface(
         tolerance = 2 * max(grid.voxel, pixel_width(views, scene.size_hw[0]))
         toward = viewing_directions(mesh, toward, views, tolerance)
     background = np.asarray(solid(scene.config.data.background))
-    told = functools.partial(on_progress, "colours")
-    colors = vertex_colors(mesh, toward, render, background, grid.voxel, told)
+    on_vertices = functools.partial(on_progress, "colours")
+    colors = vertex_colors(mesh, toward, render, background, grid.voxel, on_vertices)
     facts = {
         "surface": description,
         "size": f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles",

@@ -1,4 +1,4 @@
-"""Pieces and decimation, on spheres of trimesh's."""
+"""Components and simplification, on spheres from trimesh."""
 
 import numpy as np
 import trimesh
@@ -15,7 +15,7 @@ def spheres(*radii: float) -> Mesh:
     return Mesh(np.asarray(whole.vertices), np.asarray(whole.faces))
 
 
-def test_the_largest_pieces_are_kept_and_nothing_of_the_others():
+def test_the_largest_components_are_kept():
     mesh = spheres(0.5, 1.0, 0.8)
     one = largest_components(mesh, 1)
     np.testing.assert_allclose(np.linalg.norm(one.vertices - [3, 0, 0], axis=1), 1.0)
@@ -25,7 +25,7 @@ def test_the_largest_pieces_are_kept_and_nothing_of_the_others():
     assert len(largest_components(mesh, 5).faces) == len(mesh.faces)
 
 
-def test_fewer_triangles_are_the_same_ball():
+def test_a_simplified_sphere_keeps_its_shape():
     mesh = spheres(1.0)
     few = simplify(mesh, 300)
     assert 250 <= len(few.faces) <= 300
