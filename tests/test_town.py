@@ -37,6 +37,7 @@ def trace_rays(rays: Rays) -> RayHit:
     return jax.tree.map(np.asarray, trace(jnp.float32(origin), jnp.float32(direction)))
 
 
+@pytest.mark.slow
 def test_photos_show_the_rays_of_their_cameras(folder):
     capture = transforms.read(folder)
     for index, photo in enumerate(capture.photos):

@@ -180,6 +180,7 @@ def fox(real_data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_all_files_are_written(fox):
     found = {str(path.relative_to(fox / "scene")) for path in (fox / "scene").rglob("*")}
     assert {
@@ -195,6 +196,7 @@ def test_all_files_are_written(fox):
     assert report["versions"]["pycolmap"]
 
 
+@pytest.mark.slow
 def test_points_project_onto_their_features(fox):
     """With this package's projection, the reprojection error is the one in prepare.json."""
     pycolmap = pytest.importorskip("pycolmap")
@@ -221,6 +223,7 @@ def test_points_project_onto_their_features(fox):
     assert stated < 1.5
 
 
+@pytest.mark.slow
 def test_the_scene_has_the_depths_of_the_sparse_points(fox):
     """Distances in COLMAP's model, scaled to the world."""
     pycolmap = pytest.importorskip("pycolmap")
@@ -241,6 +244,7 @@ def test_the_scene_has_the_depths_of_the_sparse_points(fox):
         np.testing.assert_allclose(found, list(nearest.values()), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_colmap_reads_the_points(fox):
     pycolmap = pytest.importorskip("pycolmap")
     path = fox / "scene" / "sparse_points.ply"
@@ -255,6 +259,7 @@ def test_colmap_reads_the_points(fox):
     assert np.ptp([point.color for point in model.points3D.values()]) > 100
 
 
+@pytest.mark.slow
 def test_the_same_photos_again_use_the_database(fox, capsys):
     arguments = [fox / "photos", "--out", fox / "scene", "--max-features", "2000"]
     assert run(*arguments) == 0
@@ -264,6 +269,7 @@ def test_the_same_photos_again_use_the_database(fox, capsys):
     assert re.search(r"placed \d of 9 photos, mean reprojection error \d\.\d\d px", out)
 
 
+@pytest.mark.slow
 def test_a_video_becomes_a_scene(fox, tmp_path, capsys):
     paths = sorted((fox / "photos").iterdir())
     frames = [np.asarray(Image.open(path), np.float32) / 255 for path in paths for _ in range(2)]
@@ -277,6 +283,7 @@ def test_a_video_becomes_a_scene(fox, tmp_path, capsys):
     assert "frame_00001.jpg" in written["frames"][0]["file_path"]
 
 
+@pytest.mark.slow
 def test_other_photos_or_settings_are_refused(fox, tmp_path, capsys):
     assert run(fox / "photos", "--out", fox / "scene") == 1
     assert "was made from other settings" in capsys.readouterr().err

@@ -39,6 +39,7 @@ def color_error(mesh: trimesh.Trimesh) -> float:
     return np.abs(colors - (0.5 + 0.4 * normals)).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("surface", ["density", "fusion"])
 def test_a_ball_has_its_radius_in_the_frame_of_its_files(tmp_path, surface):
     path, readme = export(tmp_path, surface=surface, **SMALL)
@@ -56,6 +57,7 @@ def test_a_ball_has_its_radius_in_the_frame_of_its_files(tmp_path, surface):
     assert "Do not take measurements from it" in text
 
 
+@pytest.mark.slow
 def test_the_error_falls_with_the_resolution(tmp_path):
     """The level is the density at the surface, so that only the error of marching cubes is left."""
     errors = []
