@@ -1,4 +1,4 @@
-"""From photos to a scene: what goes in, what is picked, what comes out, and every mistake."""
+"""Prepared scenes: photos, chosen frames, pairs, the files written, and every error."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from nerf_jax.app import cli, ffmpeg
 from nerf_jax.app.prepare import colmap, photos, video
 from nerf_jax.cameras import project
 from nerf_jax.config import DataConfig
-from nerf_jax.types import Cameras, Lens
+from nerf_jax.data import transforms
 
 ORIENTATION, FOCAL_35MM = 0x0112, 0xA405
 
@@ -40,7 +40,7 @@ def write_photos(folder: Path, count: int = 3) -> Path:
 # ---------------------------------------------------------------------------------- photos
 
 
-def test_photos_that_can_stay_are_linked_and_the_rest_is_written_anew(tmp_path):
+def test_usable_photos_are_linked_and_the_others_converted(tmp_path):
     source = tmp_path / "photos"
     source.mkdir()
     Image.fromarray(noise(0)).save(source / "a b.png")
@@ -63,14 +63,14 @@ def test_photos_that_can_stay_are_linked_and_the_rest_is_written_anew(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_turned_photo_is_written_upright_and_keeps_its_focal_length(tmp_path, suffix):
+def test_a_rotated_photo_is_written_upright_and_keeps_its_focal_length(tmp_path, suffix):
     source = tmp_path / "photos"
     source.mkdir()
     exif = Image.Exif()
-    exif[ORIENTATION] = 6  # the camera was held upright: turn by a quarter to the right
+    exif[ORIENTATION] = 6  # rotate by 90 degrees clockwise
     exif.get_ifd(0x8769)[FOCAL_35MM] = 26
     smooth = np.zeros((24, 32, 3), np.uint8)
-    smooth[:, :16] = 200  # on the left, so above once upright
+    smooth[:, :16] = 200  # on the left, so at the top once upright
     Image.fromarray(smooth).save(source / f"a.{suffix}", exif=exif, quality=95)
     sizes, _ = photos.gather([source / f"a.{suffix}"], tmp_path / "images")
     assert sizes == {f"a.{suffix}": (24, 32)}
@@ -82,7 +82,7 @@ def test_a_turned_photo_is_written_upright_and_keeps_its_focal_length(tmp_path, 
     assert pixels[18:].mean() < 10
 
 
-def test_an_unreadable_photo_is_named_and_left_out(tmp_path):
+def test_an_unreadable_photo_is_named_and_skipped(tmp_path):
     source = write_photos(tmp_path / "photos", 4)
     Image.fromarray(noise(9, (200, 300))).save(source / "cut.jpg")
     (source / "cut.jpg").write_bytes((source / "cut.jpg").read_bytes()[:3000])
@@ -96,13 +96,13 @@ def test_an_unreadable_photo_is_named_and_left_out(tmp_path):
 # ----------------------------------------------------------------------------------- video
 
 
-def test_the_sharpest_frame_of_each_stretch_is_chosen():
+def test_the_sharpest_frame_of_each_interval_is_chosen():
     sharpness = np.array([1, 2, 9, 1, 5, 1, 1, 7.0])
     chosen = video.choose(sharpness, np.array([0, 1, 1, 1, 1, 1, 1, 1.0]), 2)
     assert chosen == [2, 7]
 
 
-def test_no_two_frames_of_a_camera_that_stands_still():
+def test_a_static_camera_gives_one_frame():
     motion = np.array([0, *[0.0] * 50, *[1.0] * 10, *[0.0] * 50])
     chosen = video.choose(np.ones(111), motion, 10)
     assert len([number for number in chosen if number <= 50]) == 1
@@ -110,7 +110,7 @@ def test_no_two_frames_of_a_camera_that_stands_still():
     assert len(chosen) >= 9
 
 
-def test_a_video_without_motion_is_cut_evenly():
+def test_without_motion_frames_are_evenly_spaced():
     chosen = video.choose(np.ones(100), np.zeros(100), 10)
     assert len(chosen) == 10
     assert set(np.diff(chosen)) <= {9, 10, 11}
@@ -121,7 +121,7 @@ def test_short_videos_give_all_their_frames():
 
 
 def pan(count: int = 40) -> list[np.ndarray]:
-    """A view over a texture that moves to the right; every fourth frame is sharp."""
+    """A view that moves right over a texture; every fourth frame is sharp."""
     texture = np.kron(np.random.default_rng(0).random((30, 80, 3)), np.ones((6, 6, 1)))
     frames = []
     for number in range(count):
@@ -152,13 +152,13 @@ def test_frames_of_a_video_are_sharp_and_spread(tmp_path, capsys):
 
 
 def test_all_pairs_once():
-    assert colmap.pairs("abcd", sequence=False) == [
+    assert colmap.pairs("abcd", sequential=False) == [
         *[("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
     ]
 
 
 def test_pairs_of_a_sequence_are_near_or_a_power_of_two_apart():
-    found = colmap.pairs([str(number) for number in range(100)], sequence=True)
+    found = colmap.pairs([str(number) for number in range(100)], sequential=True)
     assert len(found) == len(set(found))
     steps = {int(other) - int(one) for one, other in found}
     assert steps == {*range(1, 11), 16, 32, 64}
@@ -180,7 +180,8 @@ def fox(real_data, tmp_path_factory):
     return folder
 
 
-def test_a_scene_leaves_everything(fox):
+@pytest.mark.slow
+def test_all_files_are_written(fox):
     found = {str(path.relative_to(fox / "scene")) for path in (fox / "scene").rglob("*")}
     assert {
         *{"transforms.json", "sparse_points.ply", "cameras.png", "prepare.json"},
@@ -195,33 +196,36 @@ def test_a_scene_leaves_everything(fox):
     assert report["versions"]["pycolmap"]
 
 
-def test_the_cameras_see_the_points_where_the_photos_do(fox):
-    """By this package's projection, in the frame of transforms.json: the error that is stated."""
+@pytest.mark.slow
+def test_points_project_onto_their_features(fox):
+    """With this package's projection, the reprojection error is the one in prepare.json."""
     pycolmap = pytest.importorskip("pycolmap")
     written = json.loads((fox / "scene" / "transforms.json").read_text())
     assert written["camera_model"] == "OPENCV"
     assert (written["w"], written["h"]) == (360, 640)
-    cameras, names = read_cameras(written)
+    capture = transforms.read(fox / "scene")
+    names = [path.name for path in capture.photos]
     model = pycolmap.Reconstruction(fox / "scene" / "colmap" / "sparse" / "0")
-    numbers, places, truths = [], [], []
+    indices, positions, truths = [], [], []
     for image in model.images.values():
         for seen in image.points2D:
             if image.has_pose and seen.has_point3D():
-                numbers.append(names.index(f"images/{image.name}"))
-                places.append(model.points3D[seen.point3D_id].xyz)
+                indices.append(names.index(image.name))
+                positions.append(model.points3D[seen.point3D_id].xyz)
                 truths.append(seen.xy)
     find = jax.jit(jax.vmap(project, (None, 0, 0)))
-    pixels, depth = find(cameras, np.array(numbers), np.array(places, np.float32))
+    pixels, depth = find(capture.cameras, np.array(indices), np.array(positions, np.float32))
     errors = np.linalg.norm(np.asarray(pixels) - np.array(truths), axis=1)
     assert (depth > 0).all()
     stated = json.loads((fox / "scene" / "prepare.json").read_text())["mean_reprojection_error_px"]
-    # Theirs is the mean over points, of their means; ours is over all that is seen.
+    # COLMAP averages over points, of the mean over each point's observations.
     assert abs(np.mean(errors) - stated) < 0.2 * stated
     assert stated < 1.5
 
 
-def test_the_scene_knows_how_far_what_its_photos_show_is(fox):
-    """As COLMAP has it, in the unit that the scene is placed in."""
+@pytest.mark.slow
+def test_the_scene_has_the_depths_of_the_sparse_points(fox):
+    """Distances in COLMAP's model, scaled to the world."""
     pycolmap = pytest.importorskip("pycolmap")
     model = pycolmap.Reconstruction(fox / "scene" / "colmap" / "sparse" / "0")
     scene = data.load(DataConfig(root=fox / "scene", hold_out=0))
@@ -240,42 +244,23 @@ def test_the_scene_knows_how_far_what_its_photos_show_is(fox):
         np.testing.assert_allclose(found, list(nearest.values()), rtol=1e-4)
 
 
-def read_cameras(written) -> tuple[Cameras, list[str]]:
-    count = len(written["frames"])
-    poses = np.array([frame["transform_matrix"] for frame in written["frames"]], np.float32)
-    lens = Lens(
-        radial=np.tile(np.float32([written["k1"], written["k2"], 0, 0]), (count, 1)),
-        tangential=np.tile(np.float32([written["p1"], written["p2"]]), (count, 1)),
-        fisheye=np.zeros(count, np.bool_),
-    )
-    cameras = Cameras(
-        world_from_camera=poses[:, :3],
-        focal=np.tile(np.float32([written["fl_x"], written["fl_y"]]), (count, 1)),
-        principal=np.tile(np.float32([written["cx"], written["cy"]]), (count, 1)),
-        near=np.zeros(count, np.float32),
-        far=np.ones(count, np.float32),
-        lens=lens,
-    )
-    return cameras, [frame["file_path"] for frame in written["frames"]]
-
-
-def test_others_read_the_points(fox):
+@pytest.mark.slow
+def test_colmap_reads_the_points(fox):
     pycolmap = pytest.importorskip("pycolmap")
     path = fox / "scene" / "sparse_points.ply"
     report = json.loads((fox / "scene" / "prepare.json").read_text())
     model = pycolmap.Reconstruction()
     model.import_PLY(path)
     assert model.num_points3D() == report["points"] > 100
-    places = np.array([point.xyz for point in model.points3D.values()])
-    cameras, _ = read_cameras(json.loads((fox / "scene" / "transforms.json").read_text()))
-    _, depth = jax.vmap(project, (None, None, 0))(
-        cameras, jnp.int32(0), jnp.asarray(places, jnp.float32)
-    )
+    positions = jnp.array([point.xyz for point in model.points3D.values()], jnp.float32)
+    cameras = transforms.read(fox / "scene").cameras
+    _, depth = jax.vmap(project, (None, None, 0))(cameras, jnp.int32(0), positions)
     assert np.mean(np.asarray(depth) > 0) > 0.9
     assert np.ptp([point.color for point in model.points3D.values()]) > 100
 
 
-def test_the_same_photos_again_go_on(fox, capsys):
+@pytest.mark.slow
+def test_the_same_photos_again_use_the_database(fox, capsys):
     arguments = [fox / "photos", "--out", fox / "scene", "--max-features", "2000"]
     assert run(*arguments) == 0
     out = capsys.readouterr().out
@@ -284,6 +269,7 @@ def test_the_same_photos_again_go_on(fox, capsys):
     assert re.search(r"placed \d of 9 photos, mean reprojection error \d\.\d\d px", out)
 
 
+@pytest.mark.slow
 def test_a_video_becomes_a_scene(fox, tmp_path, capsys):
     paths = sorted((fox / "photos").iterdir())
     frames = [np.asarray(Image.open(path), np.float32) / 255 for path in paths for _ in range(2)]
@@ -297,7 +283,8 @@ def test_a_video_becomes_a_scene(fox, tmp_path, capsys):
     assert "frame_00001.jpg" in written["frames"][0]["file_path"]
 
 
-def test_other_photos_or_settings_do_not(fox, tmp_path, capsys):
+@pytest.mark.slow
+def test_other_photos_or_settings_are_refused(fox, tmp_path, capsys):
     assert run(fox / "photos", "--out", fox / "scene") == 1
     assert "was made from other settings" in capsys.readouterr().err
     shutil.copytree(fox / "photos", tmp_path / "fewer")
@@ -307,11 +294,11 @@ def test_other_photos_or_settings_do_not(fox, tmp_path, capsys):
     assert "was made from other photos" in capsys.readouterr().err
 
 
-# -------------------------------------------------------------------------------- mistakes
+# ---------------------------------------------------------------------------------- errors
 
 
-def mistake(capsys, *arguments: object) -> str:
-    """The one line that a command ends with."""
+def error_of(capsys, *arguments: object) -> str:
+    """The single line of the error that a command ends with."""
     assert run(*arguments) == 1
     error = capsys.readouterr().err
     assert re.match("error: ", error)
@@ -319,74 +306,74 @@ def mistake(capsys, *arguments: object) -> str:
     return error
 
 
-def test_no_photos(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "make", "expected"),
+    [
+        ("nowhere", lambda folder: None, "nowhere: no such folder or video"),
+        ("empty", Path.mkdir, r"empty: no photos \(looked for \*\.jpg, "),
+        (
+            "above",
+            lambda folder: write_photos(folder / "images"),
+            r"did you mean .*above/images\?",
+        ),
+        (
+            "phone",
+            lambda folder: write_photos(folder, 0).joinpath("a.heic").touch(),
+            "1 .heic files: convert them to JPEG",
+        ),
+        ("two", lambda folder: write_photos(folder, 2), r"2 photo\(s\), but at least 3 are needed"),
+    ],
+)
+def test_no_photos(tmp_path, capsys, name, make, expected):
     pytest.importorskip("pycolmap")
-    out = tmp_path / "out"
-    assert "nowhere: no such folder or video" in mistake(capsys, tmp_path / "nowhere", "--out", out)
-    (tmp_path / "empty").mkdir()
-    assert re.search(
-        r"empty: no photos there \(looked for \*\.jpg, ",
-        mistake(capsys, tmp_path / "empty", "--out", out),
-    )
-    write_photos(tmp_path / "above" / "images")
-    assert re.search(
-        r"did you mean .*above/images\?", mistake(capsys, tmp_path / "above", "--out", out)
-    )
-    (tmp_path / "phone").mkdir()
-    (tmp_path / "phone" / "a.heic").write_text("")
-    assert "1 .heic files: convert them to JPEG" in mistake(
-        capsys, tmp_path / "phone", "--out", out
-    )
-    write_photos(tmp_path / "two", 2)
-    assert "2 photo(s), but poses take at least 3" in mistake(
-        capsys, tmp_path / "two", "--out", out
-    )
-    assert not out.exists(), "a mistake leaves nothing behind"
+    make(tmp_path / name)
+    assert re.search(expected, error_of(capsys, tmp_path / name, "--out", tmp_path / "out"))
+    assert not (tmp_path / "out").exists(), "an error leaves nothing behind"
 
 
 def test_too_few_readable_photos(tmp_path, capsys):
     pytest.importorskip("pycolmap")
     source = write_photos(tmp_path / "photos", 2)
     (source / "no.jpg").write_text("this is no photo")
-    error = mistake(capsys, source, "--out", tmp_path / "out")
+    error = error_of(capsys, source, "--out", tmp_path / "out")
     assert "1 of 3 photos could not be read, and 2 are too few" in error
 
 
-def test_photos_without_anything_in_common(tmp_path, capsys):
+def test_photos_without_overlap(tmp_path, capsys):
     pytest.importorskip("pycolmap")
     source = tmp_path / "photos"
     source.mkdir()
-    for number in range(3):
-        Image.fromarray(np.full((120, 160, 3), 60 * number, np.uint8)).save(
-            source / f"{number}.png"
-        )
-    error = mistake(capsys, source, "--out", tmp_path / "out")
+    for index in range(3):
+        blank = np.full((120, 160, 3), 60 * index, np.uint8)
+        Image.fromarray(blank).save(source / f"{index}.png")
+    error = error_of(capsys, source, "--out", tmp_path / "out")
     assert "0 of 3 photos could be placed: a photo has 0 features" in error
     assert "take sharp photos" in error
 
 
-def test_an_output_that_is_something_else(tmp_path, capsys):
+def test_an_output_folder_of_something_else(tmp_path, capsys):
     pytest.importorskip("pycolmap")
     source = write_photos(tmp_path / "photos")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
-    assert "mine: is there already and not from here" in mistake(
+    assert "mine: exists and is no output of prepare" in error_of(
         capsys, source, "--out", tmp_path / "mine"
     )
-    error = mistake(capsys, source, "--out", tmp_path / "mine" / "letter.txt" / "x")
+    error = error_of(capsys, source, "--out", tmp_path / "mine" / "letter.txt" / "x")
     assert "letter.txt/x: cannot be written to (Not a directory)" in error
     images = write_photos(tmp_path / "scene" / "images")
-    assert "the photos are in its images/" in mistake(capsys, images, "--out", tmp_path / "scene")
+    error = error_of(capsys, images, "--out", tmp_path / "scene")
+    assert "its images/ is the folder of photos" in error
 
 
-def test_a_video_that_is_none(tmp_path, capsys):
+def test_a_file_that_is_no_video(tmp_path, capsys):
     pytest.importorskip("pycolmap")
-    (tmp_path / "film.mp4").write_text("this is no video")
-    error = mistake(capsys, tmp_path / "film.mp4", "--out", tmp_path / "out")
-    assert re.search(r"film.mp4: ffmpeg cannot read it as a video \(.*\); play it", error)
+    (tmp_path / "movie.mp4").write_text("this is no video")
+    error = error_of(capsys, tmp_path / "movie.mp4", "--out", tmp_path / "out")
+    assert re.search(r"movie.mp4: ffmpeg cannot read it as a video \(.*\); check that", error)
 
 
-def test_pycolmap_is_asked_for(tmp_path, capsys, monkeypatch):
+def test_missing_pycolmap_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycolmap", None)
-    error = mistake(capsys, write_photos(tmp_path / "photos"), "--out", tmp_path / "out")
+    error = error_of(capsys, write_photos(tmp_path / "photos"), "--out", tmp_path / "out")
     assert "pip install 'nerf_jax[prepare]'" in error

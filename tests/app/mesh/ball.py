@@ -1,4 +1,4 @@
-"""A learned scene with an exact answer: a ball, whose own files lie in another frame than it."""
+"""A trained scene with an exact surface: a ball. Its files are in another frame than the world."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def density(params: Params, aux: tuple, points: Point) -> jax.Array:
 
 
 def render(params: Params, aux: tuple, rays: Rays) -> Rendering:
-    """The ball's surface, over white; its colour says where the eye is that sees it."""
+    """The ball's surface, over white; its colour gives the direction it is seen from."""
     origin = rays.origin - jnp.asarray(CENTER, jnp.float32)[None]
     along = jnp.sum(origin * rays.direction, axis=1)
     inside = along**2 - jnp.sum(origin**2, axis=1) + RADIUS**2
@@ -52,14 +52,15 @@ MODEL = Model(
 
 
 def cameras(count: int = 24, distance: float = 3.0, size: int = 64) -> Cameras:
-    """All around the ball, evenly."""
+    """Cameras evenly around the ball, looking at its centre."""
     z = -1 + 2 * (np.arange(count) + 0.5) / count
-    turn = 2.4 * np.arange(count)
+    angle = 2.4 * np.arange(count)
     level = np.sqrt(1 - z * z)
-    places = CENTER + distance * np.stack([level * np.cos(turn), level * np.sin(turn), z], axis=1)
+    directions = np.stack([level * np.cos(angle), level * np.sin(angle), z], axis=1)
+    origins = CENTER + distance * directions
     up = np.array([0.0, 0.1, 1.0])
     return Cameras(
-        world_from_camera=np.stack([look_at(place, CENTER, up) for place in places]),
+        world_from_camera=np.stack([look_at(origin, CENTER, up) for origin in origins]),
         focal=np.full((count, 2), 1.6 * size, np.float32),
         principal=np.full((count, 2), size / 2, np.float32),
         near=np.full(count, 1.0, np.float32),
@@ -67,22 +68,22 @@ def cameras(count: int = 24, distance: float = 3.0, size: int = 64) -> Cameras:
     )
 
 
-def scene(folder: Path, aux: object = (), with_cameras: bool = True) -> Trained:
-    """The ball as a run that was opened again."""
+def scene(folder: Path, with_cameras: bool = True) -> Trained:
+    """The ball as a run loaded from disk."""
     names = tuple(f"photo_{number:02d}" for number in range(24))
-    shots = {"train": SplitCameras(names, cameras(), (64, 64))} if with_cameras else {}
-    state = TrainState(jnp.int32(8), (), aux, (), jax.random.key(0))
+    splits = {"train": SplitCameras(names, cameras(), (64, 64))} if with_cameras else {}
+    state = TrainState(jnp.int32(8), (), (), (), jax.random.key(0))
     return Trained(
         Run(folder),
         small.config(),
         MODEL,
         state,
         Clock(),
-        SceneCameras(WORLD_FROM_ORIGINAL, shots),
+        SceneCameras(WORLD_FROM_ORIGINAL, splits),
         image_renderer(render, 1024),
     )
 
 
-def world(places: np.ndarray) -> np.ndarray:
-    """From the frame of the files."""
-    return places @ WORLD_FROM_ORIGINAL[:3, :3].T + WORLD_FROM_ORIGINAL[:3, 3]
+def world(points: np.ndarray) -> np.ndarray:
+    """Points in the frame of the files, moved to the world."""
+    return points @ WORLD_FROM_ORIGINAL[:3, :3].T + WORLD_FROM_ORIGINAL[:3, 3]

@@ -1,4 +1,4 @@
-"""``transforms.json``: read by this package's own loader, the same rays come out."""
+"""``transforms.json``: this package's loader gives the same rays."""
 
 import json
 
@@ -27,7 +27,7 @@ def lenses(kind: str, count: int) -> Lens | None:
     match kind:
         case "pinhole":
             return None
-        case "alike":
+        case "shared":
             return Lens(np.full_like(radial, 0.02), np.full_like(tangential, 0.003), fisheye)
         case "fisheye":
             return Lens(radial, np.zeros_like(tangential), ~fisheye)
@@ -36,8 +36,8 @@ def lenses(kind: str, count: int) -> Lens | None:
             return Lens(radial, np.where(some[:, None], 0, tangential), some)
 
 
-def setting(kind: str, names: dict[str, tuple[str, ...]]) -> SceneCameras:
-    shots = {}
+def scene_cameras(kind: str, names: dict[str, tuple[str, ...]]) -> SceneCameras:
+    splits = {}
     for seed, (split, own) in enumerate(names.items()):
         rng = np.random.default_rng(seed)
         cameras = ball.cameras(len(own))._replace(
@@ -45,8 +45,8 @@ def setting(kind: str, names: dict[str, tuple[str, ...]]) -> SceneCameras:
             principal=rng.uniform(9, 16, (len(own), 2)).astype(np.float32),
             lens=lenses(kind, len(own)),
         )
-        shots[split] = SplitCameras(own, cameras, (HEIGHT, WIDTH))
-    return SceneCameras(ball.WORLD_FROM_ORIGINAL, shots)
+        splits[split] = SplitCameras(own, cameras, (HEIGHT, WIDTH))
+    return SceneCameras(ball.WORLD_FROM_ORIGINAL, splits)
 
 
 @jax.jit
@@ -60,9 +60,9 @@ def cast(cameras: Cameras) -> tuple[jax.Array, jax.Array]:
 NAMES = {"train": ("a", "b", "c"), "val": ("d", "e", "f")}
 
 
-@pytest.mark.parametrize("kind", ["pinhole", "alike", "fisheye", "mixed"])
-def test_the_rays_are_the_same_when_they_are_read_again(tmp_path, kind):
-    given = setting(kind, NAMES)
+@pytest.mark.parametrize("kind", ["pinhole", "shared", "fisheye", "mixed"])
+def test_the_loader_gives_the_same_rays(tmp_path, kind):
+    given = scene_cameras(kind, NAMES)
     path = tmp_path / "transforms.json"
     write_cameras(path, given, given.splits["train"].cameras, None)
     for name in "abcdef":
@@ -78,25 +78,25 @@ def test_the_rays_are_the_same_when_they_are_read_again(tmp_path, kind):
             np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
-def test_learned_poses_go_before_given_ones(tmp_path):
-    given = setting("pinhole", NAMES)
+def test_refined_poses_replace_the_given_ones(tmp_path):
+    given = scene_cameras("pinhole", NAMES)
     learned = given.splits["train"].cameras
     poses = learned.world_from_camera.copy()
     poses[:, :, 3] += 0.25
     path = tmp_path / "transforms.json"
     write_cameras(path, given, learned._replace(world_from_camera=poses), "points.ply")
     file = json.loads(path.read_text())
-    places = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
-    np.testing.assert_allclose(ball.world(places[:3]), poses[:, :, 3], atol=1e-5)
+    origins = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
+    np.testing.assert_allclose(ball.world(origins[:3]), poses[:, :, 3], atol=1e-5)
     assert file["ply_file_path"] == "points.ply"
     assert file["camera_model"] == "PINHOLE"
-    # Up of the world, in the frame of the file.
+    # The world's up axis, in the frame of the file.
     up = given.world_from_original[:3, :3] @ np.array(file["up"])
     np.testing.assert_allclose(up, [0, 0, 2.5], atol=1e-9)
 
 
-def test_what_all_have_in_common_stands_in_the_file_and_the_rest_in_frames(tmp_path):
-    given = setting("alike", NAMES)
+def test_fields_that_all_frames_share_are_in_the_file_and_others_in_frames(tmp_path):
+    given = scene_cameras("shared", NAMES)
     path = tmp_path / "transforms.json"
     write_cameras(path, given, given.splits["train"].cameras, None)
     file = json.loads(path.read_text())
@@ -106,8 +106,8 @@ def test_what_all_have_in_common_stands_in_the_file_and_the_rest_in_frames(tmp_p
     assert "ply_file_path" not in file
 
 
-def test_names_that_two_splits_share_say_whose_they_are(tmp_path):
-    given = setting("pinhole", {"train": ("r_0", "r_1"), "val": ("r_0",)})
+def test_names_that_two_splits_share_get_the_split(tmp_path):
+    given = scene_cameras("pinhole", {"train": ("r_0", "r_1"), "val": ("r_0",)})
     path = tmp_path / "transforms.json"
     write_cameras(path, given, given.splits["train"].cameras, None)
     file = json.loads(path.read_text())

@@ -1,33 +1,29 @@
-"""A whole export of a ball: right radius, frame, scale and colours, in every format."""
+"""The export of a ball: radius, frame, scale and colours, in every format."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
 
 from nerf_jax.app.mesh import export_scene
-from nerf_jax.config import ExportConfig
-from nerf_jax.contraction import Box
+from nerf_jax.app.trained import Trained
+from nerf_jax.config import ExportConfig, HashConfig
 from nerf_jax.types import Rays
 from tests.app.mesh import ball
 
 SMALL = {"resolution": 48, "parts": ("mesh",)}
 VOXEL = 2 * ball.RADIUS / 48
 """World units."""
+UPPER_HALF = (*(ball.CENTER - [1, 1, 0]).tolist(), *(ball.CENTER + 1).tolist())
+"""A crop box around the upper half of the ball, in the scene's world."""
 
 
-@pytest.fixture(autouse=True)
-def _method(monkeypatch):
-    monkeypatch.setattr("nerf_jax.methods.build", lambda config: ball.MODEL)
-
-
-def export(folder: Path, **wanted: object) -> list[Path]:
-    scene = ball.scene(folder / "run")
-    return export_scene(scene, ExportConfig(**wanted), folder / "out", tell=lambda *_: None)
+def export(folder: Path, scene: Trained | None = None, **wanted: object) -> list[Path]:
+    scene = scene or ball.scene(folder / "run")
+    return export_scene(scene, ExportConfig(**wanted), folder / "out", on_progress=lambda *_: None)
 
 
 def off_the_ball(mesh: trimesh.Trimesh) -> np.ndarray:
@@ -36,27 +32,34 @@ def off_the_ball(mesh: trimesh.Trimesh) -> np.ndarray:
     return np.linalg.norm(from_center, axis=1) - ball.RADIUS
 
 
+def color_error(mesh: trimesh.Trimesh) -> float:
+    """Mean distance of vertex colours from those rendered against the normals."""
+    normals = (ball.world(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
+    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
+    return np.abs(colors - (0.5 + 0.4 * normals)).mean()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("surface", ["density", "fusion"])
-def test_a_ball_has_its_radius_and_stands_in_the_frame_of_its_files(tmp_path, surface):
+def test_a_ball_has_its_radius_in_the_frame_of_its_files(tmp_path, surface):
     path, readme = export(tmp_path, surface=surface, **SMALL)
     mesh = trimesh.load(path, process=False)
     assert mesh.is_watertight
     assert mesh.is_winding_consistent
-    volume = 4 / 3 * np.pi * (ball.RADIUS / 2.5) ** 3  # of the frame's own units
-    assert np.isclose(mesh.volume, volume, rtol=0.05)  # so normals point outwards
+    volume = 4 / 3 * np.pi * (ball.RADIUS / 2.5) ** 3  # in the files' units
+    assert np.isclose(mesh.volume, volume, rtol=0.05)  # positive: normals point outwards
     off = off_the_ball(mesh)
     assert np.abs(off).max() < VOXEL
     assert abs(off.mean()) < 0.3 * VOXEL
-    normals = (ball.world(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
-    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
-    assert np.abs(colors - (0.5 + 0.4 * normals)).mean() < 0.03  # seen against the normals
+    assert color_error(mesh) < 0.03
     text = readme.read_text()
     assert "watertight" in text
-    assert "Do not measure by it" in text
+    assert "Do not take measurements from it" in text
 
 
-def test_the_radius_is_found_more_exactly_on_a_finer_grid(tmp_path):
-    """The level here is the density at the surface: what is left is marching cubes' error."""
+@pytest.mark.slow
+def test_the_error_falls_with_the_resolution(tmp_path):
+    """The level is the density at the surface, so that only the error of marching cubes is left."""
     errors = []
     for resolution in (12, 24):
         wanted = SMALL | {"resolution": resolution, "level": 20.0}
@@ -66,7 +69,7 @@ def test_the_radius_is_found_more_exactly_on_a_finer_grid(tmp_path):
     assert errors[1] < 0.1 * VOXEL
 
 
-def test_glb_stands_upright_and_has_linear_colours(tmp_path):
+def test_glb_is_y_up_with_linear_colours(tmp_path):
     wanted = SMALL | {"surface": "density"}
     plain = trimesh.load(export(tmp_path, format="ply", **wanted)[0], process=False)
     path = export(tmp_path, format="glb", **wanted)[0]
@@ -77,21 +80,19 @@ def test_glb_stands_upright_and_has_linear_colours(tmp_path):
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     found = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
     np.testing.assert_allclose(found, linear, atol=0.01)
-    # The colour says where up was in the world: there must be y now.
-    (turned,) = scene.dump()
-    up = np.asarray(turned.vertices)[:, 1]
+    # Blue grows with the world's z, which must be y now.
+    (upright,) = scene.dump()
+    up = np.asarray(upright.vertices)[:, 1]
     assert np.corrcoef(up, srgb[:, 2])[0, 1] > 0.99
     header = path.read_bytes()
     assert b"KHR_materials_unlit" in header
 
 
-def test_obj_has_colours_too(tmp_path):
+def test_obj_has_colours(tmp_path):
     path = export(tmp_path, format="obj", surface="density", **SMALL)[0]
     assert path.name == "mesh.obj"
     mesh = trimesh.load(path, process=False)
-    normals = (ball.world(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
-    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
-    assert np.abs(colors - (0.5 + 0.4 * normals)).mean() < 0.03
+    assert color_error(mesh) < 0.03
 
 
 def test_points_and_cameras_lie_in_the_same_frame(tmp_path):
@@ -102,61 +103,52 @@ def test_points_and_cameras_lie_in_the_same_frame(tmp_path):
     assert np.abs(off_the_ball(cloud)).max() < 1e-5
     file = json.loads(written[1].read_text())
     assert file["ply_file_path"] == "points.ply"
-    places = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
-    distance = np.linalg.norm(ball.world(places) - ball.CENTER, axis=1)
+    origins = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
+    distance = np.linalg.norm(ball.world(origins) - ball.CENTER, axis=1)
     np.testing.assert_allclose(distance, 3.0, rtol=1e-5)
 
 
 def test_a_crop_box_cuts_and_closes(tmp_path):
-    """The half of the ball above its middle, in the scene's world."""
-    low, high = ball.CENTER - [1, 1, 0], ball.CENTER + 1
-    crop = (*low.tolist(), *high.tolist())
-    mesh = trimesh.load(export(tmp_path, crop=crop, surface="density", **SMALL)[0], process=False)
+    wanted = SMALL | {"crop": UPPER_HALF, "surface": "density"}
+    mesh = trimesh.load(export(tmp_path, **wanted)[0], process=False)
     assert mesh.is_watertight
     assert ball.world(np.asarray(mesh.vertices))[:, 2].min() > ball.CENTER[2] - 2 / 48
     assert np.isclose(mesh.volume, 2 / 3 * np.pi * (ball.RADIUS / 2.5) ** 3, rtol=0.1)
 
 
 def test_an_open_crop_box_cuts_and_leaves_a_hole(tmp_path):
-    low, high = ball.CENTER - [1, 1, 0], ball.CENTER + 1
-    wanted = SMALL | {"crop": (*low.tolist(), *high.tolist()), "holes": "open"}
+    wanted = SMALL | {"crop": UPPER_HALF, "holes": "open"}
     mesh = trimesh.load(export(tmp_path, surface="fusion", **wanted)[0], process=False)
     assert not mesh.is_watertight
     assert np.abs(off_the_ball(mesh)).max() < 2 / 48  # a dome, without a floor
 
 
-def test_simplified_it_keeps_its_shape(tmp_path):
+def test_a_simplified_ball_keeps_its_shape(tmp_path):
     path = export(tmp_path, surface="density", faces=500, **SMALL)[0]
     mesh = trimesh.load(path, process=False)
     assert 400 <= len(mesh.faces) <= 500
     assert np.abs(off_the_ball(mesh)).max() < 2 * VOXEL
-    normals = (ball.world(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
-    colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
-    assert np.abs(colors - (0.5 + 0.4 * normals)).mean() < 0.05
+    assert color_error(mesh) < 0.05
 
 
-def test_without_cameras_the_density_alone_is_left(tmp_path):
-    """Trained on rays: the box is the method's."""
-    low, high = (jnp.asarray(ball.CENTER + side, jnp.float32) for side in (-1.0, 1.0))
-
-    class Aux(NamedTuple):
-        space: Box
-
-    scene = ball.scene(tmp_path / "run", aux=Aux(Box(low, high)), with_cameras=False)
-    wanted = ExportConfig(resolution=32, parts=("mesh",))
-    path = export_scene(scene, wanted, tmp_path, tell=lambda *_: None)[0]
+def test_without_cameras_only_the_density_can_be_exported(tmp_path):
+    """Trained on rays: the region is the scene box of the method."""
+    boxless = ball.scene(tmp_path / "run", with_cameras=False)
+    box = HashConfig(box_center=tuple(ball.CENTER.tolist()), box_radius=1.0)
+    scene = replace(boxless, config=replace(boxless.config, model=box))
+    wanted = {"resolution": 32, "parts": ("mesh",)}
+    path = export(tmp_path, scene, **wanted)[0]
     assert np.abs(off_the_ball(trimesh.load(path, process=False))).max() < 2 / 48
     with pytest.raises(ValueError, match=r"run: trained on a ray dataset.*--parts mesh"):
-        export_scene(scene, ExportConfig(), tmp_path, tell=lambda *_: None)
+        export(tmp_path, scene)
     with pytest.raises(ValueError, match=r"ray dataset.*--surface density"):
-        export_scene(scene, ExportConfig(**SMALL, surface="fusion"), tmp_path, tell=lambda *_: None)
-    nowhere = ball.scene(tmp_path / "run", with_cameras=False)
-    with pytest.raises(ValueError, match=r"not known where the scene is: name the box.*--crop"):
-        export_scene(nowhere, wanted, tmp_path, tell=lambda *_: None)
+        export(tmp_path, scene, **SMALL, surface="fusion")
+    with pytest.raises(ValueError, match=r"extent of the scene is unknown: give the box.*--crop"):
+        export(tmp_path, boxless, **wanted)
 
 
 @pytest.mark.parametrize("parts", [("mesh",), ("points",)])
-def test_a_box_with_nothing_inside_says_where_there_is_something(tmp_path, parts):
+def test_an_empty_crop_names_the_box_with_surfaces(tmp_path, parts):
     with pytest.raises(
         ValueError, match=r"no surface in the box 5 5 5 6 6 6 .*within -0\.\d.* --crop"
     ):
@@ -164,18 +156,18 @@ def test_a_box_with_nothing_inside_says_where_there_is_something(tmp_path, parts
     assert not list((tmp_path / "out").iterdir()), "half an export"
 
 
-def test_a_scene_that_is_not_solid_says_so(tmp_path, monkeypatch):
-    seen = ball.render
+def test_a_transparent_scene_is_an_error(tmp_path, monkeypatch):
+    render = ball.render
 
     def nothing(params, aux, rays: Rays):
-        return seen(params, aux, rays._replace(far=rays.near))
+        return render(params, aux, rays._replace(far=rays.near))
 
     monkeypatch.setattr("tests.app.mesh.ball.render", nothing)
-    with pytest.raises(ValueError, match=r"see nothing solid in it.*train for longer"):
+    with pytest.raises(ValueError, match=r"see no surface.*train for longer"):
         export(tmp_path, **SMALL)
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_an_early_error(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OSError, match=r"out: cannot be written to .*name another folder by --out"):
         export(tmp_path, **SMALL)
@@ -185,7 +177,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(tmp_path):
     ("missing", "wanted"),
     [("trimesh", {}), ("skimage.measure", {}), ("fast_simplification", {"faces": 100})],
 )
-def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, missing, wanted):
+def test_a_missing_package_is_named(tmp_path, monkeypatch, missing, wanted):
     monkeypatch.setitem(__import__("sys").modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'nerf_jax\[export\]'"):
         export(tmp_path, **SMALL, **wanted)
