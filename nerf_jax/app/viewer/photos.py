@@ -1,20 +1,20 @@
-"""The training photos, and what their cameras say of how to look at the scene."""
+"""The training photos, and the geometry of their cameras: focus, distances, bounds."""
 
 import functools
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from nerf_jax.app.images import to_uint8
-from nerf_jax.app.scene_cameras import SplitCameras
-from nerf_jax.app.viewer.picture import View
+from nerf_jax.app.viewer.viewpoint import Viewpoint
 from nerf_jax.cameras import focus_point
-from nerf_jax.compositing import pixel_over
+from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.data.files import optional_import
 from nerf_jax.types import Cameras
+
+_MIN_NEAR = 0.02  # the least near bound of a ray, as a fraction of the photos' near bound
 
 
 @dataclass(frozen=True)
@@ -25,100 +25,84 @@ class Photos:
     cameras: Cameras
     """NumPy arrays of N."""
     size_hw: tuple[int, int]
-    """Of all of them."""
     pixels: Shaped[np.ndarray, "N H W C"] | None = None
-    """As a dataset has them; None where there is none at hand."""
+    """Of a :class:`nerf_jax.types.Dataset`; None before they are read."""
 
-    @staticmethod
-    def of(cameras: Cameras, shots: SplitCameras) -> "Photos":
-        """Those that a run keeps, seen by its cameras as they were learned to be."""
-        return Photos(shots.names, jax.tree.map(np.asarray, cameras), shots.size_hw)
-
-    def view(self, number: int) -> View:
-        """From where a photo was taken, its lens made straight."""
+    def viewpoint(self, index: int) -> Viewpoint:
+        """The viewpoint of a photo, without lens distortion."""
         height, width = self.size_hw
-        focal = self.cameras.focal[number]
-        return View(
-            self._poses[number],
-            float(2 * np.arctan(height / 2 / focal[1])),
-            float(width / focal[0] * focal[1] / height),
-        )
+        focal_x, focal_y = self.cameras.focal[index]
+        aspect = float(width / focal_x * focal_y / height)
+        return Viewpoint(self._poses[index], float(2 * np.arctan(height / 2 / focal_y)), aspect)
 
     @functools.cached_property
     def focus(self) -> Float[np.ndarray, "3"]:
-        """What the cameras look at."""
+        """The point nearest to all optical axes."""
         return focus_point(self._poses)
 
     @functools.cached_property
-    def reach(self) -> float:
-        """How far they are from it, on average."""
+    def focus_distance(self) -> float:
+        """The mean distance between a camera and the focus."""
         return max(float(np.linalg.norm(self.origins - self.focus, axis=1).mean()), 1e-6)
 
     @functools.cached_property
-    def spacing(self) -> float:
-        """How large a camera may be drawn: half of what is mostly between two of them, if that is
-        little beside the way to the focus.
+    def frustum_size(self) -> float:
+        """The size of a camera frustum: half the median distance between neighbours, within
+        limits relative to the focus distance.
         """
-        apart = np.linalg.norm(self.origins[:, None] - self.origins, axis=-1)
-        np.fill_diagonal(apart, np.inf)
-        nearest = apart.min(axis=1)
-        usual = np.median(nearest) if np.isfinite(nearest).all() else np.inf
-        return float(np.clip(usual / 2, 1e-3 * self.reach, 0.08 * self.reach))
+        distances = np.linalg.norm(self.origins[:, None] - self.origins, axis=-1)
+        np.fill_diagonal(distances, np.inf)
+        nearest = distances.min(axis=1)
+        median = np.median(nearest) if np.isfinite(nearest).all() else np.inf
+        return float(np.clip(median / 2, 1e-3 * self.focus_distance, 0.08 * self.focus_distance))
 
     @property
     def origins(self) -> Float[np.ndarray, "N 3"]:
-        """Where they were taken."""
         return self._poses[:, :, 3]
 
     @property
     def _poses(self) -> Float[np.ndarray, "N 3 4"]:
         return np.asarray(self.cameras.world_from_camera, float)
 
-    def nearest(self, view: View) -> int:
-        """The photo that shows most of the same: a turn by a radian is as far as the focus."""
-        away = np.linalg.norm(self.origins - view.origin, axis=1) / self.reach
-        turn = np.arccos(np.clip(-self._poses[:, :, 2] @ view.ahead, -1, 1))
-        return int(np.argmin(away + turn))
+    def nearest(self, viewpoint: Viewpoint) -> int:
+        """The index of the most similar photo: a radian counts as much as the focus distance."""
+        offset = np.linalg.norm(self.origins - viewpoint.origin, axis=1) / self.focus_distance
+        angle = np.arccos(np.clip(-self._poses[:, :, 2] @ viewpoint.forward, -1, 1))
+        return int(np.argmin(offset + angle))
 
-    def typical(self) -> View:
-        """Where to look from at first: about as high as most photos, and in their midst."""
+    def initial_viewpoint(self) -> Viewpoint:
+        """The viewpoint of the most central photo among the third nearest to median elevation."""
         offsets = self.origins - self.focus
         elevation = np.arctan2(offsets[:, 2], np.linalg.norm(offsets[:, :2], axis=1))
-        usual = np.argsort(np.abs(elevation - np.median(elevation)))
-        usual = usual[: -(-len(usual) // 3)]
-        aside = np.linalg.norm((offsets - offsets.mean(axis=0))[usual], axis=1)
-        return self.view(int(usual[np.argmin(aside)]))
+        typical = np.argsort(np.abs(elevation - np.median(elevation)))
+        typical = typical[: -(-len(typical) // 3)]
+        from_mean = np.linalg.norm((offsets - offsets.mean(axis=0))[typical], axis=1)
+        return self.viewpoint(int(typical[np.argmin(from_mean)]))
 
-    def pivot(self, view: View) -> Float[np.ndarray, "3"]:
-        """What to turn around: the place in the middle of a view that is nearest to the focus."""
-        distance = float((self.focus - view.origin) @ view.ahead)
-        return view.origin + view.ahead * (distance if distance > 0.05 * self.reach else self.reach)
+    def orbit_center(self, viewpoint: Viewpoint) -> Float[np.ndarray, "3"]:
+        """The point on the optical axis nearest to the focus, which the camera orbits."""
+        distance = float((self.focus - viewpoint.origin) @ viewpoint.forward)
+        if distance <= 0.05 * self.focus_distance:
+            distance = self.focus_distance
+        return viewpoint.origin + viewpoint.forward * distance
 
-    def bounds(self, place: Float[np.ndarray, "3"]) -> tuple[float, float]:
-        """Where rays from a place should start and end so that they miss nothing.
+    def bounds(self, origin: Float[np.ndarray, "3"]) -> tuple[float, float]:
+        """Near and far bounds for rays from a point.
 
-        The photos' own bounds suit the distance that they were taken from: who comes closer wants
-        to see what is closer, who stands back what is farther.
+        The photos' own bounds suit their distance to the focus: a closer camera needs a smaller
+        near bound, a more distant one a larger far bound.
         """
         near, far = float(np.min(self.cameras.near)), float(np.max(self.cameras.far))
-        back = float(np.linalg.norm(place - self.focus)) - self.reach
-        return max(min(near, near + back), _CLOSEST * near), max(far, far + back)
+        change = float(np.linalg.norm(origin - self.focus)) - self.focus_distance
+        return max(min(near, near + change), _MIN_NEAR * near), max(far, far + change)
 
-    def picture(self, number: int, longer_side: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        """A photo, on white, so many pixels wide or high; None if it is not at hand."""
+    def thumbnail(self, index: int, longer_side: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        """A photo on white, resized to ``longer_side`` pixels; None before the photos are read."""
         if self.pixels is None:
             return None
-        pixels = np.asarray(self.pixels[number])
-        values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-        photo = pixel_over(jnp.asarray(values), jnp.ones(3))
+        photo = pixel_over(jnp.asarray(to_float(np.asarray(self.pixels[index]))), jnp.ones(3))
         pillow = optional_import("PIL.Image", "pillow")
-        image, scale = (
-            pillow.fromarray(to_uint8(np.asarray(photo))),
-            longer_side / max(self.size_hw),
-        )
+        scale = longer_side / max(self.size_hw)
         height, width = (max(1, round(side * scale)) for side in self.size_hw)
+        image = pillow.fromarray(to_uint8(np.asarray(photo)))
         return np.asarray(image.resize((width, height), pillow.Resampling.LANCZOS))
-
-
-_CLOSEST = 0.02
-"""The part of the photos' near that no ray starts before."""
