@@ -46,11 +46,8 @@ def view(arguments: list[str]) -> int:
 
 
 def load_viewer(port: int) -> ModuleType:
-    """Import the viewer, whose packages are optional.
-
-    Raises:
-        ImportError: a package is missing.
-        ValueError: the port's number is not valid.
+    """Import the viewer; raise an ImportError if a package is missing, or a ValueError for a port
+    that does not exist.
     """
     optional_import("viser", "nerf_jax[viewer]")
     from nerf_jax.app import viewer
@@ -69,15 +66,7 @@ def live_viewer(
 ) -> Iterator[Any]:
     """Open the viewer of a scene in training, whose ``scene_state`` is the callback of ``fit``.
 
-    Args:
-        port: the first one to try; None opens no viewer.
-        config: of the run.
-        model: the method of the config.
-        split: the training photos.
-        make_scene: the scene of a training state.
-
-    Raises:
-        ValueError: the dataset consists of rays without cameras.
+    Without a port, none is opened. Raises a ValueError if the dataset has rays without cameras.
     """
     if port is None:
         yield None

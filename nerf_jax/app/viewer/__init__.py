@@ -4,8 +4,8 @@
 ``render_loop`` and ``jobs``. All clients share one ``scene_state`` and one renderer (``picture``).
 """
 
-from nerf_jax.app.viewer.photos import Photos
 from nerf_jax.app.viewer.scene_state import LiveTraining
 from nerf_jax.app.viewer.server import Viewer, open_viewer
+from nerf_jax.app.viewer.viewpoints import Photos
 
 __all__ = ["LiveTraining", "Photos", "Viewer", "open_viewer"]

@@ -18,7 +18,7 @@ from nerf_jax.app.viewer.picture import MAX_DEPTH, Crop, DisplayOptions, Picture
 from nerf_jax.app.viewer.render_loop import RenderedView, RenderLoop, Request
 from nerf_jax.app.viewer.scene_state import LiveTraining, SceneState
 from nerf_jax.app.viewer.scene_tree import OPENCV, SceneTree
-from nerf_jax.app.viewer.viewpoint import Viewpoint, cameras_along, viewpoints_along
+from nerf_jax.app.viewer.viewpoints import Viewpoint, cameras_along, viewpoints_along
 
 _PHOTO_SIDE = 256
 _PREVIEW_FPS = 15

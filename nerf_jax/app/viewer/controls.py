@@ -8,14 +8,10 @@ import viser
 
 from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.progress import say
-from nerf_jax.app.viewer.picture import QUANTITIES, Crop, DisplayOptions, Rgb
+from nerf_jax.app.viewer.picture import QUANTITIES, WHITE, Crop, DisplayOptions, Rgb
 from nerf_jax.app.viewer.scene_state import LiveTraining
 
-BACKGROUNDS: dict[str, Rgb | None] = {
-    "White": (1.0, 1.0, 1.0),
-    "Black": (0.0, 0.0, 0.0),
-    "Colour": None,
-}
+BACKGROUNDS: dict[str, Rgb | None] = {"White": WHITE, "Black": (0.0, 0.0, 0.0), "Colour": None}
 _WIDTH = 280
 _TRAINING_INTERVAL = 0.5  # seconds between updates of the training panel
 

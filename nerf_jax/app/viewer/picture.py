@@ -24,6 +24,8 @@ QUANTITIES = "Colour", "Depth", "Opacity", "Normals"
 Rgb = tuple[float, float, float]
 """In [0, 1]."""
 
+WHITE: Rgb = (1.0, 1.0, 1.0)
+
 Crop = tuple[tuple[float, float, float], tuple[float, float, float]]
 """The lowest and the highest corner of a box, world units."""
 
@@ -36,7 +38,7 @@ class DisplayOptions:
     """The displayed quantity and background."""
 
     show: str = "Colour"
-    background: Rgb = (1.0, 1.0, 1.0)
+    background: Rgb = WHITE
     depth: bool = False
     """Whether depths are sent too, so that the scene occludes the objects in it."""
 
@@ -112,13 +114,13 @@ class ViewRenderer:
                 image = np.asarray(rendering.rgb)
             case "Depth":
                 scale = depth_range(distance, opacity)
-                image, background = color_depth(distance, opacity, *scale), (1.0, 1.0, 1.0)
+                image, background = color_depth(distance, opacity, *scale), WHITE
             case "Opacity":
                 image = np.repeat(opacity[..., None], 3, axis=-1)
                 transparency = np.zeros_like(opacity)
             case _:
                 vectors = normals(distance, opacity, camera, (height, width))
-                image, background = color_normals(vectors, opacity), (1.0, 1.0, 1.0)
+                image, background = color_normals(vectors, opacity), WHITE
                 transparency = 1 - opacity * np.any(vectors != 0, axis=-1)
         change = np.subtract(options.background, background).astype(np.float32)
         pixels = to_uint8(image + transparency[..., None] * change)

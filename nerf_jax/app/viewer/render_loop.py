@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer.picture import Crop, DisplayOptions, Picture, ViewRenderer
 from nerf_jax.app.viewer.scene_state import SceneState
-from nerf_jax.app.viewer.viewpoint import Viewpoint
+from nerf_jax.app.viewer.viewpoints import Viewpoint
 from nerf_jax.types import Cameras, Rendering
 
 COARSE_SECONDS = 0.1  # for a picture in motion; transfer and display take as long again

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.viewer.photos import Photos
+from nerf_jax.app.viewer.viewpoints import Photos
 from nerf_jax.train import TrainState
 
 
@@ -41,11 +41,7 @@ class LiveTraining(SceneState):
     """The scene in training, as a callback of :func:`nerf_jax.app.fit.fit`.
 
     The next training call overwrites the training state, so a copy is displayed. It is made only
-    when a client requests it.
-
-    Args:
-        photos: the training photos.
-        make_scene: the scene of a training state.
+    when a client requests it; ``make_scene`` then returns the scene of the copied state.
     """
 
     def __init__(self, photos: Photos, make_scene: Callable[[TrainState], Trained]) -> None:

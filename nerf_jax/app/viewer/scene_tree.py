@@ -7,14 +7,12 @@ import numpy as np
 import viser
 from viser.transforms import SO3
 
-from nerf_jax.app.viewer.photos import Photos
 from nerf_jax.app.viewer.picture import Crop
-from nerf_jax.app.viewer.viewpoint import Viewpoint, viewpoints_along
+from nerf_jax.app.viewer.viewpoints import Photos, Viewpoint, viewpoints_along
 
 _FRUSTUMS = "/photos"
 _MAX_FRUSTUMS = 200  # of more cameras every k-th is shown: too many would hide the scene
 _MIN_DISTANCE = 5.0  # in frustum sizes: a closer frustum would cover too much of the view
-_THUMBNAIL_SIDE = 96
 
 Color = tuple[int, int, int]
 _FRUSTUM_COLOR, _KEY_COLOR, _CROP_COLOR = (60, 60, 70), (200, 60, 40), (240, 160, 0)
@@ -23,29 +21,21 @@ OPENCV = np.diag([1.0, -1.0, -1.0])
 """viser's cameras have y down and look along +z: multiply a rotation by this on the right."""
 
 
-class Frustums:
-    """The frustums of the training cameras, shared by all clients.
+def add_frustums(
+    scene: viser.SceneApi, photos: Photos, on_click: Callable[[int, int], None]
+) -> dict[int, viser.CameraFrustumHandle]:
+    """Show the training cameras to all clients; returns their frustums by the photos' indices.
 
     ``on_click`` is called with the client's id and the index of the photo.
     """
-
-    def __init__(
-        self, scene: viser.SceneApi, photos: Photos, on_click: Callable[[int, int], None]
-    ) -> None:
-        self._handles: dict[int, viser.CameraFrustumHandle] = {}
-        scene.add_frame(_FRUSTUMS, show_axes=False)
-        for index in range(0, len(photos.names), -(-len(photos.names) // _MAX_FRUSTUMS)):
-            viewpoint = photos.viewpoint(index)
-            handle = _frustum(scene, _name(index), viewpoint, photos.frustum_size, _FRUSTUM_COLOR)
-            handle.on_click(lambda event, index=index: on_click(event.client_id, index))
-            self._handles[index] = handle
-
-    def show_photos(self, photos: Photos, keep_going: Callable[[], bool]) -> None:
-        """Add the photos to their frustums until ``keep_going`` is false."""
-        for index, handle in self._handles.items():
-            if not keep_going():
-                return
-            handle.image = photos.thumbnail(index, _THUMBNAIL_SIDE)
+    frustums = {}
+    scene.add_frame(_FRUSTUMS, show_axes=False)
+    for index in range(0, len(photos.names), -(-len(photos.names) // _MAX_FRUSTUMS)):
+        viewpoint = photos.viewpoint(index)
+        handle = _frustum(scene, _name(index), viewpoint, photos.frustum_size, _FRUSTUM_COLOR)
+        handle.on_click(lambda event, index=index: on_click(event.client_id, index))
+        frustums[index] = handle
+    return frustums
 
 
 class SceneTree:

@@ -16,15 +16,17 @@ from nerf_jax.app.progress import say
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer.client import Client
 from nerf_jax.app.viewer.controls import TrainingPanel
-from nerf_jax.app.viewer.photos import Photos
 from nerf_jax.app.viewer.picture import Crop, ViewRenderer
 from nerf_jax.app.viewer.scene_state import LiveTraining, SceneState
-from nerf_jax.app.viewer.scene_tree import Frustums
+from nerf_jax.app.viewer.scene_tree import add_frustums
+from nerf_jax.app.viewer.viewpoints import Photos
 from nerf_jax.config import Config
 from nerf_jax.types import Model
 
 HOST = "127.0.0.1"
 """Only this machine can connect; others use an SSH tunnel."""
+
+_THUMBNAIL_SIDE = 96
 
 
 class Viewer:
@@ -53,7 +55,7 @@ class Viewer:
         # viser's share button would make the page public.
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._set_initial_camera()
-        self._frustums = Frustums(self._server.scene, photos, self._move_client)
+        self._frustums = add_frustums(self._server.scene, photos, self._move_client)
         if isinstance(scene_state, LiveTraining):
             TrainingPanel(self._server.gui, scene_state, lambda: bool(self.clients))
         self._server.on_client_connect(self._connect)
@@ -66,7 +68,10 @@ class Viewer:
         """Show the photos, once their pixels have been read."""
         self.scene_state.photos = photos = replace(self.scene_state.photos, pixels=pixels)
         with self._adding_photos:
-            self._frustums.show_photos(photos, lambda: self._is_open)
+            for index, frustum in self._frustums.items():
+                if not self._is_open:
+                    return
+                frustum.image = photos.thumbnail(index, _THUMBNAIL_SIDE)
             for client in list(self.clients.values()):
                 client.update_photo()
 

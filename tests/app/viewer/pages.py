@@ -10,8 +10,7 @@ import numpy as np
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.viewpoint import Viewpoint
+from nerf_jax.app.viewer.viewpoints import Photos, Viewpoint
 from nerf_jax.cameras import look_at
 from nerf_jax.compositing import over
 from nerf_jax.render import image_renderer, render_rays

@@ -14,6 +14,7 @@ from nerf_jax.app.viewer.controls import format_status
 from nerf_jax.app.viewer.picture import DisplayOptions, ViewRenderer
 from nerf_jax.app.viewer.render_loop import RenderLoop, Request
 from nerf_jax.app.viewer.scene_state import LiveTraining, SceneState
+from nerf_jax.app.viewer.viewpoints import cameras_along, viewpoints_along
 from nerf_jax.types import Rendering
 from tests import small
 from tests.app.viewer.pages import ball_scene, photos_of_ball, view_from

@@ -1,4 +1,4 @@
-"""The viewer's parts that need no browser, held to closed forms and to slower ways of the same."""
+"""The viewer's parts that need no browser, compared with closed forms and slower references."""
 
 import math
 import socket
@@ -11,7 +11,6 @@ import pytest
 from nerf_jax import methods
 from nerf_jax.app.commands.view import load_viewer
 from nerf_jax.app.normals import color_normals, normals
-from nerf_jax.app.viewer.photos import Photos
 from nerf_jax.app.viewer.picture import (
     MAX_DEPTH,
     DisplayOptions,
@@ -22,7 +21,7 @@ from nerf_jax.app.viewer.picture import (
 from nerf_jax.app.viewer.render_loop import AdaptiveResolution, next_size
 from nerf_jax.app.viewer.scene_tree import box_edges
 from nerf_jax.app.viewer.server import HOST, crop_limits, free_port
-from nerf_jax.app.viewer.viewpoint import cameras_along, viewpoints_along
+from nerf_jax.app.viewer.viewpoints import Photos, cameras_along, viewpoints_along
 from nerf_jax.cameras import cast_rays, project
 from nerf_jax.compositing import over
 from nerf_jax.config import HashConfig, ProposalConfig
@@ -33,7 +32,7 @@ from nerf_jax.types import Cameras, Rays, Rendering
 from tests import closed_forms, small
 from tests.app.viewer.pages import ball_method, ball_scene, photos_of_ball, view_from
 
-# How large pictures are.
+# Picture sizes.
 
 
 def test_sizes_keep_the_shape_and_the_longer_side():
@@ -52,7 +51,9 @@ def test_adaptive_resolution_finds_the_size_that_comes_in_time(seconds_per_ray):
     height, width = resolution.largest(full, budget)
     assert height * width * seconds_per_ray <= budget
     if (height, width) != full:
-        assert 2.1 * height * width * seconds_per_ray > budget, "the next larger one would not do"
+        assert 2.1 * height * width * seconds_per_ray > budget, (
+            "the next larger size takes too long"
+        )
     assert abs(height / width - full[0] / full[1]) < 0.05
 
 
@@ -65,10 +66,10 @@ def test_the_estimate_rises_at_once_and_falls_slowly():
     evenly = AdaptiveResolution(slower=0.5, faster=0.5)
     for seconds in (1.0, 3.0) * 20:
         evenly.record(100, seconds)
-    assert 0.015 < evenly.seconds_per_ray < 0.025, "or both alike"
+    assert 0.015 < evenly.seconds_per_ray < 0.025, "equal weights give the mean"
     for _ in range(100):
         resolution.record(100, 100.0)
-    assert resolution.largest((1024, 1024), 0.15)[0] >= 8, "never less than that can be looked at"
+    assert resolution.largest((1024, 1024), 0.15)[0] >= 8, "never smaller"
 
 
 def test_sizes_grow_threefold_up_to_the_full_one():
@@ -82,10 +83,10 @@ def test_sizes_grow_threefold_up_to_the_full_one():
     work = [height * width for height, width in tiny]
     assert sum(work[:-1]) < 0.13 * work[-1]
     assert next_size((400, 512), (200, 256)) is None
-    assert next_size((300, 384), (400, 512)) == (400, 512), "and no step that is hardly seen"
+    assert next_size((300, 384), (400, 512)) == (400, 512), "no step that is hardly visible"
 
 
-# From where.
+# Cameras and rendering.
 
 
 def test_the_camera_of_a_view_casts_its_rays():
@@ -102,8 +103,8 @@ def test_the_camera_of_a_view_casts_its_rays():
     assert np.isclose(np.degrees(np.arccos(left @ right)), across, atol=1e-3)
 
 
-def test_of_another_size_it_shows_the_same():
-    """A canvas is never quite of the shape of its coarse picture, which is stretched to it."""
+def test_images_of_any_size_show_the_same():
+    """A coarse picture is stretched to the canvas, whose aspect differs a little."""
     view = view_from((3.0, -2.0, 1.0), aspect=1.5)
     point = jnp.array([0.2, 0.3, -0.1])
     found = [
@@ -140,11 +141,11 @@ def test_rendering_can_be_cancelled(tmp_path):
     np.testing.assert_allclose(whole.rgb, scene.render(camera, 0, (64, 64)).rgb, atol=1e-5)
 
 
-# What lies in a box.
+# Crop boxes.
 
 
 def test_the_crop_box_against_the_closed_form():
-    """A uniform ball, cut at planes: by Beer and Lambert along what is left of each chord."""
+    """A uniform ball, cut at planes: the Beer-Lambert law along the rest of each chord."""
     sigma, rgb, num_samples = 1.5, np.array([0.2, 0.5, 0.9]), 400
     field = closed_forms.ball(sigma, rgb)
 
@@ -188,13 +189,12 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_cropped(name):
-    """Rays that miss the box see nothing at all, and no ray sees anything that is not finite."""
+    """Rays that miss the box are transparent, and all values are finite."""
     method = {"nerf": methods.nerf, "hash": methods.hash_grid, "proposal": methods.proposal}[name](
         METHODS[name], "black"
     )
-    params, aux = jax.jit(method.init, static_argnums=2)(
-        jax.random.key(0), photos_of_ball().cameras, (16, 16)
-    )
+    cameras, size_hw = photos_of_ball().cameras, (small.SIZE, small.SIZE)
+    params, aux = jax.jit(lambda key: method.init(key, cameras, size_hw))(jax.random.key(0))
     rays = [closed_forms.ray((-4, y, 0.1), (1, 0.1, 0.05)) for y in np.linspace(-1.5, 1.5, 16)]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
     box = make_box(((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5)))
@@ -214,7 +214,7 @@ def test_the_edges_of_a_box():
     assert len({tuple(sorted(map(tuple, edge.tolist()))) for edge in found}) == 12
 
 
-# How it is shown.
+# Pictures.
 
 
 def seen_and_camera(size_hw=(9, 12)) -> tuple[Rendering, Cameras]:
@@ -239,7 +239,7 @@ def test_another_background_is_composited_exactly():
         assert picture.depth is None
 
 
-def test_depth_opacity_and_normals_are_what_they_say():
+def test_depth_opacity_and_normals():
     seen, camera = seen_and_camera((40, 50))
     solid = np.asarray(seen.opacity) > 0.99
     empty = np.asarray(seen.opacity) < 0.01
@@ -261,7 +261,7 @@ def test_depth_opacity_and_normals_are_what_they_say():
     assert near[0] > near[2] + 50, "near is red"
 
 
-def test_the_depth_beside_it_is_along_the_axis():
+def test_the_depth_of_a_picture_is_along_the_axis():
     seen, camera = seen_and_camera((40, 50))
     depth = picture_of(seen, camera, DisplayOptions(depth=True)).depth
     for row, column in ((20, 25), (15, 33)):
@@ -271,10 +271,10 @@ def test_the_depth_beside_it_is_along_the_axis():
     assert depth[0, 0] == np.float32(MAX_DEPTH)
 
 
-# The photos.
+# Photos.
 
 
-def test_views_of_photos_and_which_is_nearest():
+def test_viewpoints_of_photos_and_the_nearest_one():
     photos = photos_of_ball()
     for number in range(4):
         view = photos.viewpoint(number)
@@ -284,7 +284,7 @@ def test_views_of_photos_and_which_is_nearest():
         away = view._replace(world_from_camera=view.world_from_camera + 0.01)
         assert photos.nearest(away) == number
         np.testing.assert_allclose(photos.orbit_center(view), 0, atol=1e-5)
-    # From the same place, but turned around: another photo shows more of the same.
+    # From the same position in the opposite direction, another photo is nearer.
     behind = view_from(photos.viewpoint(0).origin, target=2 * photos.viewpoint(0).origin)
     scores = [
         np.linalg.norm(photos.viewpoint(n).origin - behind.origin) / photos.focus_distance
@@ -298,7 +298,7 @@ def test_views_of_photos_and_which_is_nearest():
     )
 
 
-def test_rays_reach_as_far_as_the_photos_did():
+def test_bounds_of_rays_closer_and_farther_than_the_photos():
     photos = photos_of_ball()
     np.testing.assert_allclose(photos.bounds(photos.origins[0]), (2, 6), atol=1e-4)
     np.testing.assert_allclose(photos.bounds(np.array([0.0, 9.0, 0.0])), (2, 11), atol=1e-4)
@@ -308,7 +308,7 @@ def test_rays_reach_as_far_as_the_photos_did():
     assert far == 6
 
 
-def test_photos_lie_on_white():
+def test_photos_are_composited_on_white():
     photos = photos_of_ball()
     picture = photos.thumbnail(1, 32)
     assert picture.shape == (32, 32, 3)
@@ -316,10 +316,10 @@ def test_photos_lie_on_white():
     rgba = np.asarray(photos.pixels[1]) / 255
     mean = (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).mean(axis=(0, 1))
     np.testing.assert_allclose(picture.mean(axis=(0, 1)) / 255, mean, atol=0.02)
-    assert Photos(photos.names, photos.cameras, photos.size_hw).picture(1, 32) is None
+    assert Photos(photos.names, photos.cameras, photos.size_hw).thumbnail(1, 32) is None
 
 
-def test_a_few_photos_or_one_will_do():
+def test_a_single_photo():
     photos = photos_of_ball()
     one = Photos(
         photos.names[:1], jax.tree.map(lambda leaf: leaf[:1], photos.cameras), photos.size_hw
@@ -328,7 +328,7 @@ def test_a_few_photos_or_one_will_do():
     assert np.isfinite(one.orbit_center(one.initial_viewpoint())).all()
 
 
-def test_how_far_the_crop_box_reaches():
+def test_crop_limits_around_the_focus():
     photos, config = photos_of_ball(), small.config()
     low, high = crop_limits(config, photos)
     np.testing.assert_allclose(high, 6, atol=1e-3)
@@ -338,19 +338,19 @@ def test_how_far_the_crop_box_reaches():
 # Key frames.
 
 
-def test_the_way_through_key_frames():
+def test_the_path_through_key_frames():
     keys = [
         view_from((4.0, 0.0, 1.0), fov_degrees=40),
         view_from((0.0, 4.0, 1.0), fov_degrees=60),
         view_from((-4.0, 0.0, 3.0), fov_degrees=40),
     ]
-    way = viewpoints_along(keys, 41)
+    path = viewpoints_along(keys, 41)
     for key, frame in zip(keys, (0, 20, 40), strict=True):
-        np.testing.assert_allclose(way[frame].world_from_camera, key.world_from_camera, atol=1e-6)
-        assert np.isclose(way[frame].fov_radians, key.fov_radians)
-    poses = np.stack([view.world_from_camera for view in way])
+        np.testing.assert_allclose(path[frame].world_from_camera, key.world_from_camera, atol=1e-6)
+        assert np.isclose(path[frame].fov_radians, key.fov_radians)
+    poses = np.stack([view.world_from_camera for view in path])
     turns = poses[:, :, :3]
-    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), [np.renderer(3)] * 41, atol=1e-9)
+    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), [np.eye(3)] * 41, atol=1e-9)
     assert np.allclose(np.linalg.det(turns), 1)
     steps = np.linalg.norm(np.diff(poses, axis=0), axis=(1, 2))
     assert steps.max() < 3 * steps.mean(), "no jump"
@@ -360,22 +360,22 @@ def test_the_way_through_key_frames():
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_key_frames(count):
     keys = [view_from((4.0, 0.0, 1.0)), view_from((0.0, 4.0, 1.0))][:count]
-    way = viewpoints_along(keys, 5)
-    assert len(way) == 5
-    np.testing.assert_allclose(way[-1].world_from_camera, keys[-1].world_from_camera, atol=1e-6)
-    # Around what both look at, and not through it.
+    path = viewpoints_along(keys, 5)
+    assert len(path) == 5
+    np.testing.assert_allclose(path[-1].world_from_camera, keys[-1].world_from_camera, atol=1e-6)
+    # Around the point that both look at, not through it.
     expected = {1: (4, 0, 1), 2: (8**0.5, 8**0.5, 1)}[count]
-    np.testing.assert_allclose(way[2].origin, expected, atol=1e-6)
+    np.testing.assert_allclose(path[2].origin, expected, atol=1e-6)
 
 
-def test_turns_go_the_shorter_way():
-    """Quaternions of either sign are one rotation: by half a turn and a bit, the other way."""
+def test_rotations_take_the_shorter_direction():
+    """A rotation by more than pi is one by less than pi in the other direction."""
     keys = [view_from((0.0, 0.0, 0.0), (np.cos(a), np.sin(a), 0.0)) for a in (3.0, -3.0)]
     middle = viewpoints_along(keys, 3)[1]
     np.testing.assert_allclose(middle.forward, [-1, 0, 0], atol=1e-6)
 
 
-def test_cameras_along_are_for_the_film():
+def test_cameras_along_have_the_size_of_the_video():
     keys = [view_from((4.0, 0.0, 1.0), aspect=3.0), view_from((0.0, 4.0, 1.0), aspect=3.0)]
     path = cameras_along(viewpoints_along(keys, 7), (90, 120), (1.0, 8.0))
     assert path.world_from_camera.shape == (7, 3, 4)
@@ -383,7 +383,7 @@ def test_cameras_along_are_for_the_film():
     np.testing.assert_allclose(path.focal[:, 0], path.focal[:, 1], rtol=1e-5)
 
 
-# Where the page is.
+# Ports.
 
 
 def test_ports():
