@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import viser
@@ -10,11 +11,11 @@ from viser.transforms import SO3
 from nerf_jax.app.viewer.picture import Crop
 from nerf_jax.app.viewer.viewpoints import Photos, Viewpoint, viewpoints_along
 
-_FRUSTUMS = "/photos"
+_FRUSTUMS, _NODE = "/photos", "/photos/{:05d}"
 _MAX_FRUSTUMS = 200  # of more cameras every k-th is shown: too many would hide the scene
 _MIN_DISTANCE = 5.0  # in frustum sizes: a closer frustum would cover too much of the view
 
-Color = tuple[int, int, int]
+_LINES: dict[str, Any] = {"thickness": 2.0, "thickness_units": "screen"}
 _FRUSTUM_COLOR, _KEY_COLOR, _CROP_COLOR = (60, 60, 70), (200, 60, 40), (240, 160, 0)
 
 OPENCV = np.diag([1.0, -1.0, -1.0])
@@ -32,7 +33,9 @@ def add_frustums(
     scene.add_frame(_FRUSTUMS, show_axes=False)
     for index in range(0, len(photos.names), -(-len(photos.names) // _MAX_FRUSTUMS)):
         viewpoint = photos.viewpoint(index)
-        handle = _frustum(scene, _name(index), viewpoint, photos.frustum_size, _FRUSTUM_COLOR)
+        handle = _frustum(
+            scene, _NODE.format(index), viewpoint, photos.frustum_size, _FRUSTUM_COLOR
+        )
         handle.on_click(lambda event, index=index: on_click(event.client_id, index))
         frustums[index] = handle
     return frustums
@@ -52,7 +55,7 @@ class SceneTree:
         """Show the frustums, except those close to the viewpoint, or hide all."""
         distances = np.linalg.norm(self._photos.origins - viewpoint.origin, axis=1)
         close = np.flatnonzero(distances < _MIN_DISTANCE * self._photos.frustum_size)
-        hidden = {_name(index) for index in close.tolist()} if shown else {_FRUSTUMS}
+        hidden = {_NODE.format(index) for index in close.tolist()} if shown else {_FRUSTUMS}
         for name in self._hidden.keys() - hidden:
             self._hidden.pop(name).remove()
         for name in hidden - self._hidden.keys():
@@ -65,7 +68,9 @@ class SceneTree:
             if self._box:
                 self._box.remove()
             self._crop = crop
-            self._box = crop and _lines(self._scene, "/crop", box_edges(crop), _CROP_COLOR)
+            self._box = crop and self._scene.add_line_segments(
+                "/crop", box_edges(crop), colors=_CROP_COLOR, **_LINES
+            )
 
     def show_keys(self, keys: Sequence[Viewpoint]) -> None:
         """Show the key frames and the camera path through them."""
@@ -79,7 +84,9 @@ class SceneTree:
         if len(keys) > 1:
             origins = np.stack([view.origin for view in viewpoints_along(keys, 16 * len(keys))])
             segments = np.stack([origins[:-1], origins[1:]], axis=1)
-            self._keys.append(_lines(self._scene, "/keys/path", segments, _KEY_COLOR))
+            self._keys.append(
+                self._scene.add_line_segments("/keys/path", segments, colors=_KEY_COLOR, **_LINES)
+            )
 
 
 def box_edges(crop: Crop) -> np.ndarray:
@@ -90,12 +97,8 @@ def box_edges(crop: Crop) -> np.ndarray:
     return corners[np.array(pairs)]
 
 
-def _name(index: int) -> str:
-    return f"{_FRUSTUMS}/{index:05d}"
-
-
 def _frustum(
-    scene: viser.SceneApi, name: str, viewpoint: Viewpoint, size: float, color: Color
+    scene: viser.SceneApi, name: str, viewpoint: Viewpoint, size: float, color: tuple[int, int, int]
 ) -> viser.CameraFrustumHandle:
     return scene.add_camera_frustum(
         name,
@@ -107,12 +110,4 @@ def _frustum(
         color=color,
         wxyz=SO3.from_matrix(viewpoint.world_from_camera[:, :3] @ OPENCV).wxyz,
         position=viewpoint.origin,
-    )
-
-
-def _lines(
-    scene: viser.SceneApi, name: str, segments: np.ndarray, color: Color
-) -> viser.SceneNodeHandle:
-    return scene.add_line_segments(
-        name, segments, colors=color, thickness=2.0, thickness_units="screen"
     )

@@ -107,11 +107,9 @@ class Viewer:
 
 
 def open_viewer(scene: Trained, port: int) -> Viewer:
-    """Open the viewer of a trained scene at a port, or the next free one.
+    """Open the viewer of a trained scene; a ValueError if it was trained on rays without cameras.
 
-    Raises:
-        OSError: no port is free.
-        ValueError: the scene was trained on rays without cameras.
+    Raises an OSError as :class:`Viewer` does.
     """
     cameras = jax.tree.map(np.asarray, scene.cameras())
     names, _, size_hw = scene.all_cameras.splits["train"]

@@ -46,9 +46,7 @@ class Viewpoint(NamedTuple):
     def camera(self, size_hw: tuple[int, int], bounds: tuple[float, float]) -> Cameras:
         """The camera of an image of about this aspect, as NumPy arrays of leading axis 1.
 
-        Args:
-            size_hw: of the image.
-            bounds: near and far, world units along the rays.
+        ``bounds`` are near and far, world units along the rays.
         """
         height, width = size_hw
         tangent = np.tan(self.fov_radians / 2)
@@ -80,8 +78,8 @@ def cameras_along(
     path: Sequence[Viewpoint], size_hw: tuple[int, int], bounds: tuple[float, float]
 ) -> Cameras:
     """The cameras of a video, one for each viewpoint."""
-    views = [viewpoint._replace(aspect=size_hw[1] / size_hw[0]) for viewpoint in path]
-    cameras = [viewpoint.camera(size_hw, bounds) for viewpoint in views]
+    aspect = size_hw[1] / size_hw[0]
+    cameras = [viewpoint._replace(aspect=aspect).camera(size_hw, bounds) for viewpoint in path]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *cameras)
 
 
@@ -115,9 +113,7 @@ class Photos:
 
     @functools.cached_property
     def frustum_size(self) -> float:
-        """The size of a camera frustum: half the median distance between neighbours, within
-        limits relative to the focus distance.
-        """
+        """Half the median distance between neighbours, within limits by the focus distance."""
         distances = np.linalg.norm(self.origins[:, None] - self.origins, axis=-1)
         np.fill_diagonal(distances, np.inf)
         nearest = distances.min(axis=1)

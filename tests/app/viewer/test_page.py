@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax.app.fit import TrainingStatus
-from nerf_jax.app.viewer import LiveTraining, Viewer, jobs
+from nerf_jax.app.viewer import LiveTraining, Viewer, jobs, open_viewer
 from nerf_jax.app.viewer.server import HOST, free_port
 from tests import small
 from tests.app.viewer.pages import ball_scene, photos_of_ball

@@ -51,9 +51,7 @@ def test_adaptive_resolution_finds_the_size_that_comes_in_time(seconds_per_ray):
     height, width = resolution.largest(full, budget)
     assert height * width * seconds_per_ray <= budget
     if (height, width) != full:
-        assert 2.1 * height * width * seconds_per_ray > budget, (
-            "the next larger size takes too long"
-        )
+        assert 2.1 * height * width * seconds_per_ray > budget, "the next size takes longer"
     assert abs(height / width - full[0] / full[1]) < 0.05
 
 
