@@ -275,7 +275,7 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
 
         with live_viewer(PORT, config, method, split, reopen) as viewer:
             schedule = Schedule(browser, viewer, rounds, seconds)
-            fit(run, config, method, split.dataset, None, ray_mesh(), watch=schedule)
+            fit(run, config, method, split.dataset, None, ray_mesh(), callback=schedule)
     return {
         "slower_by_percent": slower_by(schedule.calls),
         "ms_per_step": [

@@ -193,6 +193,7 @@ def test_dragging_turns_it(user):
     user.shows_the_ball()
 
 
+@pytest.mark.slow
 def test_coarse_pictures_come_while_dragging(user):
     sizes = []
     show = user.client.show
@@ -257,6 +258,7 @@ def test_the_field_of_view(user):
     assert abs(ball_width(user) / before - ratio) < 0.03
 
 
+@pytest.mark.slow
 def test_the_resolution(user):
     edges = []
     for resolution in (64, 320):
@@ -269,6 +271,7 @@ def test_the_resolution(user):
     assert edges[1] > 1.5 * edges[0], "sharper"
 
 
+@pytest.mark.slow
 def test_the_crop_box(user):
     """The crop box removes the lower half of the ball."""
     user.controls.sides[2].value = (0.0, 6.0)
@@ -286,6 +289,7 @@ def test_the_crop_box(user):
     user.shows_the_ball()
 
 
+@pytest.mark.slow
 def test_the_nearest_photo_and_its_viewpoint(user):
     """After a drag, the button moves the camera to the viewpoint of the nearest photo."""
     user.drag(60, 20)
@@ -301,6 +305,7 @@ def test_the_nearest_photo_and_its_viewpoint(user):
     assert np.isclose(view.fov_radians, photo.fov_radians, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_click_on_a_camera_goes_there(user):
     """The camera is moved back, so that several frustums are visible."""
     user.controls.cameras.value = True
@@ -341,6 +346,7 @@ def test_a_picture_is_saved(user, served):
     np.testing.assert_allclose(middle, 0.5 - 0.5 * user.client.viewpoint().forward, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_video_of_key_frames_is_saved(user):
     user.page.get_by_text("Film", exact=True).click()
     time.sleep(0.7)  # it opens slowly, and its buttons move
@@ -390,6 +396,7 @@ def test_a_mesh_is_exported_or_the_page_says_why_not(user, monkeypatch):
     user.reads("division by zero")
 
 
+@pytest.mark.slow
 def test_several_clients_and_a_new_one(browser, served, user):
     """Each has its own viewpoint and options; closing one page does not affect the others."""
     other = User(browser, served)
@@ -414,6 +421,7 @@ def test_several_clients_and_a_new_one(browser, served, user):
     again.page.close()
 
 
+@pytest.mark.slow
 def test_training_is_followed_and_paused(browser, tmp_path):
     scene = ball_scene(tmp_path)
     training = LiveTraining(photos_of_ball(), lambda state: dataclasses.replace(scene, state=state))

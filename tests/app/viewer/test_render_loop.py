@@ -194,6 +194,7 @@ def test_without_clients_nothing_is_copied(tmp_path):
     assert training.version == 0
 
 
+@pytest.mark.slow
 def test_following_takes_a_small_share_of_the_time(connect, tmp_path, monkeypatch):
     scene = ball_scene(tmp_path)
     training, renderer = training_of(scene), SlowRenderer(1e-6)

@@ -142,6 +142,7 @@ def test_rendering_can_be_cancelled(tmp_path):
 # Crop boxes.
 
 
+@pytest.mark.slow
 def test_the_crop_box_against_the_closed_form():
     """A uniform ball, cut at planes: the Beer-Lambert law along the rest of each chord."""
     sigma, rgb, num_samples = 1.5, np.array([0.2, 0.5, 0.9]), 400
@@ -185,6 +186,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_cropped(name):
     """Rays that miss the box are transparent, and all values are finite."""
