@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing asked of a network, no complaint, and what moves moves."""
+"""The report in a real browser: no network requests, no errors, and working controls."""
 
 from collections.abc import Iterator
 
@@ -16,19 +16,19 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture
 def visit(browser):
-    """Open a page; at the end, nobody may have complained, and nothing else have been loaded."""
-    complaints, loaded = [], []
+    """Open a page; fail at the end if it logged an error or loaded another file."""
+    errors, loaded = [], []
 
     def opened(path, **how):
         page = browser.new_page(**how)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: loaded.append(request.url))
         page.goto(path.as_uri())
         return page
 
     yield opened
-    assert complaints == []
+    assert errors == []
     assert {address.split(":")[0] for address in loaded} <= {"file", "data"}
     assert sum(address.startswith("file:") for address in loaded) == 1
 

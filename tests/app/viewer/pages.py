@@ -36,8 +36,8 @@ def ball_method() -> Model:
 
     def render(params: Params, aux: object, rays: Rays) -> Rendering:
         edges = jax.vmap(lambda ray: stratified(None, ray.near, ray.far, 96))(rays)
-        seen, _ = render_rays(field, (), rays, edges)
-        return seen._replace(rgb=over(seen.rgb, seen.opacity, jnp.ones(3)))
+        rendering, _ = render_rays(field, (), rays, edges)
+        return rendering._replace(rgb=over(rendering.rgb, rendering.opacity, jnp.ones(3)))
 
     return Model(
         init=lambda key, cameras, size_hw: ((), ()),

@@ -57,7 +57,7 @@ class User:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the final picture has been sent and drawn."""
+        """Wait until the final picture has been sent and view."""
         for _ in range(2):
             time.sleep(0.25)
             until(lambda: self.is_served)
@@ -66,11 +66,11 @@ class User:
     @property
     def is_served(self) -> bool:
         loop = self.client.render_loop
-        drawn = loop.last_view
+        view = loop.last_view
         return (
-            drawn is not None
-            and drawn.is_final
-            and drawn.request.key == self.client.request().key
+            view is not None
+            and view.is_final
+            and view.request.key == self.client.request().key
             and loop.last_options == self.client.options()
         )
 
@@ -197,9 +197,9 @@ def test_dragging_turns_it(user):
 def test_coarse_pictures_come_while_dragging(user):
     sizes = []
     show = user.client.show
-    user.client.show = lambda drawn, picture: (
+    user.client.show = lambda view, picture: (
         sizes.append(picture.pixels.shape[:2]),
-        show(drawn, picture),
+        show(view, picture),
     )
     for step in range(6):
         user.drag(20 * (-1) ** step, 5)
@@ -317,8 +317,8 @@ def test_a_click_on_a_camera_goes_there(user):
     view, box = user.client.viewpoint(), user.canvas()
     for number in range(4):
         photo = photos.viewpoint(number)
-        place = photo.origin + 0.5 * photos.frustum_size * photo.forward
-        right, up, back = view.world_from_camera[:, :3].T @ (place - view.origin)
+        center = photo.origin + 0.5 * photos.frustum_size * photo.forward
+        right, up, back = view.world_from_camera[:, :3].T @ (center - view.origin)
         scale = box["height"] / 2 / np.tan(view.fov_radians / 2) / -back
         x, y = box["width"] / 2 + scale * right, box["height"] / 2 - scale * up
         hidden = np.linalg.norm((x - box["width"] / 2, y - box["height"] / 2)) < 120
@@ -381,9 +381,9 @@ def test_a_video_of_key_frames_is_saved(user):
 
 
 def test_a_mesh_is_exported_or_the_page_says_why_not(user, monkeypatch):
-    def export(scene, crop, tell):
+    def export(scene, crop, progress):
         assert crop is None
-        tell("cell", 1, 2)
+        progress("cell", 1, 2)
         path = scene.run.folder / "mesh.ply"
         path.write_text("ply")
         return [path]
@@ -391,7 +391,7 @@ def test_a_mesh_is_exported_or_the_page_says_why_not(user, monkeypatch):
     monkeypatch.setattr(jobs, "save_mesh", export)
     user.press("Mesh")
     user.reads("mesh.ply")
-    monkeypatch.setattr(jobs, "save_mesh", lambda scene, crop, tell: 1 / 0)
+    monkeypatch.setattr(jobs, "save_mesh", lambda scene, crop, progress: 1 / 0)
     user.press("Mesh")
     user.reads("division by zero")
 
@@ -462,10 +462,10 @@ def test_a_port_that_is_taken(tmp_path, capsys):
         port = taken.getsockname()[1]
         with closing(open_viewer(scene, port)) as viewer:
             assert viewer.port > port
-            told = capsys.readouterr().out
-            assert f"port {port} is taken: {viewer.port} instead" in told
-            assert f"viewer: http://127.0.0.1:{viewer.port}" in told
-            assert f"ssh -L {viewer.port}:127.0.0.1:{viewer.port} {socket.gethostname()}," in told
+            output = capsys.readouterr().out
+            assert f"port {port} is taken: {viewer.port} instead" in output
+            assert f"viewer: http://127.0.0.1:{viewer.port}" in output
+            assert f"ssh -L {viewer.port}:127.0.0.1:{viewer.port} {socket.gethostname()}," in output
             with socket.create_connection((HOST, viewer.port), timeout=5) as page:
                 page.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert page.recv(100).startswith(b"HTTP/1.1 200")

@@ -149,11 +149,11 @@ def test_other_display_options_need_no_rendering(connect):
     renderer = SlowRenderer(1e-6)
     client = connect(renderer)
     client.until(lambda: client.is_sharp)
-    drawn = len(renderer.sizes)
+    count = len(renderer.sizes)
     client.display = DisplayOptions("Opacity")
     client.render_loop.notify()
     client.until(lambda: (client.shown[-1][1].pixels == 0).all())
-    assert len(renderer.sizes) == drawn
+    assert len(renderer.sizes) == count
     assert client.shown[-1][1].pixels.shape == (128, 128, 3)
 
 
@@ -204,7 +204,7 @@ def test_following_takes_a_small_share_of_the_time(connect, tmp_path, monkeypatc
     renderer.spent, begun = 0.0, time.monotonic()
     train_for(training, scene, 3.0)
     assert renderer.spent / (time.monotonic() - begun) < 0.05
-    followed = {drawn.step for drawn, _ in client.shown}
+    followed = {view.step for view, _ in client.shown}
     assert len(followed) >= 3, "and follows nevertheless"
 
 
@@ -271,8 +271,8 @@ def result_of(start, make):
 
 
 def test_progress_and_files_are_shown(tmp_path):
-    def make(tell):
-        tell("frame", 1, 2)
+    def make(progress):
+        progress("frame", 1, 2)
         return [tmp_path / "a.mp4"]
 
     shown, errors = result_of(lambda runner, make: runner.start("Film", make), make)
@@ -285,7 +285,7 @@ def test_progress_and_files_are_shown(tmp_path):
 
 
 def test_a_failed_job_is_reported(tmp_path):
-    def make(tell):
+    def make(progress):
         raise OSError("the disk is full")
 
     shown, errors = result_of(lambda runner, make: runner.start("Film", make), make)
@@ -297,9 +297,9 @@ def test_a_failed_job_is_reported(tmp_path):
 def test_one_job_at_a_time():
     going, done = threading.Event(), []
     runner = jobs.Jobs(lambda text, percent: None, done.append)
-    runner.start("Film", lambda tell: going.wait(10) and [])
+    runner.start("Film", lambda progress: going.wait(10) and [])
     with pytest.raises(ValueError, match="Mesh: another job is running"):
-        runner.start("Mesh", lambda tell: [])
+        runner.start("Mesh", lambda progress: [])
     going.set()
 
 
@@ -330,10 +330,10 @@ def test_the_mesh_is_that_of_the_crop_box(tmp_path, monkeypatch):
 
 def test_a_video_along_key_frames(tmp_path):
     """Its frames are renderings of the scene by the cameras of the path."""
-    scene, told = ball_scene(tmp_path), []
+    scene, calls = ball_scene(tmp_path), []
     keys = [view_from((4.0, 0.0, 1.0)), view_from((0.0, 4.0, 1.0))]
     path, size_hw = cameras_along(viewpoints_along(keys, 4), (24, 32), (2.0, 6.0)), (24, 32)
-    files = jobs.save_video(scene, path, size_hw, 5.0, lambda *words: told.append(words))
+    files = jobs.save_video(scene, path, size_hw, 5.0, lambda *words: calls.append(words))
     assert {file.relative_to(scene.run.folder).parts[:2] for file in files} == {
         ("films", "film_000")
     }
@@ -342,6 +342,6 @@ def test_a_video_along_key_frames(tmp_path):
     for number in (0, 3):
         exact = np.clip(np.asarray(scene.render(path, number, size_hw).rgb), 0, 1)
         assert np.abs(frames[number] / 255 - exact).mean() < 0.05
-    assert told == [("frame", number, 4) for number in (1, 2, 3, 4)]
+    assert calls == [("frame", number, 4) for number in (1, 2, 3, 4)]
     again = jobs.save_video(scene, path, size_hw, 5.0, lambda *words: None)
     assert "film_001" in again[0].parts

@@ -150,23 +150,23 @@ def test_the_crop_box_against_the_closed_form():
 
     def render(params, aux, rays: Rays) -> Rendering:
         edges = jax.vmap(lambda ray: stratified(None, ray.near, ray.far, num_samples))(rays)
-        seen, _ = render_rays(field, (), rays, edges)
-        return seen._replace(rgb=over(seen.rgb, seen.opacity, jnp.ones(3)))
+        rendering, _ = render_rays(field, (), rays, edges)
+        return rendering._replace(rgb=over(rendering.rgb, rendering.opacity, jnp.ones(3)))
 
     heights = np.array([0.0, 0.3, 0.6, -0.5])
     rays = [closed_forms.ray((-4, 0.1, height), (1, 0, 0)) for height in heights]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
     box = Box(jnp.array([-0.2, -1.0, -0.4]), jnp.array([2.0, 1.0, 2.0]))
-    seen = jax.jit(render_in_box(render, jnp.ones(3)))(((), box), (), batch)
+    rendering = jax.jit(render_in_box(render, jnp.ones(3)))(((), box), (), batch)
     half = np.sqrt(1 - 0.01 - heights**2)
     for number in range(3):
         exact = closed_forms.uniform(3.8, 0.2 + half[number], sigma, rgb)
         shown = exact.rgb + 1 - exact.opacity
-        np.testing.assert_allclose(seen.opacity[number], exact.opacity, atol=0.01)
-        np.testing.assert_allclose(seen.rgb[number], shown, atol=0.01)
-        np.testing.assert_allclose(seen.depth[number], exact.depth, atol=0.01)
-        np.testing.assert_allclose(seen.median_depth[number], exact.median_depth, atol=0.01)
-    missed = jax.tree.map(lambda leaf: leaf[3], seen)
+        np.testing.assert_allclose(rendering.opacity[number], exact.opacity, atol=0.01)
+        np.testing.assert_allclose(rendering.rgb[number], shown, atol=0.01)
+        np.testing.assert_allclose(rendering.depth[number], exact.depth, atol=0.01)
+        np.testing.assert_allclose(rendering.median_depth[number], exact.median_depth, atol=0.01)
+    missed = jax.tree.map(lambda leaf: leaf[3], rendering)
     np.testing.assert_array_equal(missed.rgb, [1, 1, 1])
     assert (missed.opacity, missed.depth, missed.median_depth) == (0, 6, 6)
     everything = jax.jit(render_in_box(render, jnp.ones(3)))(((), make_box(None)), (), batch)
@@ -198,13 +198,13 @@ def test_every_method_can_be_cropped(name):
     rays = [closed_forms.ray((-4, y, 0.1), (1, 0.1, 0.05)) for y in np.linspace(-1.5, 1.5, 16)]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
     box = make_box(((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5)))
-    seen = jax.jit(render_in_box(method.render, jnp.zeros(3)))((params, box), aux, batch)
-    assert all(np.isfinite(leaf).all() for leaf in seen)
+    rendering = jax.jit(render_in_box(method.render, jnp.zeros(3)))((params, box), aux, batch)
+    assert all(np.isfinite(leaf).all() for leaf in rendering)
     through = np.asarray(batch.origin + 4 * batch.direction)[:, 1]
     hits = np.abs(through) < 0.4
-    assert (np.asarray(seen.opacity)[hits] > 0).all()
-    assert not np.asarray(seen.opacity)[np.abs(through) > 0.7].any()
-    assert (np.asarray(seen.median_depth)[hits] > 3.3).all()
+    assert (np.asarray(rendering.opacity)[hits] > 0).all()
+    assert not np.asarray(rendering.opacity)[np.abs(through) > 0.7].any()
+    assert (np.asarray(rendering.median_depth)[hits] > 3.3).all()
 
 
 def test_the_edges_of_a_box():
@@ -217,7 +217,7 @@ def test_the_edges_of_a_box():
 # Pictures.
 
 
-def seen_and_camera(size_hw=(9, 12)) -> tuple[Rendering, Cameras]:
+def rendering_and_camera(size_hw=(9, 12)) -> tuple[Rendering, Cameras]:
     view = view_from((4.0, -1.0, 1.0), aspect=size_hw[1] / size_hw[0])
     camera = view.camera(size_hw, (2.0, 6.0))
     return image_renderer(ball_method().render, 64)((), (), camera, 0, size_hw), camera
@@ -228,45 +228,45 @@ def picture_of(rendering: Rendering, camera: Cameras, options: DisplayOptions):
 
 
 def test_another_background_is_composited_exactly():
-    seen, camera = seen_and_camera()
-    opacity = np.asarray(seen.opacity)[..., None]
-    alone = np.asarray(seen.rgb) - (1 - opacity)
+    rendering, camera = rendering_and_camera()
+    opacity = np.asarray(rendering.opacity)[..., None]
+    alone = np.asarray(rendering.rgb) - (1 - opacity)
     assert 0 < opacity.min() + 0.01 < opacity.max()
     for background in ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.2, 0.4, 1.0)):
-        picture = picture_of(seen, camera, DisplayOptions(background=background))
+        picture = picture_of(rendering, camera, DisplayOptions(background=background))
         exact = alone + (1 - opacity) * np.array(background)
         np.testing.assert_allclose(picture.pixels, 255 * exact, atol=0.51)
         assert picture.depth is None
 
 
 def test_depth_opacity_and_normals():
-    seen, camera = seen_and_camera((40, 50))
-    solid = np.asarray(seen.opacity) > 0.99
-    empty = np.asarray(seen.opacity) < 0.01
+    rendering, camera = rendering_and_camera((40, 50))
+    solid = np.asarray(rendering.opacity) > 0.99
+    empty = np.asarray(rendering.opacity) < 0.01
     assert solid.sum() > 300 < empty.sum()
     blue = (0.0, 0.0, 1.0)
     pictures = {
-        show: picture_of(seen, camera, DisplayOptions(show, blue)).pixels
+        show: picture_of(rendering, camera, DisplayOptions(show, blue)).pixels
         for show in ("Colour", "Depth", "Opacity", "Normals")
     }
     assert (pictures["Opacity"][solid] > 250).all()
     assert (pictures["Opacity"][empty] < 3).all()
     for show in ("Colour", "Depth", "Normals"):
         np.testing.assert_allclose(pictures[show][empty], [[0, 0, 255]] * empty.sum(), atol=3)
-    exact = normals(seen.median_depth, seen.opacity, camera, (40, 50))
-    exact = color_normals(exact, seen.opacity)[solid]
+    exact = normals(rendering.median_depth, rendering.opacity, camera, (40, 50))
+    exact = color_normals(exact, rendering.opacity)[solid]
     np.testing.assert_allclose(pictures["Normals"][solid] / 255, exact, atol=0.02)
-    distance = np.asarray(seen.median_depth)
+    distance = np.asarray(rendering.median_depth)
     near = pictures["Depth"][distance == distance.min()][0].astype(int)
     assert near[0] > near[2] + 50, "near is red"
 
 
 def test_the_depth_of_a_picture_is_along_the_axis():
-    seen, camera = seen_and_camera((40, 50))
-    depth = picture_of(seen, camera, DisplayOptions(depth=True)).depth
+    rendering, camera = rendering_and_camera((40, 50))
+    depth = picture_of(rendering, camera, DisplayOptions(depth=True)).depth
     for row, column in ((20, 25), (15, 33)):
         ray = cast_rays(camera, 0, jnp.array([column, row]))
-        point = ray.origin + seen.median_depth[row, column] * ray.direction
+        point = ray.origin + rendering.median_depth[row, column] * ray.direction
         np.testing.assert_allclose(depth[row, column], project(camera, 0, point)[1], rtol=1e-5)
     assert depth[0, 0] == np.float32(MAX_DEPTH)
 
@@ -285,13 +285,13 @@ def test_viewpoints_of_photos_and_the_nearest_one():
         assert photos.nearest(away) == number
         np.testing.assert_allclose(photos.orbit_center(view), 0, atol=1e-5)
     # From the same position in the opposite direction, another photo is nearer.
-    behind = view_from(photos.viewpoint(0).origin, target=2 * photos.viewpoint(0).origin)
+    opposite = view_from(photos.viewpoint(0).origin, target=2 * photos.viewpoint(0).origin)
     scores = [
-        np.linalg.norm(photos.viewpoint(n).origin - behind.origin) / photos.focus_distance
-        + np.arccos(np.clip(photos.viewpoint(n).forward @ behind.forward, -1, 1))
+        np.linalg.norm(photos.viewpoint(n).origin - opposite.origin) / photos.focus_distance
+        + np.arccos(np.clip(photos.viewpoint(n).forward @ opposite.forward, -1, 1))
         for n in range(4)
     ]
-    assert photos.nearest(behind) == int(np.argmin(scores))
+    assert photos.nearest(opposite) == int(np.argmin(scores))
     assert photos.initial_viewpoint() is not None
     assert any(
         np.array_equal(photos.initial_viewpoint()[0], photos.viewpoint(n)[0]) for n in range(4)
