@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from nerf_jax import methods
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
@@ -120,6 +119,4 @@ def viewer(scene: Trained, *, port: int = 8080, height: int = 560) -> Window:
         ValueError: the scene was given by rays and not by cameras.
     """
     parts = optional_import("nerf_jax.app.viewer", "nerf_jax[viewer]")
-    photos = parts.Photos.of(scene.cameras(), scene.all_cameras.splits["train"])
-    method = methods.build(scene.config)
-    return Window(parts.Viewer(parts.Stage(scene), scene.config, method, photos, port), height)
+    return Window(parts.open_viewer(scene, port), height)

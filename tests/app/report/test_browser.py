@@ -1,43 +1,34 @@
-"""The pages in a real browser: nothing asked of a network, no complaint, and what moves moves."""
+"""The report in a real browser: no network requests, no errors, and working controls."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from nerf_jax.app.report import compare, write_report
 from tests.app.report import made
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+from tests.browser import fixture
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    yield from fixture()
 
 
 @pytest.fixture
 def visit(browser):
-    """Open a page; at the end, nobody may have complained, and nothing else have been loaded."""
-    complaints, loaded = [], []
+    """Open a page; fail at the end if it logged an error or loaded another file."""
+    errors, loaded = [], []
 
     def opened(path, **how):
         page = browser.new_page(**how)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: loaded.append(request.url))
         page.goto(path.as_uri())
         return page
 
     yield opened
-    assert complaints == []
+    assert errors == []
     assert {address.split(":")[0] for address in loaded} <= {"file", "data"}
     assert sum(address.startswith("file:") for address in loaded) == 1
 
