@@ -16,7 +16,7 @@ from nerf_jax.data.files import atomic_write, optional_import
 
 
 def ffmpeg() -> str:
-    """The path of ffmpeg.
+    """The path of the ffmpeg executable.
 
     Raises:
         OSError: there is none.
@@ -31,15 +31,15 @@ def ffmpeg() -> str:
 
 
 def write_video(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write an H.264 video that plays everywhere. Odd sizes lose their last row or column.
+    """Write an H.264 video that common players support. Odd sizes lose their last row or column.
 
     Args:
-        path: the file, ``.mp4``.
-        frames: at least one, of values in [0, 1]; one at a time is held.
-        fps: frames a second.
+        path: the ``.mp4`` file.
+        frames: at least one, of values in [0, 1]; one at a time is in memory.
+        fps: frames per second.
 
     Raises:
-        OSError: the encoder failed or cannot be found.
+        OSError: ffmpeg failed or was not found.
     """
     even = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
     codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
@@ -47,18 +47,16 @@ def write_video(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: f
 
 
 def write_gif(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write a GIF that repeats, each frame with the palette that suits it.
-
-    One palette for all of them would have to see all of them first.
+    """Write a GIF that repeats. Each frame has its own palette, so that no frame is read twice.
 
     Args:
-        path: the file, ``.gif``.
-        frames: at least one, of values in [0, 1]; one at a time is held.
-        fps: frames a second, 50 at most: delays are whole hundredths, and browsers show none
-            shorter than two.
+        path: the ``.gif`` file.
+        frames: as for :func:`write_video`.
+        fps: frames per second, at most 50: delays are whole hundredths of a second, and browsers
+            show none below two.
 
     Raises:
-        OSError: the encoder failed or cannot be found.
+        OSError: ffmpeg failed or was not found.
     """
     palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
     _encode(path, frames, fps, ["-filter_complex", palette, "-loop", "0"])
@@ -67,18 +65,18 @@ def write_gif(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: flo
 def _encode(
     path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float, options: list[str]
 ) -> None:
-    """Frames through ffmpeg, into a file whose suffix names its format."""
+    """Encode frames into a file whose suffix names its format."""
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
     command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
-    # What it says goes to a file: a pipe that nobody reads would fill and stop it.
-    with atomic_write(path) as aside, tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=said)
+    # Its messages go to a file: a pipe without a reader would fill up and block it.
+    with atomic_write(path) as aside, tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=messages)
         assert process.stdin
         try:
-            # A broken pipe: it has given up, and says why below.
+            # A broken pipe: ffmpeg has failed, and its messages say why.
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
                 for frame in itertools.chain([first], frames):
                     pipe.write(to_uint8(frame).tobytes())
@@ -88,6 +86,6 @@ def _encode(
         finally:
             failed = process.wait()
         if failed:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines()
             raise OSError(f"{path}: the video could not be written: {'; '.join(lines)[:300]}")
