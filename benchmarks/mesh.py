@@ -146,7 +146,7 @@ def main() -> None:
             wanted = ExportConfig(parts=("mesh",), surface=surface, resolution=resolution)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                path, _ = export_scene(scene, wanted, Path(folder), tell=lambda *_: None)
+                path, _ = export_scene(scene, wanted, Path(folder), on_progress=lambda *_: None)
                 mesh = trimesh.load(path, process=False)
             rows.append(
                 {
