@@ -1,5 +1,6 @@
 """What buttons make, in threads of their own: with progress, and what was written or failed."""
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -91,9 +92,8 @@ def film_keys(
     """
     wanted = replace(scene.config.render, fps=fps, size=size_hw, downscale=1)
     folder = next_free(scene.run.folder / "films", "film")
-    return render_video(
-        scene, wanted, path, folder=folder, tell=lambda done, total: tell("frame", done, total)
-    )
+    told = functools.partial(tell, "frame")
+    return render_video(scene, wanted, path, folder=folder, on_progress=told)
 
 
 def mesh(scene: Trained, crop: Crop | None, tell: Tell) -> list[Path]:
