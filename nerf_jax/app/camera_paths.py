@@ -1,7 +1,8 @@
 """Camera paths made from the training cameras.
 
-Each function takes N training cameras, as NumPy or JAX arrays, in a world whose z is up. It returns
-``num_frames`` pinhole cameras, the frames of a video, with the mean of the given intrinsics.
+Each function takes ``cameras``, N training cameras as NumPy or JAX arrays in a world whose z is up.
+It returns ``num_frames`` pinhole cameras, one per frame, with the mean of the given intrinsics. A
+closed path ends one step before its first camera.
 """
 
 import jax
@@ -20,11 +21,11 @@ def orbit_path(
 ) -> Cameras:
     """A circle around the focus point of the cameras, at their mean distance from it.
 
+    The first camera is above the positive x axis.
+
     Args:
-        cameras: the training cameras.
-        num_frames: of the whole circle, which starts above the positive x axis.
-        elevation_degrees: above the horizontal plane through the focus point; if None, the mean of
-            the cameras.
+        cameras, num_frames: see above.
+        elevation_degrees: above the horizon; if None, the mean elevation of the cameras.
     """
     poses = np.asarray(cameras.world_from_camera)
     focus = focus_point(poses)
@@ -48,8 +49,7 @@ def ellipse_path(cameras: Cameras, num_frames: int, *, share: float = 0.9) -> Ca
     The path of mip-NeRF 360: its axes are the principal axes of the camera positions.
 
     Args:
-        cameras: the training cameras.
-        num_frames: of the whole ellipse.
+        cameras, num_frames: see above.
         share: the quantile of the cameras' distances along each axis that is the semi-axis.
     """
     poses = np.asarray(cameras.world_from_camera, float)
@@ -68,34 +68,26 @@ def ellipse_path(cameras: Cameras, num_frames: int, *, share: float = 0.9) -> Ca
 
 
 def spiral_path(
-    cameras: Cameras,
-    num_frames: int,
-    distance: float,
-    *,
-    turns: int = 2,
-    share: float = 0.9,
-    widest: float = 0.2,
+    cameras: Cameras, num_frames: int, distance: float, *, share: float = 0.9
 ) -> Cameras:
     """A spiral in front of the scene that looks at one point, for forward-facing captures.
 
-    The path of LLFF and NeRF, except that its centre is the central camera and not the mean of all
-    cameras, which makes no sense for captures from all around.
+    The path of LLFF and NeRF, with two turns sideways for each forwards and backwards, but around
+    the central camera: the mean of all cameras is meaningless for captures from all around.
 
     Args:
-        cameras: the training cameras.
-        num_frames: of the whole spiral.
+        cameras, num_frames: see above.
         distance: of the point along the axis of the central camera, in world units.
-        turns: sideways, for each forwards and backwards; two in the paper.
-        share: the quantile of the cameras' offsets along each axis that is the radius.
-        widest: the upper limit of the radii, over ``distance``.
+        share: the quantile of the cameras' offsets along each axis that is the radius, which is at
+            most a fifth of ``distance``.
     """
     poses = np.asarray(cameras.world_from_camera, float)
     middle = middle_camera(poses)
     rotation, center = poses[middle, :, :3], poses[middle, :, 3]
     spread = np.quantile(np.abs((poses[:, :, 3] - center) @ rotation), share, axis=0)
-    radii = np.minimum(spread, widest * distance)
-    theta = np.arange(num_frames) * turns * 2 * np.pi / num_frames
-    waves = np.stack([np.cos(theta), -np.sin(theta), -np.sin(theta / turns)], axis=1)
+    radii = np.minimum(spread, 0.2 * distance)
+    theta = np.arange(num_frames) * 4 * np.pi / num_frames
+    waves = np.stack([np.cos(theta), -np.sin(theta), -np.sin(theta / 2)], axis=1)
     focus = center - distance * rotation[:, 2]
     return _looking_at(focus, cameras, center + (radii * waves) @ rotation.T, rotation[:, 1])
 
@@ -106,20 +98,15 @@ def middle_camera(world_from_camera: Float[np.ndarray, "N 3 4"]) -> int:
     return int(np.argmin(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
 
 
-def tour_path(cameras: Cameras, num_frames: int, *, breadth: float = 1.5) -> Cameras:
+def tour_path(cameras: Cameras, num_frames: int) -> Cameras:
     """A smooth path past the cameras in their order, for captures that were not taken all around.
 
-    Each pose is a weighted mean of poses that are neighbours in the order, so the path stays near
-    the captured positions.
-
-    Args:
-        cameras: the training cameras.
-        num_frames: from the first camera to the last.
-        breadth: the standard deviation of the Gaussian weights, in cameras.
+    Each pose is the mean of its neighbours in the order, with Gaussian weights of a standard
+    deviation of 1.5 cameras, so the path stays near the captured positions.
     """
     poses = np.asarray(cameras.world_from_camera, float)
     centers = np.linspace(0, len(poses) - 1, num_frames)[:, None]
-    weights = np.exp(-0.5 * ((np.arange(len(poses)) - centers) / breadth) ** 2)
+    weights = np.exp(-0.5 * ((np.arange(len(poses)) - centers) / 1.5) ** 2)
     mean = np.einsum("fn,nij->fij", weights / weights.sum(axis=1, keepdims=True), poses)
     left, _, right = np.linalg.svd(mean[:, :, :3])
     # The rotation nearest to the mean of rotations: if those cancel, the product may be a mirror.
@@ -128,12 +115,7 @@ def tour_path(cameras: Cameras, num_frames: int, *, breadth: float = 1.5) -> Cam
 
 
 def spline_path(cameras: Cameras, num_frames: int) -> Cameras:
-    """A smooth path exactly through the cameras, with equal time from each to the next.
-
-    Args:
-        cameras: the training cameras, or key frames.
-        num_frames: from the first camera to the last.
-    """
+    """A smooth path exactly through the cameras, or key frames, with equal time between them."""
     given = np.asarray(cameras.world_from_camera, float)
     row = np.broadcast_to([[[0.0, 0.0, 0.0, 1.0]]], (len(given), 1, 4))
     poses = np.concatenate([given, row], axis=1)
@@ -142,10 +124,7 @@ def spline_path(cameras: Cameras, num_frames: int) -> Cameras:
 
 
 def _looking_at(
-    focus: Float[np.ndarray, "3"],
-    cameras: Cameras,
-    positions: Float[np.ndarray, "F 3"],
-    up: Float[np.ndarray, "3"],
+    focus: np.ndarray, cameras: Cameras, positions: np.ndarray, up: np.ndarray
 ) -> Cameras:
     poses = np.stack([look_at(position, focus, up) for position in positions])
     return _with_mean_lens(cameras, poses)

@@ -1,7 +1,6 @@
 """A trained scene in a notebook: an animated orbit, and the interactive viewer.
 
-A :class:`nerf_jax.app.trained.Trained` scene displays itself with its scores as the last line of a
-cell.
+The scene itself is displayed with its scores if it is the last line of a cell.
 """
 
 import html

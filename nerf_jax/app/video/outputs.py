@@ -14,15 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from nerf_jax.app import images
 from nerf_jax.app.ffmpeg import write_gif, write_video
-from nerf_jax.app.images import (
-    color_depth,
-    depth_range,
-    to_uint16,
-    write_exr,
-    write_png,
-    write_png16,
-)
 from nerf_jax.app.normals import color_normals, normals
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.video.frames import Frame, Frames
@@ -43,11 +36,7 @@ def write_outputs(
     world_from_original: Float[np.ndarray, "4 4"],
     folder: Path,
 ) -> list[Path]:
-    """Write all outputs in all formats, a few stills, and the depth scale.
-
-    Returns:
-        The files and folders written.
-    """
+    """Write all outputs in all formats, stills, and the depth scale; return their paths."""
     scale = depth_scale(frames)
     writer = OutputWriter(frames, trajectory, config.depth_unit, world_from_original, scale, folder)
     jobs = [(output, file_format) for output in config.outputs for file_format in config.formats]
@@ -56,7 +45,7 @@ def write_outputs(
         frame = frames.read(index)
         for output in config.outputs:
             still = writer.picture(output, index, frame)
-            write_png(folder / "stills" / f"{index:03d}_{output}.png", still)
+            images.write_png(folder / "stills" / f"{index:03d}_{output}.png", still)
     if "depth" in config.outputs:
         written.append(writer.write_depth_scale("png16" in config.formats))
     return [*written, folder / "stills"]
@@ -71,7 +60,7 @@ def depth_scale(frames: Frames) -> tuple[float, float]:
         # Copies: views would keep all frames in memory.
         samples.append((frame.depth.ravel()[::step].copy(), frame.opacity.ravel()[::step].copy()))
     depth, opacity = (np.concatenate(each) for each in zip(*samples, strict=True))
-    return depth_range(depth, opacity)
+    return images.depth_range(depth, opacity)
 
 
 @dataclass(frozen=True)
@@ -92,11 +81,7 @@ class OutputWriter:
         return float(np.cbrt(np.linalg.det(self.world_from_original[:3, :3])))
 
     def write(self, output: str, file_format: str) -> Path:
-        """Write one output of all frames in one format.
-
-        Returns:
-            The video, or the folder of images.
-        """
+        """Write one output of all frames; return the path of the video or of the images' folder."""
         name = self.trajectory.name
         stem = name if output == "color" else f"{name}_{output}"
         if file_format in ("mp4", "gif"):
@@ -109,9 +94,17 @@ class OutputWriter:
         suffix = "exr" if file_format == "exr" else "png"
         for old in path.glob(f"[0-9]*.{suffix}"):  # of an earlier, longer trajectory
             old.unlink()
-        writers = {"png": self._write_png, "png16": self._write_png16, "exr": self._write_exr}
         for index, frame in enumerate(self.frames):
-            writers[file_format](path / f"{index:05d}.{suffix}", output, index, frame)
+            image = path / f"{index:05d}.{suffix}"
+            if file_format == "exr":
+                images.write_exr(image, self._channels(output, index, frame))
+            elif file_format == "png16" and output == "depth":
+                steps = np.round(self._depth(index, frame) / self.depth_unit)
+                images.write_png16(image, np.minimum(steps, 65535).astype(np.uint16))
+            elif file_format == "png16":
+                images.write_png16(image, images.to_uint16(self.picture(output, index, frame)))
+            else:
+                images.write_png(image, self.picture(output, index, frame))
         return path
 
     def picture(self, output: str, index: int, frame: Frame) -> Float[np.ndarray, "H W 3"]:
@@ -119,30 +112,21 @@ class OutputWriter:
         if output == "color":
             return frame.color
         if output == "depth":
-            return color_depth(frame.depth, frame.opacity, *self.scale)
+            return images.color_depth(frame.depth, frame.opacity, *self.scale)
         return color_normals(self._normals(index, frame), frame.opacity)
 
-    def _write_png(self, path: Path, output: str, index: int, frame: Frame) -> None:
-        write_png(path, self.picture(output, index, frame))
-
-    def _write_png16(self, path: Path, output: str, index: int, frame: Frame) -> None:
+    def _channels(
+        self, output: str, index: int, frame: Frame
+    ) -> dict[str, Float[np.ndarray, "H W"]]:
+        """An output as the channels of an OpenEXR image."""
         if output == "depth":
-            steps = np.round(self._depth(index, frame) / self.depth_unit)
-            write_png16(path, np.minimum(steps, 65535).astype(np.uint16))
-        else:
-            write_png16(path, to_uint16(self.picture(output, index, frame)))
-
-    def _write_exr(self, path: Path, output: str, index: int, frame: Frame) -> None:
-        if output == "depth":
-            channels = {"Z": self._depth(index, frame)}
-        elif output == "normals":
+            return {"Z": self._depth(index, frame)}
+        if output == "normals":
             world_from_original = self.world_from_original[:3, :3] / self.unit
             original = self._normals(index, frame) @ world_from_original
-            channels = {f"N.{axis}": original[..., i] for i, axis in enumerate("XYZ")}
-        else:
-            linear = srgb_to_linear(frame.color)  # OpenEXR's convention
-            channels = {name: linear[..., i] for i, name in enumerate("RGB")}
-        write_exr(path, channels)
+            return {f"N.{axis}": original[..., i] for i, axis in enumerate("XYZ")}
+        linear = srgb_to_linear(frame.color)
+        return {name: linear[..., i] for i, name in enumerate("RGB")}
 
     def _normals(self, index: int, frame: Frame) -> Float[np.ndarray, "H W 3"]:
         camera = jax.tree.map(lambda leaf: leaf[index : index + 1], self.trajectory.cameras)
@@ -161,7 +145,7 @@ class OutputWriter:
         limit = 65535 * self.depth_unit
         if has_png16 and far > limit:
             say(f"  png16 depth is cut off at {limit:g}: raise --depth-unit")
-        write_png(self.folder / "stills" / "depth_scale.png", plot_depth_scale(near, far))
+        images.write_png(self.folder / "stills" / "depth_scale.png", plot_depth_scale(near, far))
         path = self.folder / f"{self.trajectory.name}_depth.json"
         content: dict[str, Any] = {
             "unit": "that of the dataset's files",
@@ -186,7 +170,7 @@ def plot_depth_scale(near: float, far: float) -> Float[np.ndarray, "H W 3"]:
     axes = figure.subplots()
     far = max(far, near + 1e-9)
     bar = np.linspace(near, far, 512)[None]
-    colors = color_depth(bar, np.ones_like(bar), near, far)
+    colors = images.color_depth(bar, np.ones_like(bar), near, far)
     axes.imshow(colors, extent=(near, far, 0, 1), aspect="auto")
     axes.set_yticks([])
     axes.set_xlabel("distance from the camera, in units of the dataset's files", fontsize=9)

@@ -86,9 +86,8 @@ def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
 
 
 def _scene_distance(scene: Trained, cameras: Cameras) -> float:
-    """The median depth of a small rendering by the central camera, in world units.
-
-    If that shows nothing, the distance from the camera to the focus point.
+    """The median depth of a small rendering by the central camera, or if it shows nothing, the
+    camera's distance to the focus point; in world units.
     """
     middle = camera_paths.middle_camera(np.asarray(cameras.world_from_camera))
     height, width = scene.size_hw

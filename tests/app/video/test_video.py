@@ -24,7 +24,7 @@ from nerf_jax.app.video import frame_size, render_video
 from nerf_jax.app.video.frames import Frame, Frames
 from nerf_jax.app.video.outputs import depth_scale, plot_depth_scale
 from nerf_jax.app.video.trajectory import make_trajectory
-from nerf_jax.cameras import cast_rays, focus_point, project, reframe
+from nerf_jax.cameras import cast_image_rays, focus_point, project, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.train import TrainState
 from nerf_jax.types import Cameras, Rendering
@@ -40,22 +40,14 @@ CENTER = np.array([0.15, -0.1, 0.2], np.float32)
 COLOR = np.array([0.9, 0.4, 0.1], np.float32)
 
 
-@jax.jit
-def distances(cameras: Cameras, image, pixels):
-    """Distances along the rays to a ball of radius 1 at CENTER, inf if they miss it; the rays."""
-    rays = jax.vmap(cast_rays, (None, None, 0))(cameras, image, pixels)
-    to_center = CENTER[None] - rays.origin
-    along = jnp.sum(to_center * rays.direction, axis=-1)
-    inside = 1 - jnp.sum(to_center**2, axis=-1) + along**2
-    distance = jnp.where(inside > 0, along - jnp.sqrt(jnp.maximum(inside, 0)), jnp.inf)
-    return distance, rays.direction
-
-
 def render_ball(cameras: Cameras, image: int, size_hw: tuple[int, int]):
-    columns, rows = np.meshgrid(np.arange(size_hw[1]), np.arange(size_hw[0]))
-    pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
-    distance, directions = distances(cameras, jnp.int32(image), pixels)
-    return np.asarray(distance).reshape(size_hw), np.asarray(directions).reshape(*size_hw, 3)
+    """Distances along the rays to a ball of radius 1 at CENTER, inf if they miss it; the rays."""
+    rays = jax.tree.map(np.asarray, cast_image_rays(cameras, image, size_hw))
+    to_center = CENTER - rays.origin
+    along = np.sum(to_center * rays.direction, axis=-1)
+    inside = 1 - np.sum(to_center**2, axis=-1) + along**2
+    distance = np.where(inside > 0, along - np.sqrt(np.maximum(inside, 0)), np.inf)
+    return distance, rays.direction
 
 
 class Ball:
@@ -143,8 +135,8 @@ def test_depth_and_normals_in_colour(tmp_path):
     render_video(scene(tmp_path), config, folder=tmp_path)
     cameras = path_of(config)
     about = json.loads((tmp_path / "orbit_depth.json").read_text())
-    distances_of_all = np.stack([render_ball(cameras, index, (48, 64))[0] for index in range(5)])
-    solid = distances_of_all[np.isfinite(distances_of_all)] / UNIT
+    distances = np.stack([render_ball(cameras, index, (48, 64))[0] for index in range(5)])
+    solid = distances[np.isfinite(distances)] / UNIT
     near, far = about["colors"]["red"], about["colors"]["blue"]
     np.testing.assert_allclose([near, far], np.percentile(solid, [1, 99]), rtol=1e-4)
     assert about["world_units_in_a_unit"] == pytest.approx(UNIT)
@@ -155,10 +147,8 @@ def test_depth_and_normals_in_colour(tmp_path):
         hit = np.isfinite(distance)
         assert (depth[~hit] == 255).all()
         assert (normal[~hit] == 255).all()
-        front, rim = (
-            distance == distance.min(),
-            hit & (distance > near * UNIT + 0.9 * (far - near) * UNIT),
-        )
+        front = distance == distance.min()
+        rim = hit & (distance > near * UNIT + 0.9 * (far - near) * UNIT)
         assert (depth[front][:, 0] > depth[front][:, 2]).all()  # red is near, blue is far
         assert (depth[rim][:, 2] > depth[rim][:, 0]).all()
         expected = cameras.world_from_camera[index, :, 3] + distance[hit][:, None] * direction[hit]
