@@ -24,7 +24,6 @@ def orbit_path(
     The first camera is above the positive x axis.
 
     Args:
-        cameras, num_frames: see above.
         elevation_degrees: above the horizon; if None, the mean elevation of the cameras.
     """
     poses = np.asarray(cameras.world_from_camera)
@@ -49,7 +48,6 @@ def ellipse_path(cameras: Cameras, num_frames: int, *, share: float = 0.9) -> Ca
     The path of mip-NeRF 360: its axes are the principal axes of the camera positions.
 
     Args:
-        cameras, num_frames: see above.
         share: the quantile of the cameras' distances along each axis that is the semi-axis.
     """
     poses = np.asarray(cameras.world_from_camera, float)
@@ -76,7 +74,6 @@ def spiral_path(
     the central camera: the mean of all cameras is meaningless for captures from all around.
 
     Args:
-        cameras, num_frames: see above.
         distance: of the point along the axis of the central camera, in world units.
         share: the quantile of the cameras' offsets along each axis that is the radius, which is at
             most a fifth of ``distance``.
@@ -123,11 +120,8 @@ def spline_path(cameras: Cameras, num_frames: int) -> Cameras:
     return _with_mean_lens(cameras, np.stack([pose_between(poses, t)[:3] for t in times]))
 
 
-def _looking_at(
-    focus: np.ndarray, cameras: Cameras, positions: np.ndarray, up: np.ndarray
-) -> Cameras:
-    poses = np.stack([look_at(position, focus, up) for position in positions])
-    return _with_mean_lens(cameras, poses)
+def _looking_at(focus: np.ndarray, cameras: Cameras, path: np.ndarray, up: np.ndarray) -> Cameras:
+    return _with_mean_lens(cameras, np.stack([look_at(position, focus, up) for position in path]))
 
 
 def _with_mean_lens(cameras: Cameras, path: Float[np.ndarray, "F 3 4"]) -> Cameras:

@@ -16,11 +16,7 @@ from nerf_jax.data.files import atomic_write, optional_import
 
 
 def ffmpeg() -> str:
-    """The path of the ffmpeg executable.
-
-    Raises:
-        OSError: there is none.
-    """
+    """The path of the ffmpeg executable; raises an ``OSError`` if there is none."""
     try:
         executable = optional_import("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
     except RuntimeError as error:
@@ -31,41 +27,34 @@ def ffmpeg() -> str:
 
 
 def write_video(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write an H.264 video that common players support. Odd sizes lose their last row or column.
+    """Write a GIF that repeats, or else an H.264 video that common players support.
+
+    Each frame of a GIF has its own palette, so that no frame is read twice. A video of odd size
+    loses its last row or column.
 
     Args:
-        path: the ``.mp4`` file.
+        path: the file; its suffix names the format.
         frames: at least one, of values in [0, 1]; one at a time is in memory.
-        fps: frames per second.
+        fps: frames per second. For a GIF at most 50: its delays are whole hundredths of a second,
+            and browsers show none below two.
 
     Raises:
         OSError: ffmpeg failed or was not found.
     """
-    even = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
-    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
-    _encode(path, even, fps, codec)
-
-
-def write_gif(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write a GIF that repeats. Each frame has its own palette, so that no frame is read twice.
-
-    Args:
-        path: the ``.gif`` file.
-        frames: as for :func:`write_video`.
-        fps: frames per second, at most 50: delays are whole hundredths of a second, and browsers
-            show none below two.
-
-    Raises:
-        OSError: ffmpeg failed or was not found.
-    """
-    palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
-    _encode(path, frames, fps, ["-filter_complex", palette, "-loop", "0"])
+    if path.suffix == ".gif":
+        palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+        options = ["-filter_complex", palette, "-loop", "0"]
+    else:
+        frames = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
+        options = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18"]
+        options += ["-movflags", "+faststart"]
+    _encode(path, frames, fps, options)
 
 
 def _encode(
     path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float, options: list[str]
 ) -> None:
-    """Encode frames into a file whose suffix names its format."""
+    """Pipe frames through ffmpeg into a file."""
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]

@@ -71,11 +71,7 @@ def write_png16(path: Path, values: UInt16[np.ndarray, "H W *C"]) -> None:
 
 
 def write_exr(path: Path, channels: Mapping[str, Float[np.ndarray, "H W"]]) -> None:
-    """Write an OpenEXR image of float32 channels, losslessly.
-
-    Raises:
-        ImportError: OpenEXR is not installed.
-    """
+    """Write an OpenEXR image of float32 channels; raises ``ImportError`` without OpenEXR."""
     exr = optional_import("OpenEXR", "nerf_jax[exr]")
     header = {"type": exr.scanlineimage, "compression": exr.ZIP_COMPRESSION}
     arrays = {name: np.ascontiguousarray(each, np.float32) for name, each in channels.items()}

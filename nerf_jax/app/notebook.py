@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nerf_jax.app.ffmpeg import write_gif
+from nerf_jax.app.ffmpeg import write_video
 from nerf_jax.app.images import write_png
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
@@ -71,7 +71,7 @@ def orbit(
     frames = [np.asarray(rendering.rgb) for rendering in renderings]
     with tempfile.TemporaryDirectory() as folder:
         gif, still = Path(folder) / "orbit.gif", Path(folder) / "still.png"
-        write_gif(gif, frames, 1 / max(0.02, seconds / count))
+        write_video(gif, frames, 1 / max(0.02, seconds / count))
         write_png(still, frames[0])
         label = f"{trajectory.name} of {scene.config.name}"
         return Animation(label, gif.read_bytes(), still.read_bytes())

@@ -8,14 +8,13 @@ for pixels that show no surface.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.app import images
-from nerf_jax.app.ffmpeg import write_gif, write_video
+from nerf_jax.app.ffmpeg import write_video
 from nerf_jax.app.normals import color_normals, normals
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.video.frames import Frame, Frames
@@ -85,10 +84,9 @@ class OutputWriter:
         name = self.trajectory.name
         stem = name if output == "color" else f"{name}_{output}"
         if file_format in ("mp4", "gif"):
-            write_frames = {"mp4": write_video, "gif": write_gif}[file_format]
             path = self.folder / f"{stem}.{file_format}"
             pictures = (self.picture(output, *each) for each in enumerate(self.frames))
-            write_frames(path, pictures, self.trajectory.fps)
+            write_video(path, pictures, self.trajectory.fps)
             return path
         path = self.folder / f"{stem}_{file_format}"
         suffix = "exr" if file_format == "exr" else "png"
@@ -147,7 +145,7 @@ class OutputWriter:
             say(f"  png16 depth is cut off at {limit:g}: raise --depth-unit")
         images.write_png(self.folder / "stills" / "depth_scale.png", plot_depth_scale(near, far))
         path = self.folder / f"{self.trajectory.name}_depth.json"
-        content: dict[str, Any] = {
+        content = {
             "unit": "that of the dataset's files",
             "world_units_in_a_unit": self.unit,
             "colors": {"measure": "distance from the camera", "red": near, "blue": far},

@@ -58,13 +58,12 @@ def read_path(
     frames = file.objects("camera_path", "camera")
     height, width = (_side(file, f"render_{side}") for side in ("height", "width"))
     focal = np.array([[0.5 * height / math.tan(0.5 * _fov(frame))] * 2 for frame in frames])
-    near, far = (np.full(len(frames), bound, np.float32) for bound in bounds)
     cameras = Cameras(
         world_from_camera=np.stack([_pose(frame) for frame in frames]),
         focal=focal.astype(np.float32),
         principal=np.tile(np.array([width / 2, height / 2], np.float32), (len(frames), 1)),
-        near=near,
-        far=far,
+        near=np.full(len(frames), bounds[0], np.float32),
+        far=np.full(len(frames), bounds[1], np.float32),
     )
     with np.errstate(over="ignore"):  # infinite positions are reported below
         poses = move(world_from_original, cameras).world_from_camera.astype(np.float32)

@@ -89,7 +89,8 @@ def _scene_distance(scene: Trained, cameras: Cameras) -> float:
     """The median depth of a small rendering by the central camera, or if it shows nothing, the
     camera's distance to the focus point; in world units.
     """
-    middle = camera_paths.middle_camera(np.asarray(cameras.world_from_camera))
+    poses = np.asarray(cameras.world_from_camera)
+    middle = camera_paths.middle_camera(poses)
     height, width = scene.size_hw
     rows = min(height, _PREVIEW_ROWS)
     size_hw = rows, max(1, round(width * rows / height))
@@ -98,5 +99,4 @@ def _scene_distance(scene: Trained, cameras: Cameras) -> float:
     if depths.size:
         # Rounded, so that the path is the same if a device adds in another order the next time.
         return float(f"{np.median(depths):.3g}")
-    poses = np.asarray(cameras.world_from_camera)
     return float(np.linalg.norm(focus_point(poses) - poses[middle, :, 3]))
