@@ -110,6 +110,4 @@ def viewer(scene: Trained, *, port: int = 8080, height: int = 560) -> Window:
         ValueError: the scene was trained on rays without cameras.
     """
     parts = optional_import("nerf_jax.app.viewer", "nerf_jax[viewer]")
-    photos = parts.Photos.of(scene.cameras(), scene.all_cameras.splits["train"])
-    stage = parts.Stage(scene)
-    return Window(parts.Viewer(stage, scene.config, scene.model, photos, port), height)
+    return Window(parts.open_viewer(scene, port), height)

@@ -14,7 +14,7 @@ from nerf_jax.app import cli
 from nerf_jax.app.commands import train, view
 from nerf_jax.app.commands.train import _describe
 from nerf_jax.app.runs import Run
-from nerf_jax.app.viewer.scene_state import Learning
+from nerf_jax.app.viewer.scene_state import LiveTraining
 from nerf_jax.app.viewer.server import free_port
 from nerf_jax.data.scene import Scene, Split
 from tests import small
@@ -129,7 +129,7 @@ def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
 def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
     """The page is there from before the first step until after the last."""
     told, looked = [], []
-    watch = Learning.__call__
+    watch = LiveTraining.__call__
 
     def watched(learning, glimpse):
         if not told:
@@ -138,8 +138,8 @@ def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
         looked.append(glimpse.step)
         return watch(learning, glimpse)
 
-    monkeypatch.setattr(Learning, "__call__", watched)
-    monkeypatch.setattr(train, "stay", lambda: looked.append(page_at(told[0])[:0]))
+    monkeypatch.setattr(LiveTraining, "__call__", watched)
+    monkeypatch.setattr(train, "keep_open", lambda: looked.append(page_at(told[0])[:0]))
     arguments = ["--config", place / "ball.py", *options(place), "--out", tmp_path / "run"]
     arguments += ["--render.num_frames", "0", "--view", "--port", free_port(23_100)]
     assert run(*arguments) == 0

@@ -10,7 +10,7 @@ import numpy as np
 from nerf_jax import config as configs
 from nerf_jax import data, methods
 from nerf_jax.app.commands.options import OUTPUT, parse, peek, tyro
-from nerf_jax.app.commands.view import PORT, load_viewer, look_on, stay
+from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.progress import duration, say
@@ -81,8 +81,8 @@ def train(arguments: list[str]) -> int:
         return Trained(run, config, method, state, clock or Clock(), setting, renderer)
 
     unseen = held_out.dataset if held_out else None
-    with look_on(port, config, method, (split, setting), reopen) as page:
-        watch = page.learning if page else None
+    with live_viewer(port, config, method, split, reopen) as page:
+        watch = page.scene_state if page else None
         fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume, watch=watch)
         run.draw_curves()
         step = int(fitted.state.step)
@@ -91,10 +91,10 @@ def train(arguments: list[str]) -> int:
             say(f"saved; go on with: run.py --output {run.folder} --resume")
             return 128 + fitted.interrupted_by
         if page:
-            page.learning.finish(fitted.state)
+            page.scene_state.finish(fitted.state)
         _look(reopen(fitted.state, fitted.clock), held_out)
         if page:
-            stay()
+            keep_open()
     return 0
 
 

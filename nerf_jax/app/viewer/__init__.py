@@ -1,13 +1,11 @@
-"""The viewer: a scene in the browser, for as many visitors as come, also while it is learned.
+"""The viewer: a scene, trained or in training, in the browser.
 
-``stage`` holds the scene as it is shown, ``server`` the page's address, ``visitor`` what one page
-shows, with ``controls``; ``eye`` sees the scene for all of them, ``pace`` says how large a picture
-may be, ``picture`` paints it. ``photos`` are the training cameras', ``keyframes`` the way of a
-camera through what was marked, ``works`` what buttons make.
+``server`` creates a ``client`` for each open page, with ``controls``, a ``scene_tree``, a
+``render_loop`` and ``jobs``. All clients share one ``scene_state`` and one renderer (``picture``).
 """
 
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.scene_state import Learning, Stage
-from nerf_jax.app.viewer.server import Viewer, check_port
+from nerf_jax.app.viewer.scene_state import LiveTraining
+from nerf_jax.app.viewer.server import Viewer, open_viewer
+from nerf_jax.app.viewer.viewpoints import Photos
 
-__all__ = ["Learning", "Photos", "Stage", "Viewer", "check_port"]
+__all__ = ["LiveTraining", "Photos", "Viewer", "open_viewer"]

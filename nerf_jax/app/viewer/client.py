@@ -1,4 +1,4 @@
-"""One visitor: what their page shows, and what its buttons do."""
+"""One client: its picture, its scene tree, its panels, and the actions of its buttons."""
 
 import os
 import time
@@ -13,235 +13,212 @@ from viser.transforms import SO3
 
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.viewer import jobs
-from nerf_jax.app.viewer.controls import Controls, rounded
-from nerf_jax.app.viewer.keyframes import cameras_along, views_along
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.picture import DEEPEST, Look, Picture, View, camera_of, paint, size_of
-from nerf_jax.app.viewer.render_loop import Drawing, Drawn, Wish
-from nerf_jax.app.viewer.scene_state import Learning, Stage
-from nerf_jax.app.viewer.scene_tree import OPENCV, Beside
-from nerf_jax.app.viewer.view_renderer import Crop, Eye, box_of
+from nerf_jax.app.viewer.controls import Controls, slider_fov
+from nerf_jax.app.viewer.picture import MAX_DEPTH, Crop, DisplayOptions, Picture, ViewRenderer
+from nerf_jax.app.viewer.render_loop import RenderedView, RenderLoop, Request
+from nerf_jax.app.viewer.scene_state import LiveTraining, SceneState
+from nerf_jax.app.viewer.scene_tree import OPENCV, SceneTree
+from nerf_jax.app.viewer.viewpoints import Viewpoint, cameras_along, viewpoints_along
 
 _PHOTO_SIDE = 256
 _PREVIEW_FPS = 15
 
 
-class Visitor:
-    """Somebody with the page open.
-
-    Args:
-        client: theirs.
-        stage: the scene.
-        eye: sees it.
-        photos: the training photos.
-        extent: how far the crop box may reach.
-        learning: training, if it goes on.
-    """
+class Client:
+    """A browser that has the page open; ``handle`` is viser's."""
 
     def __init__(
         self,
-        client: viser.ClientHandle,
-        stage: Stage,
-        eye: Eye,
-        photos: Photos,
-        extent: Crop,
-        learning: Learning | None,
+        handle: viser.ClientHandle,
+        scene_state: SceneState,
+        renderer: ViewRenderer,
+        crop_limits: Crop,
     ) -> None:
-        self._client, self._stage, self._eye = client, stage, eye
-        self.photos = photos
-        self._gone = False
+        self._handle, self._state, self._renderer = handle, scene_state, renderer
+        self._closed = False
         self._nearest = -1
-        self.beside = Beside(client.scene, photos)
-        self.keys: list[View] = []
+        self.scene_tree = SceneTree(handle.scene, scene_state.photos)
+        self.keys: list[Viewpoint] = []
+        initial = scene_state.photos.initial_viewpoint()
         self.controls = Controls(
-            client.gui,
-            fov_degrees=float(np.degrees(photos.typical().fov_radians)),
-            extent=extent,
-            learning=learning is not None,
-            stir=lambda: self.drawing.stir(),
+            handle.gui,
+            fov_degrees=float(np.degrees(initial.fov_radians)),
+            crop_limits=crop_limits,
+            live=isinstance(scene_state, LiveTraining),
+            on_change=lambda: self.render_loop.notify(),
         )
-        self.works = jobs.Works(self._show_work, self.complain)
-        self.drawing = Drawing(
-            stage,
-            eye,
-            photos,
-            learning,
-            wish=self._wish,
-            look=self._look,
-            follow=lambda: self.controls.follow.value,
-            show=self._show,
-            complain=self.complain,
-        )
-        self._connect_buttons()
-        client.camera.on_update(lambda camera: self.drawing.stir())
-        self.drawing.start()
+        self.jobs = jobs.Jobs(self._show_job, self.show_error)
+        self.render_loop = RenderLoop(scene_state, renderer, self)
+        self._connect_controls()
+        handle.camera.on_update(lambda camera: self.render_loop.notify())
+        self.render_loop.start()
 
-    def leave(self) -> None:
-        """The page was closed. What is being made is finished all the same."""
-        self._gone = True
-        self.drawing.end()
+    def close(self) -> None:
+        """Stop rendering after the page was closed. A running job is finished."""
+        self._closed = True
+        self.render_loop.close()
 
-    def complain(self, error: Exception) -> None:
-        """Tell an error where it is seen: in the page."""
+    def show_error(self, error: Exception) -> None:
+        """Show an error in the page."""
         if os.environ.get("NERF_JAX_TRACEBACK"):
             traceback.print_exception(error)
-        if not self._gone:
+        if not self._closed:
             text = str(error) or type(error).__name__
-            self._client.add_notification(
-                "That did not work", text, color="red", auto_close_seconds=20.0
-            )
+            self._handle.add_notification("Error", text, color="red", auto_close_seconds=20.0)
 
-    # What they see.
+    # The picture.
 
-    def view(self) -> View:
-        """Where they look from."""
-        camera = self._client.camera
+    def viewpoint(self) -> Viewpoint:
+        camera = self._handle.camera
         rotation = SO3(camera.wxyz).as_matrix() @ OPENCV
         pose = np.concatenate([rotation, camera.position[:, None]], axis=1)
-        return View(pose, camera.fov, camera.aspect)
+        return Viewpoint(pose, camera.fov, camera.aspect)
 
-    def _wish(self) -> Wish:
-        return Wish(self.view(), self.controls.resolution.value, self.controls.box)
+    def request(self) -> Request:
+        return Request(self.viewpoint(), self.controls.resolution.value, self.controls.box)
 
-    def _look(self) -> Look:
-        drawn = self.controls.cameras.value or self.controls.crop.value or bool(self.keys)
-        # In larger scenes all of it would be behind what viser takes for the farthest.
-        return replace(self.controls.look, depth=drawn and 4 * self.photos.reach < DEEPEST)
+    def options(self) -> DisplayOptions:
+        has_objects = self.controls.cameras.value or self.controls.crop.value or bool(self.keys)
+        # In larger scenes viser's depth range would clip everything.
+        depth = has_objects and 4 * self._state.photos.focus_distance < MAX_DEPTH
+        return replace(self.controls.options, depth=depth)
 
-    def _show(self, drawn: Drawn, picture: Picture) -> None:
-        if self._gone:
+    def follows_training(self) -> bool:
+        return self.controls.follow.value
+
+    def show(self, view: RenderedView, picture: Picture) -> None:
+        """Show a rendered view, and the objects and the photo that belong to it."""
+        if self._closed:
             return
-        quality = 95 if drawn.is_final else 75
-        self._client.scene.set_background_image(
+        quality, viewpoint = 95 if view.is_final else 75, view.request.viewpoint
+        self._handle.scene.set_background_image(
             picture.pixels, "jpeg", jpeg_quality=quality, depth=picture.depth
         )
-        self._compare(drawn.wish.view)
-        self.beside.show_crop(self.controls.box)
-        self.beside.show_cameras(self.controls.cameras.value, drawn.wish.view)
-        if drawn.is_final:
-            height, width = picture.pixels.shape[:2]
-            told = f"Step {drawn.step}. {width} x {height} pixels in {drawn.seconds:.2f} s."
-            if picture.scale:
-                near, far = picture.scale
-                told += f" Red is {near:.3g} away, blue {far:.3g}."
-            self.controls.status.content = told
-
-    def _compare(self, view: View) -> None:
-        """The photo taken nearest to a view."""
-        nearest = self.photos.nearest(view)
+        nearest = self._state.photos.nearest(viewpoint)
         if nearest != self._nearest:
             self._nearest = nearest
-            self.controls.nearest.content = f"Nearest: {self.photos.names[nearest]}"
-            self.compare_again()
+            self.controls.nearest.content = f"Nearest: {self._state.photos.names[nearest]}"
+            self.update_photo()
+        self.scene_tree.show_crop(self.controls.box)
+        self.scene_tree.show_cameras(self.controls.cameras.value, viewpoint)
+        if view.is_final:
+            height, width = picture.pixels.shape[:2]
+            text = f"Step {view.step}. {width} x {height} pixels in {view.seconds:.2f} s."
+            if picture.scale:
+                near, far = picture.scale
+                text += f" Red is at distance {near:.3g}, blue at {far:.3g}."
+            self.controls.status.content = text
 
-    def compare_again(self) -> None:
-        """Show the nearest photo, which may have been read only now."""
-        photo = self.photos.picture(self._nearest, _PHOTO_SIDE) if self._nearest >= 0 else None
-        if photo is not None and not self._gone:
-            self.controls.photo.image, self.controls.photo.visible = photo, True
+    def update_photo(self) -> None:
+        """Show the nearest photo once the photos have been read."""
+        if self._nearest >= 0 and not self._closed:
+            photo = self._state.photos.thumbnail(self._nearest, _PHOTO_SIDE)
+            if photo is not None:
+                self.controls.photo.image, self.controls.photo.visible = photo, True
 
-    # Where they go.
+    def _show_job(self, text: str, percent: float | None) -> None:
+        if not self._closed:
+            self.controls.job_text.content = text
+            self.controls.progress.visible = percent is not None
+            self.controls.progress.value = percent or 0.0
 
-    def go(self, view: View) -> None:
-        """Look from somewhere else."""
-        camera, up = self._client.camera, np.array([0.0, 0.0, 1.0])
-        # Upright if the view is, so that turning goes on as before.
-        if abs(view.world_from_camera[:, 0] @ up) > 0.03 or abs(view.ahead @ up) > 0.99:
-            up = view.world_from_camera[:, 1]
-        with self._client.atomic():
+    # The controls.
+
+    def move_to(self, viewpoint: Viewpoint) -> None:
+        """Move the camera to a viewpoint."""
+        camera, up = self._handle.camera, np.array([0.0, 0.0, 1.0])
+        # The orbit's axis stays z unless the viewpoint is tilted or vertical.
+        if abs(viewpoint.world_from_camera[:, 0] @ up) > 0.03 or abs(viewpoint.forward @ up) > 0.99:
+            up = viewpoint.world_from_camera[:, 1]
+        with self._handle.atomic():
             camera.up_direction = up
-            camera.position = view.origin
-            camera.look_at = self.photos.pivot(view)
-            camera.fov = view.fov_radians
-        self.controls.fov.value = rounded(np.degrees(view.fov_radians))
-        self.drawing.stir()  # the page answers a move, but not one too small to see
+            camera.position = viewpoint.origin
+            camera.look_at = self._state.photos.orbit_center(viewpoint)
+            camera.fov = viewpoint.fov_radians
+        self.controls.fov.value = slider_fov(np.degrees(viewpoint.fov_radians))
+        self.render_loop.notify()  # the page does not report a movement too small to see
 
-    def _go_to_nearest(self) -> None:
-        self.go(self.photos.view(self.photos.nearest(self.view())))
+    def _connect_controls(self) -> None:
+        controls, start = self.controls, self.jobs.start
+        controls.fov.on_update(self._reporting_errors(self._set_fov))
+        for button, action in (
+            (controls.go_to_photo, self._move_to_nearest_photo),
+            (controls.add_key, lambda: self._set_keys([*self.keys, self.viewpoint()])),
+            (controls.drop_key, lambda: self._set_keys(self.keys[:-1])),
+            (controls.preview, lambda: start("Preview", self._preview)),
+            (controls.video, lambda: start("Film", self._save_video)),
+            (controls.still, lambda: start("Picture", self._save_still)),
+            (controls.mesh, lambda: start("Mesh", self._save_mesh)),
+        ):
+            button.on_click(self._reporting_errors(action))
 
-    def _widen(self) -> None:
-        camera, degrees = self._client.camera, self.controls.fov.value
-        if rounded(np.degrees(camera.fov)) != degrees:  # else it is the slider that follows
+    def _reporting_errors(self, action: Callable[[], None]) -> Callable[[viser.GuiEvent], None]:
+        def handler(event: viser.GuiEvent) -> None:
+            try:
+                action()
+            except Exception as error:  # viser would print it in the terminal only
+                self.show_error(error)
+
+        return handler
+
+    def _set_fov(self) -> None:
+        camera, degrees = self._handle.camera, self.controls.fov.value
+        if slider_fov(np.degrees(camera.fov)) != degrees:  # else the slider followed the camera
             camera.fov = float(np.radians(degrees))
 
-    # What they make.
+    def _move_to_nearest_photo(self) -> None:
+        photos = self._state.photos
+        self.move_to(photos.viewpoint(photos.nearest(self.viewpoint())))
 
-    def _connect_buttons(self) -> None:
-        controls = self.controls
-        for button, act in (
-            (controls.go_to_photo, self._go_to_nearest),
-            (controls.add_key, lambda: self._change_keys([*self.keys, self.view()])),
-            (controls.drop_key, lambda: self._change_keys(self.keys[:-1])),
-            (controls.preview, lambda: self.works.begin("Preview", self._preview)),
-            (controls.film, lambda: self.works.begin("Film", self._film)),
-            (controls.still, lambda: self.works.begin("Picture", self._still)),
-            (controls.mesh, lambda: self.works.begin("Mesh", self._mesh)),
-        ):
-            button.on_click(self._guarded(act))
-        controls.fov.on_update(self._guarded(self._widen))
-
-    def _guarded(self, act: Callable[[], None]) -> Callable[[viser.GuiEvent], None]:
-        def acted(event: viser.GuiEvent) -> None:
-            try:
-                act()
-            except Exception as error:  # a traceback in the terminal would tell nobody
-                self.complain(error)
-
-        return acted
-
-    def _change_keys(self, keys: list[View]) -> None:
+    def _set_keys(self, keys: list[Viewpoint]) -> None:
         self.keys = keys
         count = f"{len(keys)} key frame{'s' if len(keys) > 1 else ''}"
-        self.controls.keys.content = f"{count}." if keys else "No key frames yet."
-        self.beside.show_keys(keys)
-        self.drawing.stir()
+        self.controls.key_text.content = f"{count}." if keys else "No key frames yet."
+        self.scene_tree.show_keys(keys)
+        self.render_loop.notify()
+
+    # The jobs.
 
     def _scene(self) -> Trained:
-        if self._stage.scene is None:
-            raise ValueError("nothing has been learned yet: wait for the first picture")
-        return self._stage.scene
+        if self._state.scene is None:
+            raise ValueError("there is no trained scene yet: wait for the first picture")
+        return self._state.scene
 
-    def _way(self) -> list[View]:
+    def _path(self, fps: float, min_frames: int = 0) -> list[Viewpoint]:
         if len(self.keys) < 2:
             raise ValueError(
-                f"a film needs two key frames or more, and there are {len(self.keys)}: "
-                'go somewhere and press "Add this view"'
+                f"a video needs at least two key frames, but there are {len(self.keys)}: "
+                'move the camera and press "Add this view"'
             )
-        return self.keys
+        num_frames = max(min_frames, round(self.controls.seconds.value * fps))
+        return viewpoints_along(self.keys, num_frames)
 
-    def _preview(self, tell: jobs.Tell) -> list[Path]:
-        views = views_along(self._way(), round(self.controls.seconds.value * _PREVIEW_FPS))
-        for number, view in enumerate(views):
-            if self._gone:
+    def _preview(self, progress: jobs.ProgressCallback) -> list[Path]:
+        path = self._path(_PREVIEW_FPS)
+        for index, viewpoint in enumerate(path):
+            if self._closed:
                 break
-            self.go(view)
-            tell("frame", number + 1, len(views))
+            self.move_to(viewpoint)
+            progress("frame", index + 1, len(path))
             time.sleep(1 / _PREVIEW_FPS)
         return []
 
-    def _film(self, tell: jobs.Tell) -> list[Path]:
+    def _save_video(self, progress: jobs.ProgressCallback) -> list[Path]:
         scene, fps = self._scene(), self.controls.fps.value
-        keys, num_frames = self._way(), max(2, round(self.controls.seconds.value * fps))
-        nears, fars = zip(*(self.photos.bounds(key.origin) for key in keys), strict=True)
-        size_hw = size_of(self.view().aspect, self.controls.resolution.value)
-        path = cameras_along(keys, num_frames, size_hw, (min(nears), max(fars)))
-        return jobs.film_keys(scene, path, size_hw, fps, tell)
+        path, keys = self._path(fps, min_frames=2), self.keys
+        nears, fars = zip(*(self._state.photos.bounds(key.origin) for key in keys), strict=True)
+        size_hw = self.viewpoint().image_size(self.controls.resolution.value)
+        cameras = cameras_along(path, size_hw, (min(nears), max(fars)))
+        return jobs.save_video(scene, cameras, size_hw, fps, progress)
 
-    def _still(self, tell: jobs.Tell) -> list[Path]:
-        scene, wish, look = self._scene(), self._wish(), self._look()
-        size_hw = size_of(wish.view.aspect, wish.resolution)
-        camera = camera_of(wish.view, size_hw, self.photos.bounds(wish.view.origin))
-        seen = self._eye.see(scene, camera, size_hw, box_of(wish.crop))
-        assert seen is not None
-        pixels = paint(seen, camera, self._eye.behind, look).pixels
-        return [jobs.save_still(scene.run.folder, pixels)]
+    def _save_still(self, progress: jobs.ProgressCallback) -> list[Path]:
+        scene, (viewpoint, resolution, crop) = self._scene(), self.request()
+        size_hw = viewpoint.image_size(resolution)
+        camera = viewpoint.camera(size_hw, self._state.photos.bounds(viewpoint.origin))
+        rendering = self._renderer.render(scene, camera, size_hw, crop)
+        assert rendering is not None
+        picture = self._renderer.picture(rendering, camera, self.options())
+        return jobs.save_still(scene.run.folder, picture.pixels)
 
-    def _mesh(self, tell: jobs.Tell) -> list[Path]:
-        return jobs.mesh(self._scene(), self.controls.box, tell)
-
-    def _show_work(self, text: str, percent: float | None) -> None:
-        if self._gone:
-            return
-        self.controls.made.content = text
-        self.controls.progress.visible = percent is not None
-        self.controls.progress.value = percent or 0.0
+    def _save_mesh(self, progress: jobs.ProgressCallback) -> list[Path]:
+        return jobs.save_mesh(self._scene(), self.controls.box, progress)

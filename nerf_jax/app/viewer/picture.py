@@ -1,129 +1,164 @@
-"""From where somebody looks, and from what is seen there to the picture on their screen."""
+"""From a camera to the picture in the page: rendering within a box, and the displayed quantity."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from nerf_jax.app.images import color_depth, depth_range, to_uint8
 from nerf_jax.app.normals import color_normals, normals
-from nerf_jax.types import Cameras, Rendering
+from nerf_jax.app.trained import Trained
+from nerf_jax.compositing import solid
+from nerf_jax.config import Config
+from nerf_jax.contraction import Box, intersect
+from nerf_jax.render import image_renderer
+from nerf_jax.types import Aux, Cameras, Model, Params, Rays, Rendering
 
-Show = Literal["Colour", "Depth", "Opacity", "Normals"]
-SHOWS: tuple[Show, ...] = get_args(Show)
-
+RenderRays = Callable[[Params, Aux, Rays], Rendering]
+QUANTITIES = "Colour", "Depth", "Opacity", "Normals"
 Rgb = tuple[float, float, float]
 """In [0, 1]."""
 
+WHITE: Rgb = (1.0, 1.0, 1.0)
 
-class View(NamedTuple):
-    """Where somebody looks from, and how wide: a pinhole in the middle of its picture."""
+Crop = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""The lowest and the highest corner of a box, world units."""
 
-    world_from_camera: Float[np.ndarray, "3 4"]
-    """Camera axes: x right, y up, looking along -z."""
-    fov_radians: float
-    """From the top of the picture to the bottom."""
-    aspect: float
-    """Of the picture, width over height."""
-
-    @property
-    def origin(self) -> Float[np.ndarray, "3"]:
-        return self.world_from_camera[:, 3]
-
-    @property
-    def ahead(self) -> Float[np.ndarray, "3"]:
-        return -self.world_from_camera[:, 2]
+MAX_DEPTH = 2**24 / 1e5
+"""World units: viser sends depths as 24-bit multiples of 1e-5."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How what is seen is shown."""
+class DisplayOptions:
+    """The displayed quantity and background."""
 
-    show: Show = "Colour"
-    background: Rgb = (1.0, 1.0, 1.0)
+    show: str = "Colour"
+    background: Rgb = WHITE
     depth: bool = False
-    """Whether other things are drawn among it, which it must then hide if they are behind."""
+    """Whether depths are sent too, so that the scene occludes the objects in it."""
 
 
 class Picture(NamedTuple):
-    """What a screen shows."""
+    """The pixels of a page, and their depths."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     depth: Float[np.ndarray, "H W"] | None = None
-    """Along the camera's axis, world units; :data:`DEEPEST` where there is nothing."""
+    """Along the optical axis, world units; :data:`MAX_DEPTH` where the scene is transparent."""
     scale: tuple[float, float] | None = None
-    """The distances shown red and blue, where it shows distances."""
+    """The distances shown red and blue, for a picture of distances."""
 
 
-DEEPEST = 2**24 / 1e5
-"""World units: viser sends depths as 24 bits of hundred thousandths."""
+class ViewRenderer:
+    """Renders for all clients, by one compiled program for every view, size and crop box."""
+
+    def __init__(self, config: Config, model: Model) -> None:
+        # A CPU gains nothing from more rays at once; a coarse picture or a cancelled one wastes
+        # fewer of a small number. A dense method takes about a second for some hundred rays.
+        rays, devices = config.eval.rays_per_chunk, jax.device_count()
+        if jax.default_backend() == "cpu":
+            rays = 4096 if config.model.is_sparse else 256
+        self.rays_per_call = max(devices, rays - rays % devices)
+        background = solid(config.data.background)
+        self.background: Rgb = tuple(np.asarray(background).tolist())
+        self._render = image_renderer(render_in_box(model.render, background), self.rays_per_call)
+        self._compiling = threading.Lock()
+        self._is_compiled = False
+
+    def warm_up(self, scene: Trained) -> None:
+        """Compile the program once, before any picture is timed."""
+        with self._compiling:
+            if not self._is_compiled:
+                camera = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], scene.cameras())
+                self.render(scene, camera._replace(lens=None), (1, 1), None)
+                self._is_compiled = True
+
+    def render(
+        self,
+        scene: Trained,
+        camera: Cameras,
+        size_hw: tuple[int, int],
+        crop: Crop | None,
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> Rendering | None:
+        """Render the part of a scene within a box, as NumPy arrays [H, W, ...].
+
+        Args:
+            scene: a trained scene.
+            camera: a pinhole; NumPy arrays of leading axis 1.
+            size_hw: of the image.
+            crop: the box; None for the whole scene.
+            keep_going: called after each band of rows; None is returned once it is false.
+        """
+        params, aux, parts = (scene.state.params, make_box(crop)), scene.state.aux, []
+        height, width = size_hw
+        rows = max(1, self.rays_per_call // width)
+        for top in range(0, height, rows):
+            band = camera._replace(principal=camera.principal - np.array([[0, top]], np.float32))
+            parts.append(self._render(params, aux, band, 0, (min(rows, height - top), width)))
+            if not keep_going():
+                return None
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def picture(self, rendering: Rendering, camera: Cameras, options: DisplayOptions) -> Picture:
+        """Convert a rendering by a pinhole, both as :meth:`render` has them, to a picture."""
+        opacity, distance = np.asarray(rendering.opacity), np.asarray(rendering.median_depth)
+        (height, width), scale, transparency = opacity.shape, None, 1 - opacity
+        background = self.background
+        match options.show:
+            case "Colour":
+                image = np.asarray(rendering.rgb)
+            case "Depth":
+                scale = depth_range(distance, opacity)
+                image, background = color_depth(distance, opacity, *scale), WHITE
+            case "Opacity":
+                image = np.repeat(opacity[..., None], 3, axis=-1)
+                transparency = np.zeros_like(opacity)
+            case _:
+                vectors = normals(distance, opacity, camera, (height, width))
+                image, background = color_normals(vectors, opacity), WHITE
+                transparency = 1 - opacity * np.any(vectors != 0, axis=-1)
+        change = np.subtract(options.background, background).astype(np.float32)
+        pixels = to_uint8(image + transparency[..., None] * change)
+        if not options.depth:
+            return Picture(pixels, None, scale)
+        # In NumPy: `cameras.axis_cosines` would compile for each new image size.
+        focal, principal = camera.focal[0], camera.principal[0]
+        x = (np.arange(width) + 0.5 - principal[0]) / focal[0]
+        y = (np.arange(height) + 0.5 - principal[1]) / focal[1]
+        depth = distance / np.sqrt(1 + x**2 + y[:, None] ** 2)
+        return Picture(pixels, np.where(opacity > 0.5, depth, MAX_DEPTH).astype(np.float32), scale)
 
 
-def size_of(aspect: float, resolution: int) -> tuple[int, int]:
-    """Height and width of a picture whose longer side is ``resolution`` pixels."""
-    height, width = min(1.0, 1 / aspect), min(1.0, aspect)
-    return max(1, round(resolution * height)), max(1, round(resolution * width))
+def make_box(crop: Crop | None) -> Box:
+    """The box of a crop, or an infinite one."""
+    low, high = ((-np.inf,) * 3, (np.inf,) * 3) if crop is None else crop
+    return Box(jnp.array(low, jnp.float32), jnp.array(high, jnp.float32))
 
 
-def camera_of(view: View, size_hw: tuple[int, int], bounds: tuple[float, float]) -> Cameras:
-    """The camera of a view's picture: NumPy arrays of leading axis 1.
+def render_in_box(render: RenderRays, background: Float[Array, "3"]) -> RenderRays:
+    """A method's ``render`` within a box: a function of ``((params, box), aux, rays)``.
 
-    Args:
-        view: from where.
-        size_hw: of the picture, of about the view's aspect.
-        bounds: where its rays start and end, world units.
+    Rays that miss the box show the background.
     """
-    height, width = size_hw
-    focal_y = height / 2 / np.tan(view.fov_radians / 2)
-    focal_x = width / 2 / (np.tan(view.fov_radians / 2) * view.aspect)
-    return Cameras(
-        world_from_camera=np.asarray(view.world_from_camera, np.float32)[None],
-        focal=np.array([[focal_x, focal_y]], np.float32),
-        principal=np.array([[width / 2, height / 2]], np.float32),
-        near=np.array(bounds[:1], np.float32),
-        far=np.array(bounds[1:], np.float32),
-    )
 
+    def render_cropped(params: Params, aux: Aux, rays: Rays) -> Rendering:
+        params, box = params
+        start, stop = jax.vmap(intersect, (0, None))(rays, box)
+        hits = start < stop
+        # A ray that misses the box gets the length zero.
+        near, far = jnp.where(hits, start, rays.near), jnp.where(hits, stop, rays.near)
+        inside = render(params, aux, rays._replace(near=near, far=far))
+        background_rgb = jnp.broadcast_to(background, inside.rgb.shape)
+        return Rendering(
+            rgb=jnp.where(hits[:, None], inside.rgb, background_rgb),
+            opacity=jnp.where(hits, inside.opacity, 0.0),
+            depth=jnp.where(hits, inside.depth, rays.far),
+            median_depth=jnp.where(hits, inside.median_depth, rays.far),
+        )
 
-def paint(seen: Rendering, camera: Cameras, behind: Rgb, look: Look) -> Picture:
-    """The picture of what was seen.
-
-    Args:
-        seen: NumPy arrays [H, W, ...].
-        camera: what it was seen by, a pinhole; leaves of leading axis 1.
-        behind: the background that ``seen.rgb`` lies on.
-        look: how to show it.
-    """
-    opacity = np.asarray(seen.opacity)
-    size_hw = (opacity.shape[0], opacity.shape[1])
-    distance = np.asarray(seen.median_depth)
-    scale = None
-    match look.show:
-        case "Colour":
-            image, through = np.asarray(seen.rgb), 1 - opacity
-        case "Depth":
-            scale = depth_range(distance, opacity)
-            image, behind = color_depth(distance, opacity, *scale), (1.0, 1.0, 1.0)
-            through = 1 - opacity
-        case "Opacity":
-            image = np.repeat(opacity[..., None], 3, axis=-1)
-            through = np.zeros_like(opacity)
-        case "Normals":
-            across = normals(distance, opacity, camera, size_hw)
-            image, behind = color_normals(across, opacity), (1.0, 1.0, 1.0)
-            through = 1 - opacity * np.any(across != 0, axis=-1)
-    change = np.subtract(look.background, behind).astype(np.float32)
-    pixels = to_uint8(image + through[..., None] * change)
-    if not look.depth:
-        return Picture(pixels, None, scale)
-    depth = np.where(opacity > 0.5, distance * _cosine(camera, size_hw), DEEPEST)
-    return Picture(pixels, depth.astype(np.float32), scale)
-
-
-def _cosine(camera: Cameras, size_hw: tuple[int, int]) -> Float[np.ndarray, "H W"]:
-    """Between each pixel's ray and the axis: what makes a distance a depth."""
-    focal, principal = camera.focal[0], camera.principal[0]
-    x = (np.arange(size_hw[1]) + 0.5 - principal[0]) / focal[0]
-    y = (np.arange(size_hw[0]) + 0.5 - principal[1]) / focal[1]
-    return 1 / np.sqrt(1 + x[None, :] ** 2 + y[:, None] ** 2)
+    return render_cropped

@@ -1,4 +1,4 @@
-"""The scene as visitors see it: a run's, or what training has made of it so far."""
+"""The displayed scene: of a finished run, or of the training in progress."""
 
 import threading
 from collections.abc import Callable
@@ -8,71 +8,76 @@ import jax.numpy as jnp
 
 from nerf_jax.app.fit import TrainingStatus
 from nerf_jax.app.trained import Trained
+from nerf_jax.app.viewer.viewpoints import Photos
 from nerf_jax.train import TrainState
 
 
-class Stage:
-    """One scene at a time; whoever looks on is told when it is another."""
+class SceneState:
+    """The displayed scene, shared by all clients; listeners are called when it is replaced."""
 
-    def __init__(self, scene: Trained | None = None) -> None:
+    def __init__(self, photos: Photos, scene: Trained | None = None) -> None:
+        self.photos = photos
         self.scene = scene
-        """None: there is nothing to see yet."""
+        """None until training provides one."""
         self.version = 0
-        self.onlookers: set[Callable[[], None]] = set()
+        self.listeners: set[Callable[[], None]] = set()
 
-    def put(self, scene: Trained) -> None:
-        """Show another scene."""
+    @property
+    def is_training(self) -> bool:
+        """Whether training changes the scene."""
+        return False
+
+    def update(self, scene: Trained) -> None:
+        """Display another scene."""
         self.scene, self.version = scene, self.version + 1
-        self.tell()
+        for listener in tuple(self.listeners):
+            listener()
 
-    def tell(self) -> None:
-        """That something is to be looked at anew."""
-        for onlooker in tuple(self.onlookers):
-            onlooker()
+    def request_update(self) -> None:
+        """Ask for a newer scene, which only training has."""
 
 
-class Learning:
-    """Training, as it is looked on: the ``watch`` of :func:`nerf_jax.app.fit.fit`.
+class LiveTraining(SceneState):
+    """The scene in training, as a callback of :func:`nerf_jax.app.fit.fit`.
 
-    Training's next call overwrites the state that it shows, so what visitors see is a copy; it is
-    made when one of them asks for it, and else nothing is done at all.
-
-    Args:
-        stage: where copies are shown.
-        reopen: a scene of a state.
+    The next training call overwrites the training state, so a copy is displayed. It is made only
+    when a client requests it; ``make_scene`` then returns the scene of the copied state.
     """
 
-    def __init__(self, stage: Stage, reopen: Callable[[TrainState], Trained]) -> None:
-        self.stage = stage
-        self.paused = False
-        self.running = True
-        self.tell: Callable[[TrainingStatus], None] = lambda glimpse: None
-        self._reopen = reopen
-        self._last: TrainingStatus | None = None
-        self._wanted = threading.Event()
+    def __init__(self, photos: Photos, make_scene: Callable[[TrainState], Trained]) -> None:
+        super().__init__(photos)
+        self.paused, self.finished = False, False
+        self.on_status: Callable[[TrainingStatus], None] = lambda status: None
+        self._make_scene = make_scene
+        self._last_status: TrainingStatus | None = None
+        self._requested = threading.Event()
 
-    def ask(self) -> None:
-        """For the scene as it is after the call in hand."""
-        self._wanted.set()
+    @property
+    def is_training(self) -> bool:
+        return not (self.paused or self.finished)
+
+    def request_update(self) -> None:
+        """Ask for a copy of the scene after the current training call."""
+        self._requested.set()
 
     def pause(self, paused: bool) -> None:
-        """Halt after the call in hand, or go on. Who looks on sees what there is then."""
+        """Pause after the current training call, whose scene is then displayed, or continue."""
         self.paused = paused
-        self.ask()
+        self.request_update()
 
-    def __call__(self, glimpse: TrainingStatus) -> bool:
-        """Look, and say whether to go on."""
-        self._last = glimpse
-        self.tell(glimpse)
-        if self._wanted.is_set():
-            self._wanted.clear()
-            kept = glimpse.state._replace(opt_state=())  # the rest is what rendering needs
-            self.stage.put(self._reopen(jax.tree.map(jnp.copy, kept)))
+    def __call__(self, status: TrainingStatus) -> bool:
+        """Report the status, copy the scene if requested, return whether to continue."""
+        self._last_status = status
+        self.on_status(status)
+        if self._requested.is_set():
+            self._requested.clear()
+            state = status.state._replace(opt_state=())  # not needed for rendering
+            self.update(self._make_scene(jax.tree.map(jnp.copy, state)))
         return not self.paused
 
     def finish(self, state: TrainState) -> None:
-        """Show what was learned in the end: nothing overwrites that."""
-        self.running = self.paused = False
-        if self._last:
-            self.tell(self._last)
-        self.stage.put(self._reopen(state))
+        """Display the final state, which nothing overwrites."""
+        self.finished, self.paused = True, False
+        if self._last_status:
+            self.on_status(self._last_status)
+        self.update(self._make_scene(state))

@@ -1,163 +1,137 @@
-"""The viewer's page: where it is, who is there, and how training goes."""
+"""The viewer's server: its address, its clients, and the objects that they share."""
 
 import contextlib
 import io
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from dataclasses import replace
 
+import jax
 import numpy as np
 import viser
+from jaxtyping import Shaped
 
 from nerf_jax.app.progress import say
-from nerf_jax.app.viewer.client import Visitor
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.scene_state import Learning, Stage
-from nerf_jax.app.viewer.scene_tree import Frustums
-from nerf_jax.app.viewer.training import Training
-from nerf_jax.app.viewer.view_renderer import Crop, Eye
+from nerf_jax.app.trained import Trained
+from nerf_jax.app.viewer.client import Client
+from nerf_jax.app.viewer.controls import TrainingPanel
+from nerf_jax.app.viewer.picture import Crop, ViewRenderer
+from nerf_jax.app.viewer.scene_state import LiveTraining, SceneState
+from nerf_jax.app.viewer.scene_tree import add_frustums
+from nerf_jax.app.viewer.viewpoints import Photos
 from nerf_jax.config import Config
-from nerf_jax.config.checks import require
 from nerf_jax.types import Model
 
 HOST = "127.0.0.1"
-"""Nobody else is let in: who is elsewhere comes through SSH."""
+"""Only this machine can connect; others use an SSH tunnel."""
+
+_THUMBNAIL_SIDE = 96
 
 
 class Viewer:
-    """The page, served from threads of its own until it is closed.
+    """The page of a run with a config and its model, served from threads until it is closed.
 
-    Args:
-        stage: the scene.
-        config: the run's.
-        method: the config's.
-        photos: where they were taken; they themselves may come later, by :meth:`hang`.
-        port: the first one to try.
-        learning: training, if it goes on.
-
-    Raises:
-        OSError: no port is free.
+    ``port`` is the first one tried. Raises an OSError if none is free.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        config: Config,
-        method: Model,
-        photos: Photos,
-        port: int,
-        learning: Learning | None = None,
-    ) -> None:
-        self.visitors: dict[int, Visitor] = {}
-        self._is_open, self._hanging = True, threading.Lock()
-        self._stage, self._photos, self.learning = stage, photos, learning
-        self._extent = extent_of(config, photos)
-        self._eye = Eye(config, method)
-        if stage.scene:
-            self._eye.warm_up(stage.scene)
+    def __init__(self, scene_state: SceneState, config: Config, model: Model, port: int) -> None:
+        self.clients: dict[int, Client] = {}
+        self._is_open, self._adding_photos = True, threading.Lock()
+        self.scene_state, photos = scene_state, scene_state.photos
+        self._crop_limits = crop_limits(config, photos)
+        self._renderer = ViewRenderer(config, model)
+        if scene_state.scene:
+            self._renderer.warm_up(scene_state.scene)
         free = free_port(port)
-        with _quietly():
+        with contextlib.redirect_stdout(io.StringIO()):  # viser's own messages
             self._server = viser.ViserServer(HOST, free, label="nerf_jax", verbose=False)
         self.port = self._server.get_port()
+        self.url = f"http://{HOST}:{self.port}"
         if self.port != port:
             say(f"port {port} is taken: {self.port} instead")
-        # Who leaves while something is on its way to them is no reason to say so.
+        # A page may be closed while a message is sent to it.
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")
-        # A link that lets in everybody is not ours to give.
+        # viser's share button would make the page public.
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
-        self._look_first(photos)
-        self._frustums = Frustums(self._server.scene, photos, self._go)
-        if learning:
-            Training(self._server.gui, learning, lambda: bool(self.visitors))
-        self._server.on_client_connect(self._welcome)
-        self._server.on_client_disconnect(self._part)
+        self._set_initial_camera()
+        self._frustums = add_frustums(self._server.scene, photos, self._move_client)
+        if isinstance(scene_state, LiveTraining):
+            TrainingPanel(self._server.gui, scene_state, lambda: bool(self.clients))
+        self._server.on_client_connect(self._connect)
+        self._server.on_client_disconnect(self._disconnect)
         say(f"viewer: {self.url}")
-        say(f"  from another machine: {ssh_line(self.port)}, and the same address there")
+        tunnel = f"ssh -L {self.port}:{HOST}:{self.port} {socket.gethostname()}"
+        say(f"  from another machine: {tunnel}, and the same address there")
 
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
-
-    def hang(self, photos: Photos) -> None:
-        """Show the photos beside the scene, now that they are read."""
-        self._photos = photos
-        with self._hanging:
-            self._frustums.hang(photos, lambda: self._is_open)
-            for visitor in list(self.visitors.values()):
-                visitor.photos = photos
-                visitor.compare_again()
+    def add_photos(self, pixels: Shaped[np.ndarray, "N H W C"]) -> None:
+        """Show the photos, once their pixels have been read."""
+        self.scene_state.photos = photos = replace(self.scene_state.photos, pixels=pixels)
+        with self._adding_photos:
+            for index, frustum in self._frustums.items():
+                if not self._is_open:
+                    return
+                frustum.image = photos.thumbnail(index, _THUMBNAIL_SIDE)
+            for client in list(self.clients.values()):
+                client.update_photo()
 
     def close(self) -> None:
-        """Send everybody away."""
+        """Disconnect all clients and stop the server."""
         self._is_open = False
-        for visitor in list(self.visitors.values()):
-            visitor.leave()
-        with self._hanging, _quietly():  # nothing is on its way any more
+        for client in list(self.clients.values()):
+            client.close()
+        with self._adding_photos, contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
 
-    def _welcome(self, client: viser.ClientHandle) -> None:
-        number = client.client_id
-        self.visitors[number] = Visitor(
-            client, self._stage, self._eye, self._photos, self._extent, self.learning
-        )
-        # What has happened since: the photos may have come, and the visitor gone.
-        self.visitors[number].photos = self._photos
-        if number not in self._server.get_clients():
-            self._part(client)
+    def _connect(self, handle: viser.ClientHandle) -> None:
+        client = Client(handle, self.scene_state, self._renderer, self._crop_limits)
+        self.clients[handle.client_id] = client
+        if handle.client_id not in self._server.get_clients():  # closed meanwhile
+            self._disconnect(handle)
 
-    def _part(self, client: viser.ClientHandle) -> None:
-        visitor = self.visitors.pop(client.client_id, None)
-        if visitor:
-            visitor.leave()
+    def _disconnect(self, handle: viser.ClientHandle) -> None:
+        client = self.clients.pop(handle.client_id, None)
+        if client:
+            client.close()
 
-    def _go(self, client_id: int, number: int) -> None:
-        if client_id in self.visitors:
-            self.visitors[client_id].go(self._photos.view(number))
+    def _move_client(self, client_id: int, index: int) -> None:
+        if client_id in self.clients:
+            self.clients[client_id].move_to(self.scene_state.photos.viewpoint(index))
 
-    def _look_first(self, photos: Photos) -> None:
-        view, first = photos.typical(), self._server.initial_camera
-        first.position, first.look_at = view.origin, photos.pivot(view)
-        first.up, first.fov = np.array([0.0, 0.0, 1.0]), view.fov_radians
-        first.near, first.far = 1e-3 * photos.reach, 1e3 * photos.reach
+    def _set_initial_camera(self) -> None:
+        photos, camera = self.scene_state.photos, self._server.initial_camera
+        viewpoint, distance = photos.initial_viewpoint(), photos.focus_distance
+        camera.position, camera.look_at = viewpoint.origin, photos.orbit_center(viewpoint)
+        camera.up, camera.fov = np.array([0.0, 0.0, 1.0]), viewpoint.fov_radians
+        camera.near, camera.far = 1e-3 * distance, 1e3 * distance
 
 
-def check_port(port: int) -> None:
-    """Raise a ValueError if there is no such port."""
-    require(1 <= port <= 65535, "port", port, "between 1 and 65535")
+def open_viewer(scene: Trained, port: int) -> Viewer:
+    """Open the viewer of a trained scene; a ValueError if it was trained on rays without cameras.
+
+    Raises an OSError as :class:`Viewer` does.
+    """
+    cameras = jax.tree.map(np.asarray, scene.cameras())
+    names, _, size_hw = scene.all_cameras.splits["train"]
+    state = SceneState(Photos(names, cameras, size_hw), scene)
+    return Viewer(state, scene.config, scene.model, port)
 
 
 def free_port(port: int, tries: int = 100) -> int:
-    """The first port from the one wanted that nobody listens at.
-
-    Raises:
-        OSError: none of so many is.
-    """
-    last = min(port + tries, 65536)
-    for candidate in range(port, last):
+    """The first free port from the given one on; an OSError if all ``tries`` are taken."""
+    end = min(port + tries, 65536)
+    for candidate in range(port, end):
         with socket.socket() as test, contextlib.suppress(OSError):
             test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             test.bind((HOST, candidate))
             return candidate
-    raise OSError(f"no port from {port} to {last - 1} is free: choose another by --port")
+    raise OSError(f"no port from {port} to {end - 1} is free: choose another by --port")
 
 
-def ssh_line(port: int) -> str:
-    """What brings the page to another machine."""
-    return f"ssh -L {port}:{HOST}:{port} {socket.gethostname()}"
-
-
-def extent_of(config: Config, photos: Photos) -> Crop:
-    """How far there is something to see: the method's box if it has one, or around the focus."""
+def crop_limits(config: Config, photos: Photos) -> Crop:
+    """The largest crop box: the method's scene box if it has one, else a cube around the focus."""
     if config.model.bounded and config.model.scene_box:
         return config.model.scene_box
-    center, half = photos.focus, 1.5 * photos.reach
+    center, half = photos.focus, 1.5 * photos.focus_distance
     low, high = (tuple((center + sign * half).tolist()) for sign in (-1, 1))
     return low, high
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """What viser prints is said better by us."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

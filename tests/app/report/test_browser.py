@@ -1,26 +1,17 @@
 """The pages in a real browser: nothing asked of a network, no complaint, and what moves moves."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from nerf_jax.app.report import compare, write_report
 from tests.app.report import made
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+from tests.browser import fixture
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    yield from fixture()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A scene for the viewer to show that needs no training: the ball of ``small``, in closed form."""
+"""A scene for the viewer that needs no training: the ball of ``small``, in closed form."""
 
 import dataclasses
 from pathlib import Path
@@ -10,8 +10,7 @@ import numpy as np
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.picture import View
+from nerf_jax.app.viewer.viewpoints import Photos, Viewpoint
 from nerf_jax.cameras import look_at
 from nerf_jax.compositing import over
 from nerf_jax.render import image_renderer, render_rays
@@ -21,9 +20,9 @@ from nerf_jax.types import Field, Model, Params, Point, Rays, Rendering
 from tests import small
 
 
-def view_from(place, target=(0.0, 0.0, 0.0), fov_degrees=40.0, aspect=1.0) -> View:
-    pose = look_at(np.array(place), np.array(target), np.array([0.0, 0.0, 1.0])).astype(float)
-    return View(pose, float(np.radians(fov_degrees)), aspect)
+def view_from(origin, target=(0.0, 0.0, 0.0), fov_degrees=40.0, aspect=1.0) -> Viewpoint:
+    pose = look_at(np.array(origin), np.array(target), np.array([0.0, 0.0, 1.0])).astype(float)
+    return Viewpoint(pose, float(np.radians(fov_degrees)), aspect)
 
 
 def ball_method() -> Model:
@@ -51,16 +50,16 @@ def ball_method() -> Model:
 
 def photos_of_ball() -> Photos:
     dataset = small.dataset()
-    names = tuple(f"photo_{number}" for number in range(len(dataset.pixels)))
+    names = tuple(f"photo_{index}" for index in range(len(dataset.pixels)))
     return Photos(names, dataset.cameras, (small.SIZE, small.SIZE), dataset.pixels)
 
 
 def ball_scene(folder: Path) -> Trained:
-    """It, as if it had been learned."""
+    """The ball as a trained scene."""
     photos, config = photos_of_ball(), small.config()
     config = dataclasses.replace(config, name="ball")
-    shots = {"train": SplitCameras(photos.names, photos.cameras, photos.size_hw)}
+    splits = {"train": SplitCameras(photos.names, photos.cameras, photos.size_hw)}
     state = TrainState(jnp.int32(7), (), (), (), jax.random.key(0))
-    method, setting = ball_method(), SceneCameras(np.eye(4), shots)
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    return Trained(Run(folder), config, method, state, Clock(), setting, renderer)
+    model, cameras = ball_method(), SceneCameras(np.eye(4), splits)
+    renderer = image_renderer(model.render, config.eval.rays_per_chunk)
+    return Trained(Run(folder), config, model, state, Clock(), cameras, renderer)

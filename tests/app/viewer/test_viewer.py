@@ -1,4 +1,4 @@
-"""The viewer's parts that need no browser, held to closed forms and to slower ways of the same."""
+"""The viewer's parts that need no browser, compared with closed forms and slower references."""
 
 import math
 import socket
@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 
 from nerf_jax import methods
+from nerf_jax.app.commands.view import load_viewer
 from nerf_jax.app.normals import color_normals, normals
-from nerf_jax.app.viewer import server
-from nerf_jax.app.viewer.keyframes import cameras_along, views_along
-from nerf_jax.app.viewer.photos import Photos
-from nerf_jax.app.viewer.picture import DEEPEST, Look, camera_of, paint, size_of
-from nerf_jax.app.viewer.resolution import Pace, larger
-from nerf_jax.app.viewer.scene_tree import edges
-from nerf_jax.app.viewer.server import check_port, extent_of, free_port, ssh_line
-from nerf_jax.app.viewer.view_renderer import Eye, bands, box_of, within
+from nerf_jax.app.viewer.picture import (
+    MAX_DEPTH,
+    DisplayOptions,
+    ViewRenderer,
+    make_box,
+    render_in_box,
+)
+from nerf_jax.app.viewer.render_loop import AdaptiveResolution, next_size
+from nerf_jax.app.viewer.scene_tree import box_edges
+from nerf_jax.app.viewer.server import HOST, crop_limits, free_port
+from nerf_jax.app.viewer.viewpoints import Photos, cameras_along, viewpoints_along
 from nerf_jax.cameras import cast_rays, project
 from nerf_jax.compositing import over
 from nerf_jax.config import HashConfig, ProposalConfig
@@ -28,66 +32,66 @@ from nerf_jax.types import Cameras, Rays, Rendering
 from tests import closed_forms, small
 from tests.app.viewer.pages import ball_method, ball_scene, photos_of_ball, view_from
 
-# How large pictures are.
+# Picture sizes.
 
 
 def test_sizes_keep_the_shape_and_the_longer_side():
-    assert size_of(2.0, 512) == (256, 512)
-    assert size_of(0.5, 512) == (512, 256)
-    assert size_of(1.0, 400) == (400, 400)
-    assert size_of(1000.0, 64) == (1, 64)
+    assert view_from((1.0, 0.0, 0.0), aspect=2.0).image_size(512) == (256, 512)
+    assert view_from((1.0, 0.0, 0.0), aspect=0.5).image_size(512) == (512, 256)
+    assert view_from((1.0, 0.0, 0.0), aspect=1.0).image_size(400) == (400, 400)
+    assert view_from((1.0, 0.0, 0.0), aspect=1000.0).image_size(64) == (1, 64)
 
 
 @pytest.mark.parametrize("seconds_per_ray", [1e-8, 3e-6, 1e-4])
-def test_the_pace_finds_the_size_that_comes_in_time(seconds_per_ray):
-    pace, full, budget = Pace(), (512, 288), 0.15
+def test_adaptive_resolution_finds_the_size_that_comes_in_time(seconds_per_ray):
+    resolution, full, budget = AdaptiveResolution(), (512, 288), 0.15
     for _ in range(20):
-        rays = math.prod(pace.largest(full, budget))
-        pace.measured(rays, rays * seconds_per_ray)
-    height, width = pace.largest(full, budget)
+        rays = math.prod(resolution.largest(full, budget))
+        resolution.record(rays, rays * seconds_per_ray)
+    height, width = resolution.largest(full, budget)
     assert height * width * seconds_per_ray <= budget
     if (height, width) != full:
-        assert 2.1 * height * width * seconds_per_ray > budget, "the next larger one would not do"
+        assert 2.1 * height * width * seconds_per_ray > budget, "the next size takes longer"
     assert abs(height / width - full[0] / full[1]) < 0.05
 
 
-def test_slower_is_believed_at_once_and_faster_bit_by_bit():
-    pace = Pace()
-    pace.measured(100, 1.0)
-    assert pace.seconds_per_ray == 0.01
-    pace.measured(100, 0.1)
-    assert 0.005 < pace.seconds_per_ray < 0.01
-    evenly = Pace(slower=0.5, faster=0.5)
+def test_the_estimate_rises_at_once_and_falls_slowly():
+    resolution = AdaptiveResolution()
+    resolution.record(100, 1.0)
+    assert resolution.seconds_per_ray == 0.01
+    resolution.record(100, 0.1)
+    assert 0.005 < resolution.seconds_per_ray < 0.01
+    evenly = AdaptiveResolution(slower=0.5, faster=0.5)
     for seconds in (1.0, 3.0) * 20:
-        evenly.measured(100, seconds)
-    assert 0.015 < evenly.seconds_per_ray < 0.025, "or both alike"
+        evenly.record(100, seconds)
+    assert 0.015 < evenly.seconds_per_ray < 0.025, "equal weights give the mean"
     for _ in range(100):
-        pace.measured(100, 100.0)
-    assert pace.largest((1024, 1024), 0.15)[0] >= 8, "never less than that can be looked at"
+        resolution.record(100, 100.0)
+    assert resolution.largest((1024, 1024), 0.15)[0] >= 8, "never smaller"
 
 
 def test_sizes_grow_threefold_up_to_the_full_one():
     sizes = [(50, 64)]
-    while (size := larger(sizes[-1], (400, 512))) is not None:
+    while (size := next_size(sizes[-1], (400, 512))) is not None:
         sizes.append(size)
     assert sizes == [(50, 64), (150, 192), (400, 512)]
     tiny = [(15, 19)]
-    while (size := larger(tiny[-1], (405, 513))) is not None:
+    while (size := next_size(tiny[-1], (405, 513))) is not None:
         tiny.append(size)
     work = [height * width for height, width in tiny]
     assert sum(work[:-1]) < 0.13 * work[-1]
-    assert larger((400, 512), (200, 256)) is None
-    assert larger((300, 384), (400, 512)) == (400, 512), "and no step that is hardly seen"
+    assert next_size((400, 512), (200, 256)) is None
+    assert next_size((300, 384), (400, 512)) == (400, 512), "no step that is hardly visible"
 
 
-# From where.
+# Cameras and rendering.
 
 
 def test_the_camera_of_a_view_casts_its_rays():
     view, size_hw = view_from((3.0, -2.0, 1.0), fov_degrees=50, aspect=2.0), (30, 60)
-    camera = camera_of(view, size_hw, (0.5, 7.0))
+    camera = view.camera(size_hw, (0.5, 7.0))
     middle = cast_rays(camera, 0, jnp.array([30.0, 15.0]))
-    np.testing.assert_allclose(middle.direction, view.ahead, atol=1e-6)
+    np.testing.assert_allclose(middle.direction, view.forward, atol=1e-6)
     np.testing.assert_allclose(middle.origin, view.origin, atol=1e-6)
     assert (middle.near, middle.far) == (0.5, 7.0)
     top, bottom = (cast_rays(camera, 0, jnp.array([30.0, row])).direction for row in (0.0, 30.0))
@@ -97,52 +101,49 @@ def test_the_camera_of_a_view_casts_its_rays():
     assert np.isclose(np.degrees(np.arccos(left @ right)), across, atol=1e-3)
 
 
-def test_of_another_size_it_shows_the_same():
-    """A canvas is never quite of the shape of its coarse picture, which is stretched to it."""
+def test_images_of_any_size_show_the_same():
+    """A coarse picture is stretched to the canvas, whose aspect differs a little."""
     view = view_from((3.0, -2.0, 1.0), aspect=1.5)
     point = jnp.array([0.2, 0.3, -0.1])
     found = [
-        np.asarray(project(camera_of(view, size, (1.0, 9.0)), 0, point)[0]) / size[::-1]
+        np.asarray(project(view.camera(size, (1.0, 9.0)), 0, point)[0]) / size[::-1]
         for size in ((200, 300), (7, 10), (20, 31))
     ]
     np.testing.assert_allclose(found, np.broadcast_to(found[0], (3, 2)), rtol=1e-5)
 
 
-def test_bands_are_the_picture():
-    method, view, size_hw = ball_method(), view_from((4.0, 0.0, 1.0)), (21, 17)
-    camera = camera_of(view, size_hw, (2.0, 6.0))
-    render = image_renderer(method.render, 64)
-    whole = render((), (), camera, 0, size_hw)
-    parts, sizes = [], []
-    for band, band_hw in bands(camera, size_hw, 64):
-        parts.append(render((), (), band, 0, band_hw))
-        sizes.append(band_hw)
-    assert sizes == [(3, 17)] * 7
-    for leaf, other in zip(whole, jax.tree.map(lambda *p: np.concatenate(p), *parts), strict=True):
+def test_bands_are_the_picture(tmp_path):
+    scene, size_hw = ball_scene(tmp_path), (21, 17)
+    renderer = ViewRenderer(scene.config, scene.model)
+    renderer.rays_per_call = 64
+    camera, calls = view_from((4.0, 0.0, 1.0)).camera(size_hw, (2.0, 6.0)), []
+    picture = renderer.render(scene, camera, size_hw, None, lambda: calls.append(1) or True)
+    assert len(calls) == 7, "of three rows each"
+    for leaf, other in zip(scene.render(camera, 0, size_hw), picture, strict=True):
         np.testing.assert_allclose(other, leaf, atol=1e-5)
 
 
-def test_the_eye_can_be_called_off(tmp_path):
+def test_rendering_can_be_cancelled(tmp_path):
     scene = ball_scene(tmp_path)
-    eye, view = Eye(scene.config, ball_method()), view_from((4.0, 0.0, 1.0))
+    renderer, view = ViewRenderer(scene.config, scene.model), view_from((4.0, 0.0, 1.0))
     asked = []
 
-    def go_on() -> bool:
+    def keep_going() -> bool:
         asked.append(1)
         return len(asked) < 3
 
-    camera = camera_of(view, (64, 64), (2.0, 6.0))
-    assert eye.see(scene, camera, (64, 64), box_of(None), go_on) is None
-    assert len(asked) == 3 < 64 * 64 // eye.rays_at_once
-    whole = eye.see(scene, camera, (64, 64), box_of(None))
+    camera = view.camera((64, 64), (2.0, 6.0))
+    assert renderer.render(scene, camera, (64, 64), None, keep_going) is None
+    assert len(asked) == 3 < 64 * 64 // renderer.rays_per_call
+    whole = renderer.render(scene, camera, (64, 64), None)
     np.testing.assert_allclose(whole.rgb, scene.render(camera, 0, (64, 64)).rgb, atol=1e-5)
 
 
-# What lies in a box.
+# Crop boxes.
 
 
 def test_the_crop_box_against_the_closed_form():
-    """A uniform ball, cut at planes: by Beer and Lambert along what is left of each chord."""
+    """A uniform ball, cut at planes: the Beer-Lambert law along the rest of each chord."""
     sigma, rgb, num_samples = 1.5, np.array([0.2, 0.5, 0.9]), 400
     field = closed_forms.ball(sigma, rgb)
 
@@ -155,7 +156,7 @@ def test_the_crop_box_against_the_closed_form():
     rays = [closed_forms.ray((-4, 0.1, height), (1, 0, 0)) for height in heights]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
     box = Box(jnp.array([-0.2, -1.0, -0.4]), jnp.array([2.0, 1.0, 2.0]))
-    seen = jax.jit(within(render, jnp.ones(3)))(((), box), (), batch)
+    seen = jax.jit(render_in_box(render, jnp.ones(3)))(((), box), (), batch)
     half = np.sqrt(1 - 0.01 - heights**2)
     for number in range(3):
         exact = closed_forms.uniform(3.8, 0.2 + half[number], sigma, rgb)
@@ -167,7 +168,7 @@ def test_the_crop_box_against_the_closed_form():
     missed = jax.tree.map(lambda leaf: leaf[3], seen)
     np.testing.assert_array_equal(missed.rgb, [1, 1, 1])
     assert (missed.opacity, missed.depth, missed.median_depth) == (0, 6, 6)
-    everything = jax.jit(within(render, jnp.ones(3)))(((), box_of(None)), (), batch)
+    everything = jax.jit(render_in_box(render, jnp.ones(3)))(((), make_box(None)), (), batch)
     for leaf, other in zip(render((), (), batch), everything, strict=True):
         np.testing.assert_allclose(other, leaf, atol=1e-5)
 
@@ -186,15 +187,16 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_cropped(name):
-    """Rays that miss the box see nothing at all, and no ray sees anything that is not finite."""
+    """Rays that miss the box are transparent, and all values are finite."""
     method = {"nerf": methods.nerf, "hash": methods.hash_grid, "proposal": methods.proposal}[name](
         METHODS[name], "black"
     )
-    params, aux = jax.jit(method.init)(jax.random.key(0))
+    cameras, size_hw = photos_of_ball().cameras, (small.SIZE, small.SIZE)
+    params, aux = jax.jit(lambda key: method.init(key, cameras, size_hw))(jax.random.key(0))
     rays = [closed_forms.ray((-4, y, 0.1), (1, 0.1, 0.05)) for y in np.linspace(-1.5, 1.5, 16)]
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
-    box = box_of(((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5)))
-    seen = jax.jit(within(method.render, jnp.zeros(3)))((params, box), aux, batch)
+    box = make_box(((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5)))
+    seen = jax.jit(render_in_box(method.render, jnp.zeros(3)))((params, box), aux, batch)
     assert all(np.isfinite(leaf).all() for leaf in seen)
     through = np.asarray(batch.origin + 4 * batch.direction)[:, 1]
     hits = np.abs(through) < 0.4
@@ -204,19 +206,23 @@ def test_every_method_can_be_cropped(name):
 
 
 def test_the_edges_of_a_box():
-    found = edges(((0.0, 1.0, 2.0), (1.0, 3.0, 5.0)))
+    found = box_edges(((0.0, 1.0, 2.0), (1.0, 3.0, 5.0)))
     lengths = np.linalg.norm(found[:, 1] - found[:, 0], axis=1)
     assert sorted(lengths.tolist()) == [1] * 4 + [2] * 4 + [3] * 4
     assert len({tuple(sorted(map(tuple, edge.tolist()))) for edge in found}) == 12
 
 
-# How it is shown.
+# Pictures.
 
 
 def seen_and_camera(size_hw=(9, 12)) -> tuple[Rendering, Cameras]:
     view = view_from((4.0, -1.0, 1.0), aspect=size_hw[1] / size_hw[0])
-    camera = camera_of(view, size_hw, (2.0, 6.0))
+    camera = view.camera(size_hw, (2.0, 6.0))
     return image_renderer(ball_method().render, 64)((), (), camera, 0, size_hw), camera
+
+
+def picture_of(rendering: Rendering, camera: Cameras, options: DisplayOptions):
+    return ViewRenderer(small.config(), ball_method()).picture(rendering, camera, options)
 
 
 def test_another_background_is_composited_exactly():
@@ -225,20 +231,20 @@ def test_another_background_is_composited_exactly():
     alone = np.asarray(seen.rgb) - (1 - opacity)
     assert 0 < opacity.min() + 0.01 < opacity.max()
     for background in ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.2, 0.4, 1.0)):
-        picture = paint(seen, camera, (1.0, 1.0, 1.0), Look(background=background))
+        picture = picture_of(seen, camera, DisplayOptions(background=background))
         exact = alone + (1 - opacity) * np.array(background)
         np.testing.assert_allclose(picture.pixels, 255 * exact, atol=0.51)
         assert picture.depth is None
 
 
-def test_depth_opacity_and_normals_are_what_they_say():
+def test_depth_opacity_and_normals():
     seen, camera = seen_and_camera((40, 50))
     solid = np.asarray(seen.opacity) > 0.99
     empty = np.asarray(seen.opacity) < 0.01
     assert solid.sum() > 300 < empty.sum()
     blue = (0.0, 0.0, 1.0)
     pictures = {
-        show: paint(seen, camera, (1.0, 1.0, 1.0), Look(show, blue)).pixels
+        show: picture_of(seen, camera, DisplayOptions(show, blue)).pixels
         for show in ("Colour", "Depth", "Opacity", "Normals")
     }
     assert (pictures["Opacity"][solid] > 250).all()
@@ -253,42 +259,44 @@ def test_depth_opacity_and_normals_are_what_they_say():
     assert near[0] > near[2] + 50, "near is red"
 
 
-def test_the_depth_beside_it_is_along_the_axis():
+def test_the_depth_of_a_picture_is_along_the_axis():
     seen, camera = seen_and_camera((40, 50))
-    depth = paint(seen, camera, (1.0, 1.0, 1.0), Look(depth=True)).depth
+    depth = picture_of(seen, camera, DisplayOptions(depth=True)).depth
     for row, column in ((20, 25), (15, 33)):
         ray = cast_rays(camera, 0, jnp.array([column, row]))
         point = ray.origin + seen.median_depth[row, column] * ray.direction
         np.testing.assert_allclose(depth[row, column], project(camera, 0, point)[1], rtol=1e-5)
-    assert depth[0, 0] == np.float32(DEEPEST)
+    assert depth[0, 0] == np.float32(MAX_DEPTH)
 
 
-# The photos.
+# Photos.
 
 
-def test_views_of_photos_and_which_is_nearest():
+def test_viewpoints_of_photos_and_the_nearest_one():
     photos = photos_of_ball()
     for number in range(4):
-        view = photos.view(number)
-        camera = camera_of(view, photos.size_hw, (2.0, 6.0))
+        view = photos.viewpoint(number)
+        camera = view.camera(photos.size_hw, (2.0, 6.0))
         np.testing.assert_allclose(camera.focal[0], photos.cameras.focal[number], rtol=1e-5)
         assert photos.nearest(view) == number
         away = view._replace(world_from_camera=view.world_from_camera + 0.01)
         assert photos.nearest(away) == number
-        np.testing.assert_allclose(photos.pivot(view), 0, atol=1e-5)
-    # From the same place, but turned around: another photo shows more of the same.
-    behind = view_from(photos.view(0).origin, target=2 * photos.view(0).origin)
+        np.testing.assert_allclose(photos.orbit_center(view), 0, atol=1e-5)
+    # From the same position in the opposite direction, another photo is nearer.
+    behind = view_from(photos.viewpoint(0).origin, target=2 * photos.viewpoint(0).origin)
     scores = [
-        np.linalg.norm(photos.view(n).origin - behind.origin) / photos.reach
-        + np.arccos(np.clip(photos.view(n).ahead @ behind.ahead, -1, 1))
+        np.linalg.norm(photos.viewpoint(n).origin - behind.origin) / photos.focus_distance
+        + np.arccos(np.clip(photos.viewpoint(n).forward @ behind.forward, -1, 1))
         for n in range(4)
     ]
     assert photos.nearest(behind) == int(np.argmin(scores))
-    assert photos.typical() is not None
-    assert any(np.array_equal(photos.typical()[0], photos.view(n)[0]) for n in range(4))
+    assert photos.initial_viewpoint() is not None
+    assert any(
+        np.array_equal(photos.initial_viewpoint()[0], photos.viewpoint(n)[0]) for n in range(4)
+    )
 
 
-def test_rays_reach_as_far_as_the_photos_did():
+def test_bounds_of_rays_closer_and_farther_than_the_photos():
     photos = photos_of_ball()
     np.testing.assert_allclose(photos.bounds(photos.origins[0]), (2, 6), atol=1e-4)
     np.testing.assert_allclose(photos.bounds(np.array([0.0, 9.0, 0.0])), (2, 11), atol=1e-4)
@@ -298,29 +306,29 @@ def test_rays_reach_as_far_as_the_photos_did():
     assert far == 6
 
 
-def test_photos_lie_on_white():
+def test_photos_are_composited_on_white():
     photos = photos_of_ball()
-    picture = photos.picture(1, 32)
+    picture = photos.thumbnail(1, 32)
     assert picture.shape == (32, 32, 3)
     np.testing.assert_array_equal(picture[0, 0], [255, 255, 255])
     rgba = np.asarray(photos.pixels[1]) / 255
     mean = (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).mean(axis=(0, 1))
     np.testing.assert_allclose(picture.mean(axis=(0, 1)) / 255, mean, atol=0.02)
-    assert Photos(photos.names, photos.cameras, photos.size_hw).picture(1, 32) is None
+    assert Photos(photos.names, photos.cameras, photos.size_hw).thumbnail(1, 32) is None
 
 
-def test_a_few_photos_or_one_will_do():
+def test_a_single_photo():
     photos = photos_of_ball()
     one = Photos(
         photos.names[:1], jax.tree.map(lambda leaf: leaf[:1], photos.cameras), photos.size_hw
     )
-    assert one.spacing > 0 < one.reach
-    assert np.isfinite(one.pivot(one.typical())).all()
+    assert one.frustum_size > 0 < one.focus_distance
+    assert np.isfinite(one.orbit_center(one.initial_viewpoint())).all()
 
 
-def test_how_far_the_crop_box_reaches():
+def test_crop_limits_around_the_focus():
     photos, config = photos_of_ball(), small.config()
-    low, high = extent_of(config, photos)
+    low, high = crop_limits(config, photos)
     np.testing.assert_allclose(high, 6, atol=1e-3)
     np.testing.assert_allclose(low, -6, atol=1e-3)
 
@@ -328,17 +336,17 @@ def test_how_far_the_crop_box_reaches():
 # Key frames.
 
 
-def test_the_way_through_key_frames():
+def test_the_path_through_key_frames():
     keys = [
         view_from((4.0, 0.0, 1.0), fov_degrees=40),
         view_from((0.0, 4.0, 1.0), fov_degrees=60),
         view_from((-4.0, 0.0, 3.0), fov_degrees=40),
     ]
-    way = views_along(keys, 41)
+    path = viewpoints_along(keys, 41)
     for key, frame in zip(keys, (0, 20, 40), strict=True):
-        np.testing.assert_allclose(way[frame].world_from_camera, key.world_from_camera, atol=1e-6)
-        assert np.isclose(way[frame].fov_radians, key.fov_radians)
-    poses = np.stack([view.world_from_camera for view in way])
+        np.testing.assert_allclose(path[frame].world_from_camera, key.world_from_camera, atol=1e-6)
+        assert np.isclose(path[frame].fov_radians, key.fov_radians)
+    poses = np.stack([view.world_from_camera for view in path])
     turns = poses[:, :, :3]
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), [np.eye(3)] * 41, atol=1e-9)
     assert np.allclose(np.linalg.det(turns), 1)
@@ -350,35 +358,35 @@ def test_the_way_through_key_frames():
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_key_frames(count):
     keys = [view_from((4.0, 0.0, 1.0)), view_from((0.0, 4.0, 1.0))][:count]
-    way = views_along(keys, 5)
-    assert len(way) == 5
-    np.testing.assert_allclose(way[-1].world_from_camera, keys[-1].world_from_camera, atol=1e-6)
-    # Around what both look at, and not through it.
+    path = viewpoints_along(keys, 5)
+    assert len(path) == 5
+    np.testing.assert_allclose(path[-1].world_from_camera, keys[-1].world_from_camera, atol=1e-6)
+    # Around the point that both look at, not through it.
     expected = {1: (4, 0, 1), 2: (8**0.5, 8**0.5, 1)}[count]
-    np.testing.assert_allclose(way[2].origin, expected, atol=1e-6)
+    np.testing.assert_allclose(path[2].origin, expected, atol=1e-6)
 
 
-def test_turns_go_the_shorter_way():
-    """Quaternions of either sign are one rotation: by half a turn and a bit, the other way."""
+def test_rotations_take_the_shorter_direction():
+    """A rotation by more than pi is one by less than pi in the other direction."""
     keys = [view_from((0.0, 0.0, 0.0), (np.cos(a), np.sin(a), 0.0)) for a in (3.0, -3.0)]
-    middle = views_along(keys, 3)[1]
-    np.testing.assert_allclose(middle.ahead, [-1, 0, 0], atol=1e-6)
+    middle = viewpoints_along(keys, 3)[1]
+    np.testing.assert_allclose(middle.forward, [-1, 0, 0], atol=1e-6)
 
 
-def test_cameras_along_are_for_the_film():
+def test_cameras_along_have_the_size_of_the_video():
     keys = [view_from((4.0, 0.0, 1.0), aspect=3.0), view_from((0.0, 4.0, 1.0), aspect=3.0)]
-    path = cameras_along(keys, 7, (90, 120), (1.0, 8.0))
+    path = cameras_along(viewpoints_along(keys, 7), (90, 120), (1.0, 8.0))
     assert path.world_from_camera.shape == (7, 3, 4)
     np.testing.assert_allclose(path.principal, [[60, 45]] * 7)
     np.testing.assert_allclose(path.focal[:, 0], path.focal[:, 1], rtol=1e-5)
 
 
-# Where the page is.
+# Ports.
 
 
 def test_ports():
     with socket.socket() as taken:
-        taken.bind((server.HOST, 0))
+        taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert free_port(port) > port
@@ -386,9 +394,4 @@ def test_ports():
             free_port(port, tries=1)
     for wrong in (0, -1, 65536):
         with pytest.raises(ValueError, match=f"port must be between 1 and 65535, but is {wrong}"):
-            check_port(wrong)
-
-
-def test_the_line_for_ssh():
-    line = ssh_line(8123)
-    assert line == f"ssh -L 8123:127.0.0.1:8123 {socket.gethostname()}"
+            load_viewer(wrong)
