@@ -30,6 +30,7 @@ def scene():
     return untrained()
 
 
+@pytest.mark.slow
 def test_an_orbit_shows_the_renderings_of_its_cameras(scene, tmp_path):
     orbit = notebook.orbit(scene, num_frames=3, size=16, seconds=0.375)
     found, image = frames(orbit.gif)
@@ -58,6 +59,7 @@ def test_empty_orbits_and_scenes_without_cameras(scene):
         notebook.orbit(untrained(rays=True))
 
 
+@pytest.mark.slow
 def test_the_viewer_is_a_frame_in_the_page(scene):
     pytest.importorskip("nerf_jax.app.viewer", reason="there is no viewer yet")
     window = notebook.viewer(scene, port=18431, height=300)

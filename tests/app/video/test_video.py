@@ -335,6 +335,7 @@ def test_given_cameras_are_rendered(tmp_path):
     assert frames.shape == (4, small.SIZE, small.SIZE, 3)
 
 
+@pytest.mark.slow
 def test_a_path_file_sets_size_frame_rate_and_frames(tmp_path):
     cameras = small.dataset(num_images=3).cameras
     file = tmp_path / "flight.json"
