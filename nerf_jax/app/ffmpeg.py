@@ -16,11 +16,7 @@ from nerf_jax.data.files import atomic_write, optional_import
 
 
 def ffmpeg() -> str:
-    """The path of ffmpeg.
-
-    Raises:
-        OSError: there is none.
-    """
+    """The path of the ffmpeg executable; raises an ``OSError`` if there is none."""
     try:
         executable = optional_import("imageio_ffmpeg", "imageio-ffmpeg").get_ffmpeg_exe()
     except RuntimeError as error:
@@ -31,54 +27,45 @@ def ffmpeg() -> str:
 
 
 def write_video(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write an H.264 video that plays everywhere. Odd sizes lose their last row or column.
+    """Write a GIF that repeats, or else an H.264 video that common players support.
+
+    Each frame of a GIF has its own palette, so that no frame is read twice. A video of odd size
+    loses its last row or column.
 
     Args:
-        path: the file, ``.mp4``.
-        frames: at least one, of values in [0, 1]; one at a time is held.
-        fps: frames a second.
+        path: the file; its suffix names the format.
+        frames: at least one, of values in [0, 1]; one at a time is in memory.
+        fps: frames per second. For a GIF at most 50: its delays are whole hundredths of a second,
+            and browsers show none below two.
 
     Raises:
-        OSError: the encoder failed or cannot be found.
+        OSError: ffmpeg failed or was not found.
     """
-    even = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
-    codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
-    _encode(path, even, fps, codec)
-
-
-def write_gif(path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float) -> None:
-    """Write a GIF that repeats, each frame with the palette that suits it.
-
-    One palette for all of them would have to see all of them first.
-
-    Args:
-        path: the file, ``.gif``.
-        frames: at least one, of values in [0, 1]; one at a time is held.
-        fps: frames a second, 50 at most: delays are whole hundredths, and browsers show none
-            shorter than two.
-
-    Raises:
-        OSError: the encoder failed or cannot be found.
-    """
-    palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
-    _encode(path, frames, fps, ["-filter_complex", palette, "-loop", "0"])
+    if path.suffix == ".gif":
+        palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+        options = ["-filter_complex", palette, "-loop", "0"]
+    else:
+        frames = (frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames)
+        options = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18"]
+        options += ["-movflags", "+faststart"]
+    _encode(path, frames, fps, options)
 
 
 def _encode(
     path: Path, frames: Iterable[Float[np.ndarray, "H W 3"]], fps: float, options: list[str]
 ) -> None:
-    """Frames through ffmpeg, into a file whose suffix names its format."""
+    """Pipe frames through ffmpeg into a file."""
     frames = iter(frames)
     first = next(frames)
     height, width = first.shape[:2]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps)]
     command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
-    # What it says goes to a file: a pipe that nobody reads would fill and stop it.
-    with atomic_write(path) as aside, tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=said)
+    # Its messages go to a file: a pipe without a reader would fill up and block it.
+    with atomic_write(path) as aside, tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=messages)
         assert process.stdin
         try:
-            # A broken pipe: it has given up, and says why below.
+            # A broken pipe: ffmpeg has failed, and its messages say why.
             with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
                 for frame in itertools.chain([first], frames):
                     pipe.write(to_uint8(frame).tobytes())
@@ -88,6 +75,6 @@ def _encode(
         finally:
             failed = process.wait()
         if failed:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+            messages.seek(0)
+            lines = messages.read().decode(errors="replace").strip().splitlines()
             raise OSError(f"{path}: the video could not be written: {'; '.join(lines)[:300]}")

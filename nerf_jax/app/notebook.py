@@ -1,18 +1,18 @@
-"""A trained scene in a notebook: a turn around it that plays, and the viewer to look around in.
+"""A trained scene in a notebook: an animated orbit, and the interactive viewer.
 
-The scene shows itself, with its scores: leave it as the last line of a cell.
+The scene itself is displayed with its scores if it is the last line of a cell.
 """
 
 import html
-import io
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from nerf_jax.app.images import to_uint8
+from nerf_jax.app.ffmpeg import write_video
+from nerf_jax.app.images import write_png
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.trajectory import make_trajectory
@@ -21,12 +21,12 @@ from nerf_jax.data.files import atomic_write, optional_import
 
 @dataclass(frozen=True)
 class Animation:
-    """Pictures that follow each other and begin again; a notebook plays them."""
+    """A GIF that repeats, displayed by a notebook."""
 
     label: str
     gif: bytes
     still: bytes
-    """The first picture as PNG, for where nothing moves."""
+    """The first frame as PNG, for displays without animation."""
 
     def save(self, path: Path | str) -> Path:
         """Write the GIF."""
@@ -48,47 +48,38 @@ class Animation:
 def orbit(
     scene: Trained, num_frames: int = 24, size: int = 128, *, seconds: float = 3.0
 ) -> Animation:
-    """A turn around a scene, or what else its config films.
+    """Animate a scene along an orbit, or along the path that its config names.
 
     Args:
-        scene: what to look at.
-        num_frames: of the whole turn. On a laptop, a frame takes a tenth of a second or so.
+        scene: the trained scene.
+        num_frames: of the whole path. On a laptop, a frame takes about a tenth of a second.
         size: of the longer side, in pixels.
-        seconds: that a turn lasts.
+        seconds: duration of the whole path.
 
     Raises:
-        ValueError: the scene was given by rays and not by cameras; no frames, or none to be seen.
+        ValueError: ``num_frames`` or ``size`` is below 1, or the scene was trained on rays
+            without cameras.
     """
     if num_frames < 1 or size < 1:
-        raise ValueError(f"an orbit of {num_frames} frames of {size} pixels shows nothing")
+        raise ValueError(f"an orbit of {num_frames} frames of {size} pixels is empty; ask for more")
     factor = size / max(scene.size_hw)
     height, width = (max(1, round(factor * side)) for side in scene.size_hw)
-    wanted = replace(scene.config.render, num_frames=num_frames, size=(height, width), downscale=1)
-    shot = make_trajectory(scene, wanted, None)
-    frames = [scene.render(shot.cameras, n, shot.size_hw).rgb for n in range(shot.num_frames)]
-    pictures = [to_uint8(np.asarray(frame)) for frame in frames]
-    return animation(f"a turn around {scene.config.name}", pictures, seconds / len(pictures))
-
-
-def animation(
-    label: str, pictures: list[UInt8[np.ndarray, "H W 3"]], seconds_each: float
-) -> Animation:
-    """Pictures as a GIF that repeats, each with the palette that suits it."""
-    pillow = optional_import("PIL.Image", "pillow")
-    images = [pillow.fromarray(picture).quantize(128, dither=0) for picture in pictures]
-    gif, still = io.BytesIO(), io.BytesIO()
-    # Hundredths of a second, and browsers show none shorter than two.
-    delay = max(20, round(100 * seconds_each) * 10)
-    images[0].save(
-        gif, "GIF", save_all=True, append_images=images[1:], duration=delay, loop=0, disposal=1
-    )
-    pillow.fromarray(pictures[0]).save(still, "PNG")
-    return Animation(label, gif.getvalue(), still.getvalue())
+    config = replace(scene.config.render, num_frames=num_frames, size=(height, width), downscale=1)
+    trajectory = make_trajectory(scene, config, None)
+    count = trajectory.num_frames
+    renderings = (scene.render(trajectory.cameras, i, trajectory.size_hw) for i in range(count))
+    frames = [np.asarray(rendering.rgb) for rendering in renderings]
+    with tempfile.TemporaryDirectory() as folder:
+        gif, still = Path(folder) / "orbit.gif", Path(folder) / "still.png"
+        write_video(gif, frames, 1 / max(0.02, seconds / count))
+        write_png(still, frames[0])
+        label = f"{trajectory.name} of {scene.config.name}"
+        return Animation(label, gif.read_bytes(), still.read_bytes())
 
 
 @dataclass(frozen=True)
 class Window:
-    """The viewer within a notebook's page, open until it is closed."""
+    """The viewer in a notebook's page, until it is closed."""
 
     viewer: Any
     height: int
@@ -106,17 +97,17 @@ class Window:
 
 
 def viewer(scene: Trained, *, port: int = 8080, height: int = 560) -> Window:
-    """The viewer in a notebook on the same machine, or one that reaches the port through SSH.
+    """Open the viewer in a notebook on the same machine, or on one that forwards the port.
 
     Args:
-        scene: what to look around in.
+        scene: the trained scene.
         port: the first one to try.
         height: of the window, in pixels.
 
     Raises:
-        ImportError: what the viewer needs is missing.
+        ImportError: the viewer's packages are not installed.
         OSError: no port is free.
-        ValueError: the scene was given by rays and not by cameras.
+        ValueError: the scene was trained on rays without cameras.
     """
     parts = optional_import("nerf_jax.app.viewer", "nerf_jax[viewer]")
     return Window(parts.open_viewer(scene, port), height)

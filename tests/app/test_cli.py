@@ -215,7 +215,7 @@ def test_render_interrupted(place, capsys, monkeypatch):
 
     monkeypatch.setattr("nerf_jax.app.commands.render.render_video", stop)
     assert run("render", place / "run") == 130
-    assert "the same command goes on from there" in capsys.readouterr().out
+    assert "the same command continues from them" in capsys.readouterr().out
 
 
 def test_render_mistakes(place, capsys):

@@ -1,4 +1,4 @@
-"""Pictures and videos: right colours, right frames, never half a file."""
+"""Images and videos: their colours and frames, and atomic writing."""
 
 import subprocess
 import weakref
@@ -20,7 +20,7 @@ def test_png_round_trip(tmp_path):
     np.testing.assert_array_equal(found, np.round(np.clip(image, 0, 1) * 255))
 
 
-def test_nothing_is_left_half_written(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("whole")
 
@@ -36,7 +36,7 @@ def test_nothing_is_left_half_written(tmp_path):
 
 
 def test_video_frames(tmp_path):
-    """Flat frames come back in order, at their colours, odd sizes cut to even."""
+    """Constant frames keep their order and colours; odd sizes are cut to even ones."""
     levels = np.linspace(0.1, 0.9, 6, dtype=np.float32)
     frames = [np.full((33, 18, 3), level) for level in levels]
     ffmpeg.write_video(tmp_path / "a.mp4", frames, fps=10)
@@ -46,7 +46,7 @@ def test_video_frames(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
-def test_a_video_is_written_a_frame_at_a_time(tmp_path, name):
+def test_a_video_is_written_with_one_frame_in_memory(tmp_path, name):
     alive: set[int] = set()
     most = 0
 
@@ -59,16 +59,15 @@ def test_a_video_is_written_a_frame_at_a_time(tmp_path, name):
             most = max(most, len(alive))
             yield frame
 
-    write = {"a.mp4": ffmpeg.write_video, "a.gif": ffmpeg.write_gif}[name]
-    write(tmp_path / name, frames(), fps=10)
+    ffmpeg.write_video(tmp_path / name, frames(), fps=10)
     assert 1 <= most <= 3
 
 
 def test_gif_frames(tmp_path):
-    """Each has colours of its own: 256 of them for all would not do."""
+    """Frames have different colours: one palette of 256 could not hold them."""
     rng = np.random.default_rng(0)
     frames = [np.stack([np.full((9, 25), level), *rng.random((2, 9, 25))], 2) for level in (0, 1)]
-    ffmpeg.write_gif(tmp_path / "a.gif", iter([*frames, frames[1]]), fps=4)
+    ffmpeg.write_video(tmp_path / "a.gif", iter([*frames, frames[1]]), fps=4)
     with Image.open(tmp_path / "a.gif") as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (25, 9), 0)
         for number, frame in enumerate([*frames, frames[1]]):
@@ -78,15 +77,26 @@ def test_gif_frames(tmp_path):
             assert np.abs(found - frame).mean() < 0.02
 
 
-def test_a_video_that_cannot_be_made_leaves_nothing(tmp_path):
-    """ffmpeg itself gives up, before it has read all frames."""
+def test_equal_frames_keep_their_duration(tmp_path):
+    """Encoders may merge equal frames; the animation must not become shorter."""
+    ffmpeg.write_video(tmp_path / "a.gif", [np.full((8, 8, 3), 0.35)] * 4, fps=10)
+    with Image.open(tmp_path / "a.gif") as gif:
+        total = 0
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            total += gif.info["duration"]
+    assert total == 400
+
+
+def test_a_failed_encoder_leaves_no_file(tmp_path):
+    """ffmpeg fails before it has read all frames."""
     frames = [np.zeros((512, 512, 3), np.float32)] * 20
     with pytest.raises(OSError, match=r"a.mp5: the video could not be written: .*output format"):
         ffmpeg.write_video(tmp_path / "a.mp5", frames, fps=10)
     assert not list(tmp_path.iterdir())
 
 
-def test_frames_that_fail_stop_the_video(tmp_path):
+def test_a_failed_frame_stops_the_video(tmp_path):
     def frames():
         yield np.zeros((16, 16, 3))
         raise KeyboardInterrupt
@@ -129,16 +139,16 @@ def test_exr_channels(tmp_path):
 
 
 def test_depth_colours():
-    """Near is red, far is blue, and nothing is white: told apart at a glance."""
+    """Near is red, far is blue, and the background is white."""
     depth = np.array([2.0, 4.0, 3.0], np.float32)
     colors = images.color_depth(depth, np.array([1.0, 1.0, 0.0], np.float32), 2.0, 4.0)
-    near, far, nothing = colors
+    near, far, background = colors
     assert near[0] > 2 * near[2]
     assert far[2] > 2 * far[0]
-    np.testing.assert_allclose(nothing, 1.0)
+    np.testing.assert_allclose(background, 1.0)
 
 
-def test_depth_range_ignores_what_is_not_there():
+def test_depth_range_ignores_the_background():
     depth = np.concatenate([np.full(1000, 3.0), [np.inf, 0.0], np.linspace(3, 4, 1000)])
     opacity = np.ones_like(depth)
     opacity[1001] = 0.1

@@ -1,4 +1,4 @@
-"""What plays in a notebook: frames, their number, size and colours."""
+"""Displays in a notebook: the orbit's frames, and the viewer's page."""
 
 import base64
 import io
@@ -19,34 +19,10 @@ from tests.app.test_trained import untrained
 def frames(gif: bytes) -> tuple[np.ndarray, Image.Image]:
     image = Image.open(io.BytesIO(gif))
     found = []
-    for number in range(image.n_frames):
-        image.seek(number)
+    for index in range(image.n_frames):
+        image.seek(index)
         found.append(np.asarray(image.convert("RGB")))
     return np.stack(found), image
-
-
-def test_pictures_come_back_in_order():
-    ramp = np.linspace(0, 255, 20 * 30).astype(np.uint8).reshape(20, 30, 1)
-    pictures = [np.concatenate([ramp, ramp // 2, ramp * 0 + 40 * n], axis=2) for n in range(5)]
-    made_of_them = notebook.animation("a ramp", pictures, seconds_each=0.125)
-    found, image = frames(made_of_them.gif)
-    assert found.shape == (5, 20, 30, 3)
-    assert np.abs(found.astype(int) - pictures).max() <= 8  # 128 colours for 600
-    assert image.info["loop"] == 0
-    assert image.info["duration"] in (120, 130)
-    still = np.asarray(Image.open(io.BytesIO(made_of_them.still)))
-    np.testing.assert_array_equal(still, pictures[0])
-
-
-def test_equal_pictures_stay_as_many():
-    """Encoders like to merge them, and a turn would jump."""
-    pictures = [np.full((8, 8, 3), 90, np.uint8)] * 4
-    image = Image.open(io.BytesIO(notebook.animation("grey", pictures, 0.1).gif))
-    total = 0
-    for number in range(image.n_frames):
-        image.seek(number)
-        total += image.info["duration"]
-    assert total == 400
 
 
 @pytest.fixture(scope="module")
@@ -54,30 +30,37 @@ def scene():
     return untrained()
 
 
-def test_a_turn_is_what_its_cameras_see(scene, tmp_path):
-    turn = notebook.orbit(scene, num_frames=3, size=16)
-    found, _ = frames(turn.gif)
+@pytest.mark.slow
+def test_an_orbit_shows_the_renderings_of_its_cameras(scene, tmp_path):
+    orbit = notebook.orbit(scene, num_frames=3, size=16, seconds=0.375)
+    found, image = frames(orbit.gif)
     assert found.shape == (3, 16, 16, 3)
+    assert image.info["loop"] == 0
+    assert image.info["duration"] in (120, 130)
     path = orbit_path(scene.cameras(), 3)
-    for number in range(3):
-        seen = to_uint8(np.asarray(scene.render(path, number, (16, 16)).rgb)).astype(int)
-        assert np.abs(found[number] - seen).mean() < 4
-    (image,) = made.Page(turn._repr_html_()).all("img")
-    assert image["alt"] == "a turn around small"
-    assert base64.b64decode(image["src"].split(",")[1]) == turn.gif
-    assert turn._repr_png_() == turn.still
-    assert turn.save(tmp_path / "new" / "turn.gif").read_bytes() == turn.gif
-    assert len(repr(turn)) < 60
+    for index in range(3):
+        rendered = to_uint8(np.asarray(scene.render(path, index, (16, 16)).rgb)).astype(int)
+        assert np.abs(found[index] - rendered).mean() < 4
+        if index == 0:
+            still = np.asarray(Image.open(io.BytesIO(orbit.still)))
+            np.testing.assert_array_equal(still, rendered)
+    (image,) = made.Page(orbit._repr_html_()).all("img")
+    assert image["alt"] == "orbit of small"
+    assert base64.b64decode(image["src"].split(",")[1]) == orbit.gif
+    assert orbit._repr_png_() == orbit.still
+    assert orbit.save(tmp_path / "new" / "orbit.gif").read_bytes() == orbit.gif
+    assert len(repr(orbit)) < 60
 
 
-def test_what_cannot_be_shown(scene):
-    with pytest.raises(ValueError, match="orbit of 0 frames of 128 pixels shows nothing"):
+def test_empty_orbits_and_scenes_without_cameras(scene):
+    with pytest.raises(ValueError, match="orbit of 0 frames of 128 pixels is empty"):
         notebook.orbit(scene, num_frames=0)
     with pytest.raises(ValueError, match="no way to fly past them"):
         notebook.orbit(untrained(rays=True))
 
 
-def test_the_viewer_is_a_window_in_the_page(scene):
+@pytest.mark.slow
+def test_the_viewer_is_a_frame_in_the_page(scene):
     pytest.importorskip("nerf_jax.app.viewer", reason="there is no viewer yet")
     window = notebook.viewer(scene, port=18431, height=300)
     try:
@@ -89,7 +72,7 @@ def test_the_viewer_is_a_window_in_the_page(scene):
         window.close()
 
 
-def test_what_the_viewer_needs_is_named(scene, monkeypatch):
+def test_a_missing_package_of_the_viewer_is_named(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "nerf_jax.app.viewer", None)
     with pytest.raises(ImportError, match=r"pip install 'nerf_jax\[viewer\]'"):
         notebook.viewer(scene)

@@ -1,4 +1,4 @@
-"""``run.py render``: a way around, past or through the scene of a run."""
+"""``run.py render``: videos of the scene of a run along a camera path."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from nerf_jax.config import RenderConfig
 
 @dataclass(frozen=True)
 class RenderArgs:
-    """Film the scene of a run along a path. Broken off, it goes on where it was."""
+    """Render the scene of a run along a camera path. An interrupted render is continued."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     output: Annotated[Path | None, OUTPUT] = None
-    """Where everything goes. [default: the run's folder]"""
+    """The folder for all files. [default: the run's folder]"""
     render: Annotated[RenderConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=RenderConfig
     )
@@ -36,7 +36,7 @@ def render(arguments: list[str]) -> int:
     try:
         written = render_video(scene, args.render, folder=folder)
     except KeyboardInterrupt:
-        say("what was rendered is kept: the same command goes on from there")
+        say("interrupted; the rendered frames are kept, and the same command continues from them")
         raise
     for path in written:
         say("  ", path)

@@ -1,8 +1,8 @@
-"""A trained scene, filmed along a path of cameras.
+"""Videos and images of a trained scene along a camera path.
 
-A render takes long, and is broken off: each frame is kept as a file as soon as it was seen, and a
-second call goes on behind the last. Pictures and videos are made of those files at the end, one
-frame in memory at a time.
+A render takes long and may be interrupted, so each frame is saved to a file once it is rendered,
+and a second call continues after the last one. Videos and images are made from these files at the
+end, with one frame in memory at a time.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from nerf_jax.app.ffmpeg import ffmpeg
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.frames import Frames
-from nerf_jax.app.video.outputs import develop
+from nerf_jax.app.video.outputs import write_outputs
 from nerf_jax.app.video.trajectory import Trajectory, frame_size, make_trajectory
 from nerf_jax.config import RenderConfig
 from nerf_jax.data.files import optional_import, require_writable
@@ -23,60 +23,60 @@ __all__ = ["frame_size", "render_video"]
 
 def render_video(
     scene: Trained,
-    wanted: RenderConfig,
-    path: Cameras | None = None,
+    config: RenderConfig,
+    cameras: Cameras | None = None,
     *,
     folder: Path,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
-    """Render a way around or past the scene: videos, frames, a few stills, and depth's scale.
+    """Render a scene along a camera path: videos, image sequences, stills, and the depth scale.
 
-    What an earlier call with the same cameras, size and checkpoint has seen is not rendered again;
-    with any other, that is dropped. One call at a time for each path in a folder.
+    Frames of an earlier call with the same cameras, size and checkpoint are not rendered again;
+    other frames of that name are deleted. Only one call at a time may use a path and a folder.
 
     Args:
-        scene: what to film.
-        wanted: which way, how large, and as what.
-        path: the cameras, for images of :func:`frame_size`; those that ``wanted.path`` names if
-            None.
-        folder: where everything goes.
-        tell: called with ``(done, total)`` after each frame.
+        scene: the trained scene.
+        config: the path, size, outputs and formats.
+        cameras: one per frame, for images of :func:`frame_size`; by ``config.path`` if None.
+        folder: for all files.
+        on_progress: called with ``(done, total)`` after each frame.
 
     Returns:
         The files and folders written.
 
     Raises:
-        ValueError: there is no frame to render, the path's file is not as it should be, or the
-            scene was given by rays and not by cameras.
-        OSError: the folder cannot be written to, or there is no ffmpeg.
-        ImportError: a package that a format needs is missing.
+        ValueError: there are no frames, the camera-path file is invalid, or the scene was trained
+            on rays without cameras.
+        OSError: the folder is not writable, a file cannot be read, or ffmpeg was not found.
+        ImportError: a package for one of the formats is not installed.
     """
-    shot = make_trajectory(scene, wanted, path)
-    _check(shot, wanted, folder)
-    frames = Frames.open(folder / "frames" / shot.name, shot, scene)
-    missing = frames.missing()
-    total = shot.num_frames
-    seen = total - len(missing)
-    if seen:
-        say(f"{seen} of {total} frames are there already, in {frames.folder}")
-    for done, number in enumerate(track(missing, f"render {shot.name}", len(missing)), seen + 1):
-        frames.write(number, scene.render(shot.cameras, number, shot.size_hw))
-        tell(done, total)
-    written = develop(frames, shot, wanted, scene.all_cameras.world_from_original, folder)
-    if not wanted.keep_frames:
+    trajectory = make_trajectory(scene, config, cameras)
+    _check(config, trajectory, folder)
+    frames = Frames.open(folder / "frames" / trajectory.name, trajectory, scene)
+    missing, total = frames.missing(), trajectory.num_frames
+    existing = total - len(missing)
+    if existing:
+        say(f"{existing} of {total} frames exist already, in {frames.folder}")
+    label = f"render {trajectory.name}"
+    for done, index in enumerate(track(missing, label, len(missing)), existing + 1):
+        frames.write(index, scene.render(trajectory.cameras, index, trajectory.size_hw))
+        on_progress(done, total)
+    similarity = scene.all_cameras.world_from_original
+    written = write_outputs(frames, trajectory, config, similarity, folder)
+    if not config.keep_frames:
         frames.remove()
     return written
 
 
-def _check(shot: Trajectory, wanted: RenderConfig, folder: Path) -> None:
-    """Better said before an hour of rendering than after it."""
-    if {"mp4", "gif"} & set(wanted.formats):
+def _check(config: RenderConfig, trajectory: Trajectory, folder: Path) -> None:
+    """Raise the errors that would otherwise follow an hour of rendering."""
+    if {"mp4", "gif"} & set(config.formats):
         ffmpeg()
-    if "exr" in wanted.formats:
+    if "exr" in config.formats:
         optional_import("OpenEXR", "nerf_jax[exr]")
-    if "gif" in wanted.formats and shot.fps > 50:
+    if "gif" in config.formats and trajectory.fps > 50:
         raise ValueError(
-            f"render.fps is {shot.fps:g}, but a GIF has 50 frames a second at most; lower it, or "
-            "leave gif out of render.formats"
+            f"render.fps is {trajectory.fps:g}, but a GIF has 50 frames per second at most; lower "
+            "it, or remove gif from render.formats"
         )
     require_writable(folder)

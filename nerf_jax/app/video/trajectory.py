@@ -1,4 +1,4 @@
-"""What is to be filmed: from where, how large and how fast."""
+"""The cameras, image size and frame rate of a video."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from nerf_jax.config import RenderConfig
 from nerf_jax.types import Cameras
 
 FPS = 15.0
-_GLANCE_ROWS = 64
+_PREVIEW_ROWS = 64
 
 
 class Trajectory(NamedTuple):
-    """A path, ready to be flown."""
+    """A camera path, complete with image size and frame rate."""
 
     name: str
-    """Of the files made of it."""
+    """The stem of its files' names."""
     cameras: Cameras
-    """NumPy arrays of one for each frame."""
+    """NumPy arrays, one camera per frame, for images of ``size_hw``."""
     size_hw: tuple[int, int]
     fps: float
 
@@ -32,68 +32,71 @@ class Trajectory(NamedTuple):
         return len(self.cameras.focal)
 
 
-def make_trajectory(scene: Trained, wanted: RenderConfig, path: Cameras | None) -> Trajectory:
-    """The shot that is wanted: ``path`` if it is given, else what ``wanted.path`` names.
+def make_trajectory(scene: Trained, config: RenderConfig, cameras: Cameras | None) -> Trajectory:
+    """The trajectory of given cameras, or of ``config.path`` if they are None.
 
     Raises:
         OSError, ValueError: as :func:`nerf_jax.app.video.render_video`.
     """
-    fps = FPS if wanted.fps is None else wanted.fps
-    is_file = path is None and wanted.path.endswith(".json")
-    if not is_file and not (wanted.num_frames if path is None else len(path.focal)):
-        raise ValueError("render.num_frames is 0: nothing to render; ask for some")
-    if path is not None:
-        given = jax.tree.map(np.asarray, path)
-        return Trajectory("path", given, frame_size(scene, wanted), fps)
-    if not is_file:
-        size_hw = frame_size(scene, wanted)
-        cameras = reframe(_fly(scene, wanted), scene.size_hw, size_hw)
-        return Trajectory(wanted.path, cameras, size_hw, fps)
-    train = scene.cameras()
-    bounds = float(np.mean(train.near)), float(np.mean(train.far))
-    read = read_path(Path(wanted.path), bounds, scene.all_cameras.world_from_original)
-    size_hw = _shrunk(wanted, wanted.size or read.size_hw)
-    cameras = reframe(read.cameras, read.size_hw, size_hw)
-    fps = read.fps if wanted.fps is None and read.fps is not None else fps
-    return Trajectory(Path(wanted.path).stem, cameras, size_hw, fps)
+    if cameras is None and config.path.endswith(".json"):
+        return _from_file(scene, config)
+    if not (config.num_frames if cameras is None else len(cameras.focal)):
+        raise ValueError("render.num_frames is 0: nothing to render; set it to at least 1")
+    size_hw, fps = frame_size(scene, config), config.fps or FPS
+    if cameras is not None:
+        return Trajectory("path", jax.tree.map(np.asarray, cameras), size_hw, fps)
+    path = reframe(_path_cameras(scene, config), scene.size_hw, size_hw)
+    return Trajectory(config.path, path, size_hw, fps)
 
 
-def frame_size(scene: Trained, wanted: RenderConfig) -> tuple[int, int]:
-    """Height and width of the frames of a path that has no size of its own."""
-    return _shrunk(wanted, wanted.size or scene.size_hw)
+def frame_size(scene: Trained, config: RenderConfig) -> tuple[int, int]:
+    """Height and width of the frames, unless a camera-path file sets them."""
+    return _downscaled(config.size or scene.size_hw, config)
 
 
-def _shrunk(wanted: RenderConfig, size_hw: tuple[int, int]) -> tuple[int, int]:
+def _downscaled(size_hw: tuple[int, int], config: RenderConfig) -> tuple[int, int]:
     height, width = size_hw
-    return max(1, height // wanted.downscale), max(1, width // wanted.downscale)
+    return max(1, height // config.downscale), max(1, width // config.downscale)
 
 
-def _fly(scene: Trained, wanted: RenderConfig) -> Cameras:
-    """The cameras of a path that is made from the training cameras, for images of their size."""
-    cameras, count = scene.cameras(), wanted.num_frames
-    match wanted.path:
+def _from_file(scene: Trained, config: RenderConfig) -> Trajectory:
+    """The trajectory in a camera-path file; ``config`` overrides its image size and frame rate."""
+    path, train = Path(config.path), scene.cameras()
+    bounds = float(np.mean(train.near)), float(np.mean(train.far))
+    cameras, file_hw, fps = read_path(path, bounds, scene.all_cameras.world_from_original)
+    size_hw = _downscaled(config.size or file_hw, config)
+    cameras = reframe(cameras, file_hw, size_hw)
+    return Trajectory(path.stem, cameras, size_hw, config.fps or fps or FPS)
+
+
+def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
+    """The cameras of a path made from the training cameras, for images of their size."""
+    cameras, count = scene.cameras(), config.num_frames
+    match config.path:
         case "orbit":
-            return camera_paths.orbit_path(cameras, count, wanted.elevation_degrees)
+            return camera_paths.orbit_path(cameras, count, config.elevation_degrees)
         case "ellipse":
             return camera_paths.ellipse_path(cameras, count)
         case "spiral":
-            return camera_paths.spiral_path(cameras, count, _distance(scene, cameras))
+            return camera_paths.spiral_path(cameras, count, _scene_distance(scene, cameras))
         case "tour":
             return camera_paths.tour_path(cameras, count)
         case _:
             return camera_paths.spline_path(cameras, count)
 
 
-def _distance(scene: Trained, cameras: Cameras) -> float:
-    """How far away the scene is from the camera in the middle, by a glance at it."""
-    middle = camera_paths.middle_camera(np.asarray(cameras.world_from_camera))
-    height, width = scene.size_hw
-    rows = min(height, _GLANCE_ROWS)
-    size_hw = rows, max(1, round(width * rows / height))
-    seen = scene.render(reframe(cameras, scene.size_hw, size_hw), middle, size_hw)
-    solid = np.asarray(seen.median_depth)[np.asarray(seen.opacity) > 0.5]
-    if solid.size:
-        # Rounded: a device may add in another order the next time, and the path is to be the same.
-        return float(f"{np.median(solid):.3g}")
+def _scene_distance(scene: Trained, cameras: Cameras) -> float:
+    """The median depth of a small rendering by the central camera, or if it shows nothing, the
+    camera's distance to the focus point; in world units.
+    """
     poses = np.asarray(cameras.world_from_camera)
+    middle = camera_paths.middle_camera(poses)
+    height, width = scene.size_hw
+    rows = min(height, _PREVIEW_ROWS)
+    size_hw = rows, max(1, round(width * rows / height))
+    preview = scene.render(reframe(cameras, scene.size_hw, size_hw), middle, size_hw)
+    depths = np.asarray(preview.median_depth)[np.asarray(preview.opacity) > 0.5]
+    if depths.size:
+        # Rounded, so that the path is the same if a device adds in another order the next time.
+        return float(f"{np.median(depths):.3g}")
     return float(np.linalg.norm(focus_point(poses) - poses[middle, :, 3]))

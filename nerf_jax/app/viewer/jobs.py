@@ -1,5 +1,6 @@
 """The jobs that buttons start, each in its own thread, with progress and errors."""
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -79,11 +80,8 @@ def save_video(
     """Render a video, one frame for each camera, in a new folder under the run's ``films``."""
     config = replace(scene.config.render, fps=fps, size=size_hw, downscale=1)
     folder = next_free_path(scene.run.folder / "films", "film")
-
-    def on_frame(done: int, total: int) -> None:
-        progress("frame", done, total)
-
-    return render_video(scene, config, path, folder=folder, on_progress=on_frame)
+    on_progress = functools.partial(progress, "frame")
+    return render_video(scene, config, path, folder=folder, on_progress=on_progress)
 
 
 def save_mesh(scene: Trained, crop: Crop | None, progress: ProgressCallback) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Camera paths: read as nerfstudio writes them, written and read again, every mistake told."""
+"""Camera-path files: those of nerfstudio, round trips, and invalid fields."""
 
 import copy
 import json
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from nerf_jax.app.video.path_files import read_path, write_path
+from nerf_jax.app.video.path_files import read_path
 from nerf_jax.cameras import project
+from nerf_jax.data.normalize import move
 from nerf_jax.types import Cameras
 from tests.test_cameras import some_cameras
 
@@ -23,7 +24,7 @@ SIMILARITY = np.eye(4)
 SIMILARITY[:3, :3] = 0.25 * Rotation.from_euler("xyz", [0.4, -1.1, 2.0]).as_matrix()
 SIMILARITY[:3, 3] = [3.0, -0.5, 1.0]
 
-# As its viewer exports it, with what only an editor needs.
+# As nerfstudio's viewer exports it, including the fields of its editor.
 NERFSTUDIO = {
     "camera_type": "perspective",
     "render_height": 60,
@@ -53,14 +54,27 @@ def write(path, content) -> None:
     path.write_text(json.dumps(content))
 
 
+def write_cameras(path, cameras, size_hw, fps, world_from_original) -> None:
+    """The inverse of ``read_path``."""
+    height, width = size_hw
+    poses = move(np.linalg.inv(world_from_original), cameras).world_from_camera
+    fovs = np.degrees(2 * np.arctan(0.5 * height / np.asarray(cameras.focal, float)[:, 1]))
+    frames = [
+        {"camera_to_world": [*pose.ravel().tolist(), 0.0, 0.0, 0.0, 1.0], "fov": float(fov)}
+        for pose, fov in zip(poses, fovs, strict=True)
+    ]
+    size = {"render_height": height, "render_width": width}
+    write(path, {**size, "fps": fps, "camera_path": frames})
+
+
 def square_cameras() -> Cameras:
-    """What the format can hold: square pixels, and an axis through the middle."""
+    """Cameras that the format can hold: square pixels and a central principal point."""
     cameras = some_cameras(4)
     focal = np.repeat(cameras.focal[:, :1], 2, axis=1)
     return cameras._replace(focal=focal, principal=np.full((4, 2), [40, 30], np.float32))
 
 
-def test_nerfstudios_own(tmp_path):
+def test_a_path_of_nerfstudio(tmp_path):
     write(tmp_path / "path.json", NERFSTUDIO)
     cameras, size_hw, fps = read_path(tmp_path / "path.json", BOUNDS, np.eye(4))
     assert (size_hw, fps) == (SIZE, 24.0)
@@ -75,20 +89,20 @@ def test_nerfstudios_own(tmp_path):
 
 
 @pytest.mark.parametrize("world_from_original", [np.eye(4), SIMILARITY])
-def test_a_path_is_read_as_it_was_written(tmp_path, world_from_original):
+def test_round_trip(tmp_path, world_from_original):
     cameras = square_cameras()._replace(
         near=np.full(4, 0.5, np.float32), far=np.full(4, 9.0, np.float32)
     )
-    write_path(tmp_path / "new" / "a.json", cameras, SIZE, 30.0, world_from_original)
-    found = read_path(tmp_path / "new" / "a.json", BOUNDS, world_from_original)
+    write_cameras(tmp_path / "a.json", cameras, SIZE, 30.0, world_from_original)
+    found = read_path(tmp_path / "a.json", BOUNDS, world_from_original)
     assert (found.size_hw, found.fps) == (SIZE, 30.0)
     for one, other in zip(found.cameras[:5], cameras[:5], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_a_path_outlives_the_world_that_it_was_made_in(tmp_path):
-    """The same point of the files is seen at the same pixel by another training's world."""
-    write_path(tmp_path / "a.json", square_cameras(), SIZE, 30.0, np.eye(4))
+def test_a_path_is_independent_of_the_world(tmp_path):
+    """A point of the files projects to the same pixel in the worlds of two training runs."""
+    write_cameras(tmp_path / "a.json", square_cameras(), SIZE, 30.0, np.eye(4))
     there = read_path(tmp_path / "a.json", BOUNDS, SIMILARITY).cameras
     point = np.array([0.3, -0.2, 0.1, 1.0])
     moved = (SIMILARITY @ point)[:3].astype(np.float32)
@@ -98,7 +112,7 @@ def test_a_path_outlives_the_world_that_it_was_made_in(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-2)
 
 
-def test_seconds_say_the_rate_where_nothing_else_does(tmp_path):
+def test_seconds_give_the_frame_rate_without_fps(tmp_path):
     without = {name: value for name, value in NERFSTUDIO.items() if name != "fps"}
     write(tmp_path / "a.json", without)
     assert read_path(tmp_path / "a.json", BOUNDS, np.eye(4)).fps == 1.0
@@ -108,7 +122,7 @@ def test_seconds_say_the_rate_where_nothing_else_does(tmp_path):
 
 
 def changed(keys: tuple, value: object) -> dict:
-    """Nerfstudio's path with one value changed, or dropped where it is ``...``."""
+    """The path of nerfstudio with one value changed, or removed if it is ``...``."""
     content = copy.deepcopy(NERFSTUDIO)
     place = content
     for key in keys[:-1]:
@@ -143,7 +157,7 @@ def changed(keys: tuple, value: object) -> dict:
         (
             ("camera_path", 0, "camera_to_world", 3),
             3e38,
-            r"\[0\].camera_to_world must be a camera w",
+            r"\[0\].camera_to_world must be within the range of float32",
         ),
         (
             ("render_height",),
@@ -156,15 +170,15 @@ def changed(keys: tuple, value: object) -> dict:
         (("camera_type",), "equirectangular", r"camera_type must be 'perspective', .*rectangular"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_frame(tmp_path, keys, value, expected):
+def test_an_invalid_field_is_named_with_its_frame(tmp_path, keys, value, expected):
     write(tmp_path / "path.json", changed(keys, value))
     with pytest.raises(ValueError, match=rf"path\.json: .*{expected}") as raised:
         read_path(tmp_path / "path.json", BOUNDS, np.diag([4.0, 4, 4, 1]))
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_path_at_all(tmp_path):
-    with pytest.raises(OSError, match=r"nowhere\.json: no such camera path"):
+def test_files_that_are_no_camera_paths(tmp_path):
+    with pytest.raises(OSError, match=r"nowhere\.json: no such camera-path file"):
         read_path(tmp_path / "nowhere.json", BOUNDS, np.eye(4))
     (tmp_path / "a.json").write_text('{"camera_path": [')
     with pytest.raises(ValueError, match=r"a\.json: is not JSON"):
@@ -187,17 +201,17 @@ PLACES = [
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(keys=st.sampled_from(PLACES), value=st.just(...) | ANYTHING)
-def test_whatever_is_in_a_file_is_read_or_told_in_one_line(tmp_path_factory, keys, value):
+def test_any_content_is_read_or_rejected_in_one_line(tmp_path_factory, keys, value):
     path = tmp_path_factory.getbasetemp() / "fuzzed.json"
     write(path, changed(keys, value))
     try:
         cameras, size_hw, fps = read_path(path, BOUNDS, SIMILARITY)
     except ValueError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = ""
+        message = ""
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(cameras))
         assert cameras.world_from_camera.dtype == np.float32
         assert min(size_hw) >= 1
         assert fps is None or 0 < fps <= 1000
-    assert not told or re.fullmatch(rf".*fuzzed\.json: .*{keys[0]}.*", told)
+    assert not message or re.fullmatch(rf".*fuzzed\.json: .*{keys[0]}.*", message)

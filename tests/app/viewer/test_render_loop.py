@@ -314,7 +314,7 @@ def test_free_file_names(tmp_path):
 def test_the_mesh_is_that_of_the_crop_box(tmp_path, monkeypatch):
     asked = []
 
-    def extract(scene, wanted, folder, *, tell):
+    def extract(scene, wanted, folder, *, on_progress):
         asked.append((wanted.parts, wanted.crop, folder))
         return [folder / "mesh.ply"]
 
