@@ -42,17 +42,19 @@ def stages(trial: Trial) -> dict[str, Callable[[], object]]:
 
     def march(batch, grid):
         count = method.num_candidates
-        marches = jax.vmap(grid.space.march, (None, 0, None))(None, batch.rays, count)
-        near = jax.vmap(occupancy.near_blocks, (None, 0, 0, None))(grid, batch.rays, marches, count)
+        steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, batch.rays, count)
+        near = jax.vmap(occupancy.occupied_blocks, (None, 0, 0, None))(
+            grid, batch.rays, steps, count
+        )
         slots = 3 * method.max_samples, 6 * method.max_samples
-        return occupancy.find_candidates(grid, batch.rays, marches, near, *slots)
+        return occupancy.find_candidates(grid, batch.rays, steps, near, *slots)
 
     levels = hashgrid.make_levels(
         method.num_levels, method.max_entries, method.min_resolution, method.max_resolution
     )
     tables = params["params"]["tables"]
     x = jax.random.uniform(key, (method.max_samples, 3))
-    world = Point(jax.vmap(grid.space.world)(x), jnp.zeros_like(x))
+    world = Point(jax.vmap(grid.space.from_unit)(x), jnp.zeros_like(x))
     view = View(x, jnp.zeros(len(x), jnp.int32))
 
     def encode(tables, x):

@@ -8,7 +8,7 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, methods
-from nerf_jax.compositing import pixel_over, solid
+from nerf_jax.compositing import pixel_over, solid_background
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
@@ -70,7 +70,7 @@ class Trial:
 
     def psnrs(self, views: range) -> list[float]:
         """PSNR of held-out views, in float32 over the config's background."""
-        background = solid(self.config.data.background)
+        background = solid_background(self.config.data.background)
         found = []
         for index in views:
             truth = pixel_over(self.held_out.pixels[index] / np.float32(255), background)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from nerf_jax import compositing
-from nerf_jax.compositing import over, pixel_over, solid
+from nerf_jax.compositing import over, pixel_over, solid_background
 from tests import closed_forms, oracles
 
 composite = jax.jit(compositing.composite)
@@ -244,7 +244,7 @@ def test_over_lays_a_whole_image_over_one_colour():
     rng = np.random.default_rng(0)
     opacity = rng.uniform(size=(2, 4)).astype(np.float32)
     rgb = opacity[..., None] * rng.uniform(size=(2, 4, 3)).astype(np.float32)
-    image = over(jnp.asarray(rgb), jnp.asarray(opacity), solid("white"))
+    image = over(jnp.asarray(rgb), jnp.asarray(opacity), solid_background("white"))
     for i, j in np.ndindex(2, 4):
         np.testing.assert_allclose(image[i, j], rgb[i, j] + 1 - opacity[i, j], rtol=1e-6)
 
@@ -266,7 +266,7 @@ def test_a_photo_with_straight_alpha_shows_the_background_through(alpha: float):
 
 
 def test_views_are_looked_at_over_white_where_training_draws_the_background():
-    assert [solid(name)[0] for name in ("white", "black", "random")] == [1, 0, 1]
+    assert [solid_background(name)[0] for name in ("white", "black", "random")] == [1, 0, 1]
 
 
 def test_the_median_of_the_exact_answer_halves_the_opacity():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_jax import contraction
-from nerf_jax.contraction import Box, Contracted, Frustum, March, Space
+from nerf_jax.contraction import Box, Contracted, Frustum, RaySteps, Space
 from tests import closed_forms
 
 NEAR, FAR = 0.1, 60.0
@@ -33,8 +33,8 @@ every_space = pytest.mark.parametrize(
 @every_space
 def test_a_place_comes_back_from_the_unit_cube(space: Space):
     unit = np.random.default_rng(0).uniform(0.02, 0.98, (500, 3)).astype(np.float32)
-    world = jax.vmap(space.world)(unit)
-    np.testing.assert_allclose(jax.vmap(space.unit)(world), unit, atol=2e-5)
+    world = jax.vmap(space.from_unit)(unit)
+    np.testing.assert_allclose(jax.vmap(space.to_unit)(world), unit, atol=2e-5)
 
 
 @every_space
@@ -42,11 +42,11 @@ def test_places_and_gradients_are_finite_everywhere(space: Space):
     """On the axes, at the centre, at the camera, behind it, and far away."""
     places = [[0, 0, 0], [0.5, 0, -0.2], [0.2, -0.1, -0.3], [0, 0, 50], [1e6, -1e6, 1e6]]
     for place in jnp.asarray(places, jnp.float32):
-        for function in (space.unit, space.scale):
+        for function in (space.to_unit, space.scale):
             assert jnp.isfinite(function(place)).all()
             assert jnp.isfinite(jax.jacrev(function)(place)).all()
     for corner in (jnp.zeros(3), jnp.ones(3), jnp.full(3, 0.5)):
-        assert jnp.isfinite(space.world(corner)).all()
+        assert jnp.isfinite(space.from_unit(corner)).all()
 
 
 def test_all_the_world_is_contracted_into_the_cube():
@@ -82,7 +82,7 @@ def test_a_frustum_is_normalised_device_coordinates():
     for depth in (NEAR, 0.5, 7.0, FAR):
         camera = np.array([*(pixel * [0.8, 0.6] * depth), -depth])
         world = TURN.T @ (camera - [0.1, -0.2, 0.3])
-        unit = FRUSTUM.unit(jnp.asarray(world, jnp.float32))
+        unit = FRUSTUM.to_unit(jnp.asarray(world, jnp.float32))
         np.testing.assert_allclose(unit[:2], (pixel + 1) / 2, atol=1e-5)
         np.testing.assert_allclose(
             unit[2], (1 / NEAR - 1 / depth) / (1 / NEAR - 1 / FAR), atol=1e-5
@@ -93,8 +93,8 @@ def test_a_frustum_is_normalised_device_coordinates():
 def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space):
     """Within a small factor: that of the cells of the unit cube across the line of sight."""
     unit = np.random.default_rng(2).uniform(0.05, 0.9, (200, 3)).astype(np.float32)
-    world = jax.vmap(space.world)(unit)
-    stretch = jnp.linalg.norm(jax.vmap(jax.jacfwd(space.world))(unit), axis=1)  # of each axis
+    world = jax.vmap(space.from_unit)(unit)
+    stretch = jnp.linalg.norm(jax.vmap(jax.jacfwd(space.from_unit))(unit), axis=1)  # of each axis
     cells = jnp.min(stretch, axis=1) / jax.vmap(space.scale)(world)
     assert cells.max() / cells.min() < 4
 
@@ -102,19 +102,19 @@ def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space
 # ------------------------------------------------------------------------------------ steps
 
 
-def marches() -> list[March]:
+def steps() -> list[RaySteps]:
     low, one = jnp.float32(0.2), jnp.float32(0.03)
     return [
-        March(low, jnp.float32(3.0), jnp.float32(0.0), one),
-        March(low, jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
-        March(jnp.float32(2.0), jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
-        March(low, jnp.float32(0.6), jnp.float32(0.0), one, jnp.float32(1.0)),
+        RaySteps(low, jnp.float32(3.0), jnp.float32(0.0), one),
+        RaySteps(low, jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
+        RaySteps(jnp.float32(2.0), jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
+        RaySteps(low, jnp.float32(0.6), jnp.float32(0.0), one, jnp.float32(1.0)),
     ]
 
 
 @pytest.mark.parametrize("case", range(4))
 def test_a_march_is_a_walk_step_by_step(case: int):
-    march = marches()[case]
+    march = steps()[case]
     count = int(march.num_steps())
     t = np.asarray(march.t(jnp.arange(count + 2)), float)
     assert t[0] == march.start
@@ -135,9 +135,9 @@ def test_a_march_is_a_walk_step_by_step(case: int):
 @every_space
 def test_so_many_steps_reach_from_end_to_end(space: Space):
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], NEAR, FAR)
-    march = space.march(None, ray, CANDIDATES)
+    march = space.ray_steps(None, ray, CANDIDATES)
     np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
-    nothing = space.march(None, ray._replace(far=-jnp.inf), CANDIDATES)
+    nothing = space.ray_steps(None, ray._replace(far=-jnp.inf), CANDIDATES)
     assert nothing.num_steps() == 0
     assert jnp.isfinite(nothing.t(jnp.arange(CANDIDATES))).all()
 
@@ -147,15 +147,15 @@ def test_steps_are_no_longer_than_cells(space: Space):
     """With seven steps a cell along the side, which configs are held to."""
     cells, rng = 16, np.random.default_rng(3)
     steps = 7 * cells
-    inside = jax.vmap(space.world)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
+    inside = jax.vmap(space.from_unit)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
     for origin, way in zip(inside, rng.normal(size=(50, 3)), strict=True):
         if isinstance(space, Frustum):
             origin, way = -np.array([0.1, -0.2, 0.3]) @ TURN, [0.3 * way[0], 0.3 * way[1], -1.0]
-        march = space.march(None, closed_forms.ray(origin, way, NEAR, FAR), steps)
+        march = space.ray_steps(None, closed_forms.ray(origin, way, NEAR, FAR), steps)
         number = jnp.arange(steps)
         t = march.t(number)
         direction = np.asarray(way) / np.linalg.norm(way)
-        unit = jax.vmap(space.unit)(np.asarray(origin) + np.asarray(t)[:, None] * direction)
+        unit = jax.vmap(space.to_unit)(np.asarray(origin) + np.asarray(t)[:, None] * direction)
         moved = jnp.abs(jnp.diff(unit, axis=0)).max(axis=1)[: int(march.num_steps()) - 1]
         assert moved.max() * cells < 1.2
 
@@ -203,7 +203,7 @@ def test_a_direction_of_length_zero_sees_all_or_nothing():
 
 def test_candidates_are_even_steps_that_reach_through_the_diagonal():
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
-    march = BOX.march(None, ray, CANDIDATES)
+    march = BOX.ray_steps(None, ray, CANDIDATES)
     t = march.t(jnp.arange(CANDIDATES))
     length = float(jnp.linalg.norm(BOX.high - BOX.low))
     np.testing.assert_allclose(np.diff(t), length / CANDIDATES, rtol=1e-4)
@@ -214,7 +214,7 @@ def test_candidates_are_even_steps_that_reach_through_the_diagonal():
 def test_a_key_moves_all_candidates_of_a_ray_together_and_evenly():
     ray = closed_forms.ray([-2, 0, 0], [1, 0, 0])
     keys = jax.random.split(jax.random.key(3), 2000)
-    offsets = jax.vmap(BOX.march, (0, None, None))(keys, ray, CANDIDATES).offset
+    offsets = jax.vmap(BOX.ray_steps, (0, None, None))(keys, ray, CANDIDATES).offset
     assert ((offsets >= 0) & (offsets < 1)).all()
     np.testing.assert_allclose(
         np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04

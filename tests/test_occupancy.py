@@ -20,7 +20,7 @@ CELLS, CANDIDATES = 16, 64
 def grid_of(occupied: np.ndarray, space: Space = BOX) -> Occupancy:
     """A grid that knows exactly the given cells to be occupied."""
     values = jnp.asarray(occupied, jnp.float32)
-    empty = occupancy.unknown(space, occupied.shape[0])._replace(density=values)
+    empty = occupancy.init_grid(space, occupied.shape[0])._replace(density=values)
     cells = jnp.arange(values.size)
     return occupancy.update(
         empty, lambda x: jnp.zeros(len(x)), jax.random.key(0), cells, 1e-3, decay=1.0
@@ -36,15 +36,15 @@ def some_rays(seed: int, count: int):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
 
 
-def candidates_loop(occupied: np.ndarray, space: Space, rays, marches) -> list[tuple[int, int]]:
+def candidates_loop(occupied: np.ndarray, space: Space, rays, steps) -> list[tuple[int, int]]:
     """Every candidate of every ray, looked up by itself."""
     found = []
-    distances = jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(marches)
+    distances = jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(steps)
     for ray, t in enumerate(np.asarray(distances)):
         place = np.asarray(rays.origin)[ray] + t[:, None] * np.asarray(rays.direction)[ray]
-        unit = np.asarray(jax.vmap(space.unit)(jnp.asarray(place, jnp.float32)))
+        unit = np.asarray(jax.vmap(space.to_unit)(jnp.asarray(place, jnp.float32)))
         cell = (unit * CELLS).astype(int).clip(0, CELLS - 1)
-        hit = occupied[tuple(cell.T)] & (t < float(marches.stop[ray]))
+        hit = occupied[tuple(cell.T)] & (t < float(steps.stop[ray]))
         found += [(ray, int(number)) for number in np.flatnonzero(hit)]
     return found
 
@@ -57,16 +57,16 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
     if space is not BOX:
         rays = rays._replace(near=jnp.full(60, 0.1), far=jnp.full(60, 8.0))
     keys = jax.random.split(jax.random.key(1), 60)
-    marches = jax.vmap(space.march, (0, 0, None))(keys, rays, CANDIDATES)
+    steps = jax.vmap(space.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
     grid = grid_of(occupied, space)
     np.testing.assert_array_equal(grid.occupied, occupied)
-    near = jax.vmap(occupancy.near_blocks, (None, 0, 0, None))(grid, rays, marches, CANDIDATES)
+    near = jax.vmap(occupancy.occupied_blocks, (None, 0, 0, None))(grid, rays, steps, CANDIDATES)
     assert near.shape == (60, CANDIDATES // BLOCK)
-    found = occupancy.find_candidates(grid, rays, marches, near, near.size, 60 * CANDIDATES)
+    found = occupancy.find_candidates(grid, rays, steps, near, near.size, 60 * CANDIDATES)
     filled = found.packed.valid
     pairs = jnp.stack([found.packed.ray, found.number], axis=1)[filled]
     listed = [(ray, number) for ray, number in pairs.tolist()]
-    expected = candidates_loop(occupied, space, rays, marches)
+    expected = candidates_loop(occupied, space, rays, steps)
     # A candidate on the border of two cells may be rounded into either.
     assert len(set(listed) ^ set(expected)) <= 0.002 * len(expected)
     assert len(listed) == len(set(listed))
@@ -80,7 +80,7 @@ def test_a_place_is_occupied_as_its_cell_is_and_beyond_the_space_none(space: Spa
     cells = rng.random((CELLS,) * 3) < 0.4
     grid = grid_of(cells, space)
     unit = rng.uniform(0, 1, (300, 3)).astype(np.float32)
-    places = jax.vmap(space.world)(unit)
+    places = jax.vmap(space.from_unit)(unit)
     near_middle = np.abs(unit * CELLS % 1 - 0.5).max(axis=1) < 0.4  # rounding moves none of these
     found = np.asarray(jax.vmap(occupancy.occupied_at, (None, 0))(grid, places))
     expected = cells[tuple(np.floor(unit * CELLS).astype(int).T)]
@@ -92,7 +92,7 @@ def test_a_place_is_occupied_as_its_cell_is_and_beyond_the_space_none(space: Spa
 
 def test_where_no_camera_sees_the_grid_stays_empty():
     visible = jnp.asarray(np.random.default_rng(3).random((8, 8, 8)) < 0.5)
-    grid = occupancy.seen_only(occupancy.unknown(BOX, 8), visible)
+    grid = occupancy.mask_invisible(occupancy.init_grid(BOX, 8), visible)
     np.testing.assert_array_equal(grid.occupied, visible)
     cells = jnp.arange(8**3)
     full = jnp.full(8**3, 9.0)
@@ -101,7 +101,7 @@ def test_where_no_camera_sees_the_grid_stays_empty():
 
 
 def test_a_new_grid_is_occupied_until_looked_at():
-    grid = occupancy.unknown(BOX, 8)
+    grid = occupancy.init_grid(BOX, 8)
     assert grid.occupied.all()
     assert grid.near_occupied.all()
     cells = jnp.arange(100)
@@ -121,7 +121,7 @@ def test_cells_are_read_within_and_remember_the_densest_of_late():
         return jnp.arange(1.0, 6.0)
 
     key = jax.random.key(0)
-    grid = occupancy.update(occupancy.unknown(BOX, 8), density, key, first, 2.5)
+    grid = occupancy.update(occupancy.init_grid(BOX, 8), density, key, first, 2.5)
     place = jax.vmap(BOX.unit)(seen[0]) * 8
     assert ((corners <= place) & (place <= corners + 1)).all()
     np.testing.assert_allclose(grid.density.reshape(-1)[first], np.arange(1.0, 6.0))
@@ -137,7 +137,7 @@ def test_cells_are_read_within_and_remember_the_densest_of_late():
 def test_a_cell_looked_at_twice_at_once_keeps_the_denser():
     cells = jnp.array([3, 3, 3])
     grid = occupancy.update(
-        occupancy.unknown(BOX, 4),
+        occupancy.init_grid(BOX, 4),
         lambda x: jnp.array([1.0, 7.0, 2.0]),
         jax.random.key(0),
         cells,
@@ -153,7 +153,7 @@ def test_an_empty_scene_empties_the_grid():
 
 
 def test_looking_in_turn_forgets_no_cell():
-    grid = occupancy.unknown(BOX, 4)
+    grid = occupancy.init_grid(BOX, 4)
     seen = [
         occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(turn), 24, jnp.int32(24))
         for turn in range(3)
@@ -164,7 +164,7 @@ def test_looking_in_turn_forgets_no_cell():
 def test_the_rest_are_drawn_among_the_occupied():
     occupied = np.zeros((4, 4, 4), bool)
     occupied[1, 2, 3] = occupied[3, 0, 0] = True
-    grid = occupancy.unknown(BOX, 4)._replace(occupied=jnp.asarray(occupied))
+    grid = occupancy.init_grid(BOX, 4)._replace(occupied=jnp.asarray(occupied))
     cells = occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(0), 64, jnp.int32(16))
     assert len(set(cells[:16].tolist())) == 16
     assert set(cells[16:].tolist()) == {16 + 8 + 3, 48}

@@ -9,7 +9,7 @@ from nerf_jax import compositing, occupancy
 from nerf_jax.contraction import Box
 from nerf_jax.numerics import bounded_exp
 from nerf_jax.render import render_rays
-from nerf_jax.render_sparse import Budget, render_all, render_sparse
+from nerf_jax.render_sparse import Budget, render_in_windows, render_sparse
 from nerf_jax.types import Field, Params, Point, Rays, View
 from tests import closed_forms
 
@@ -49,7 +49,7 @@ def some_rays(count: int, seed: int = 0) -> Rays:
 
 def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occupancy:
     """The grid after many looks at every cell."""
-    grid = occupancy.unknown(BOX, CELLS)
+    grid = occupancy.init_grid(BOX, CELLS)
 
     def density(x):
         return jax.vmap(field.density, (None, 0))(params, Point(x, jnp.zeros_like(x)))[0]
@@ -63,11 +63,11 @@ def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occup
 
 def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
     """The same candidates by :func:`render_rays`, none left out but those of unoccupied cells."""
-    marches = jax.vmap(BOX.march, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
-    edges = jax.vmap(lambda m: m.start + jnp.arange(CANDIDATES + 1) * m.step)(marches)
-    t = jax.vmap(lambda m: m.t(jnp.arange(CANDIDATES)))(marches)
+    steps = jax.vmap(BOX.ray_steps, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
+    edges = jax.vmap(lambda m: m.start + jnp.arange(CANDIDATES + 1) * m.step)(steps)
+    t = jax.vmap(lambda m: m.t(jnp.arange(CANDIDATES)))(steps)
     length = BOX.step(CANDIDATES)
-    delta = jnp.where(t < marches.stop[:, None], length, 0.0)
+    delta = jnp.where(t < steps.stop[:, None], length, 0.0)
     if grid is not None:
         place = rays.origin[:, None] + t[..., None] * rays.direction[:, None]
         cell = (jax.vmap(jax.vmap(BOX.unit))(place) * CELLS).astype(jnp.int32)
@@ -108,7 +108,7 @@ def test_sparse_equals_dense_where_nothing_is_left_out(jittered: bool):
 
 
 def _shift(keys, rays):
-    march = jax.vmap(BOX.march, (0, 0, None))(keys, rays, CANDIDATES)
+    march = jax.vmap(BOX.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
     return (march.offset - 0.5) * march.step
 
 
@@ -181,14 +181,14 @@ def test_a_uniform_ball_is_what_beer_and_lambert_say():
 
 def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
     params = CLOUDS.init(None)
-    empty = occupancy.unknown(BOX, CELLS)._replace(
+    empty = occupancy.init_grid(BOX, CELLS)._replace(
         occupied=jnp.zeros((CELLS,) * 3, bool),
         near_occupied=jnp.zeros((CELLS // occupancy.COARSE,) * 3, bool),
     )
     aside = some_rays(30)._replace(direction=jnp.tile(jnp.array([0.0, 0.0, 1.0]), (30, 1)))
     aside = aside._replace(origin=aside.origin + 9.0)
     still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
-    full = occupancy.unknown(BOX, CELLS)
+    full = occupancy.init_grid(BOX, CELLS)
     for grid, rays in ((empty, some_rays(30)), (full, aside), (full, still)):
 
         def opacity(params, grid=grid, rays=rays):
@@ -210,7 +210,7 @@ def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
     tight = EXACT._replace(max_samples=128)
     promising = whole.rendering.opacity > 0
     see = functools.partial(render_sparse, CLOUDS, params, grid, tight, None)
-    found = jax.jit(lambda rays: render_all(see, rays, promising, window))(rays)
+    found = jax.jit(lambda rays: render_in_windows(see, rays, promising, window))(rays)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, whole.rendering
     )
@@ -219,18 +219,18 @@ def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
 def test_a_median_is_where_half_of_the_weight_lies():
     """Against the plain compositing, ray by ray."""
     rays, params = some_rays(20, seed=6), CLOUDS.init(None)
-    grid = occupancy.unknown(BOX, CELLS)
+    grid = occupancy.init_grid(BOX, CELLS)
     seen = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering
     expected = dense(CLOUDS, params, rays, None)
     hit = expected.opacity > 1e-3
     np.testing.assert_allclose(seen.median_depth[hit], expected.median_depth[hit], atol=1e-3)
     np.testing.assert_allclose(seen.depth[hit], expected.depth[hit], atol=1e-4)
     np.testing.assert_array_equal(seen.median_depth[~hit], rays.far[~hit])
-    assert seen.opacity.max() > compositing.TRACE
+    assert seen.opacity.max() > compositing.MIN_WEIGHT
 
 
 def test_more_rays_than_room_for_samples_are_refused():
     """Not each could read even one density at a time."""
-    grid, budget = occupancy.unknown(BOX, CELLS), EXACT._replace(max_samples=64)
+    grid, budget = occupancy.init_grid(BOX, CELLS), EXACT._replace(max_samples=64)
     with pytest.raises(ValueError, match=r"90 rays .* 64 samples.*max_samples.*rays_per_step"):
         render_sparse(CLOUDS, CLOUDS.init(None), grid, budget, None, some_rays(90))

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from nerf_jax import methods
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
@@ -169,7 +169,7 @@ MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, dire
 def test_it_learns_and_validation_sees_it(sizes, optimizer):
     method = methods.build(dataclasses.replace(small.config(), model=sizes))
     data, mesh = small.dataset(), ray_mesh()
-    validate = make_validation(method, mesh, 512, solid("white"))
+    validate = make_validation(method, mesh, 512, solid_background("white"))
     state = begin(method, optimizer, mesh)
     before = float(validate(state.params, state.aux, data))
     steps = make_train_steps(method, optimizer, mesh, 128, 150)

@@ -16,7 +16,7 @@ from nerf_jax.app import appearance
 from nerf_jax.app.images import color_depth, depth_range, write_png
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
-from nerf_jax.compositing import pixel_over, solid
+from nerf_jax.compositing import pixel_over, solid_background
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import device_name, processor
@@ -149,7 +149,7 @@ def _clipped(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
 
 def _photo(pixels: np.ndarray, config: Config) -> Float[np.ndarray, "H W 3"]:
     values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-    return np.asarray(pixel_over(jnp.asarray(values), solid(config.data.background)))
+    return np.asarray(pixel_over(jnp.asarray(values), solid_background(config.data.background)))
 
 
 def _depth_picture(seen: Rendering) -> Float[np.ndarray, "H W 3"]:

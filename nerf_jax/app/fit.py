@@ -20,7 +20,7 @@ from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
@@ -198,7 +198,7 @@ class _Loop:
             self.model,
             self.mesh,
             self.config.train.validation_rays,
-            solid(self.config.data.background),
+            solid_background(self.config.data.background),
         )
 
         def compile_now() -> Callable[[], float]:

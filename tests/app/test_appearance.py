@@ -40,7 +40,7 @@ def exposures() -> Model:
 
     def loss(params, aux, keys, batch):
         error = squared_error(see(params, batch.rays), batch.pixel)
-        mse = masked_mean(error, batch.counts)
+        mse = masked_mean(error, batch.mask)
         return mse, {"loss": mse, "mse": mse}
 
     def render(params, aux, rays):

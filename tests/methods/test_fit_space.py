@@ -41,11 +41,11 @@ CONTRACTED = fit_space(IN_CONTRACTED, AROUND, SIZE)
 
 def test_cells_are_visible_that_a_camera_sees():
     """Against a loop over cells and cameras."""
-    grid = occupancy.unknown(CONTRACTED, 8)
+    grid = occupancy.init_grid(CONTRACTED, 8)
     visible = occupancy.visible_cells(grid, AROUND, SIZE)
     assert 0.1 < visible.mean() < 0.9
     for cell in np.ndindex(8, 8, 8):
-        place = np.asarray(CONTRACTED.world((jnp.array(cell) + 0.5) / 8), float)
+        place = np.asarray(CONTRACTED.from_unit((jnp.array(cell) + 0.5) / 8), float)
         seen = False
         for pose in AROUND.world_from_camera.astype(float):
             x, y, z = pose[:, :3].T @ (place - pose[:, 3])
@@ -63,11 +63,11 @@ def test_a_frustum_holds_what_its_cameras_see_and_little_more():
         for corner in ([-20, -15], [20, -15], [-20, 15], [20, 15]):
             way = pose[:, :3] @ np.array([corner[0] / 35, -corner[1] / 35, -1.0])
             for depth in (NEAR, 1.0, FAR):
-                found.append(space.unit(jnp.asarray(pose[:, 3] + depth * way, jnp.float32)))
+                found.append(space.to_unit(jnp.asarray(pose[:, 3] + depth * way, jnp.float32)))
     across = np.stack(found)[:, :2]
     assert ((across > 0) & (across < 1)).all()
     assert across.min() < 0.05
-    visible = occupancy.visible_cells(occupancy.unknown(space, 8), ASIDE, SIZE)
+    visible = occupancy.visible_cells(occupancy.init_grid(space, 8), ASIDE, SIZE)
     assert (
         visible.mean() > 0.1
     )  # as wide as at the near end, it is wider than any camera at the far one
@@ -106,7 +106,7 @@ def test_cameras_all_around_have_no_frustum():
 
 
 def test_the_same_cameras_twice_see_what_they_see_once():
-    grid = occupancy.unknown(CONTRACTED, 8)
+    grid = occupancy.init_grid(CONTRACTED, 8)
     twice = jax.tree.map(lambda leaf: np.concatenate([leaf] * 2), AROUND)
     np.testing.assert_array_equal(
         occupancy.visible_cells(grid, AROUND, SIZE), occupancy.visible_cells(grid, twice, SIZE)

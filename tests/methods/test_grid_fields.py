@@ -15,7 +15,7 @@ from nerf_jax.contraction import Box, Contracted
 from nerf_jax.devices import ray_mesh
 from nerf_jax.hashgrid import level_weights, make_levels
 from nerf_jax.methods import make_optimizer
-from nerf_jax.methods.grid_fields import density_field, grid_field, misfit
+from nerf_jax.methods.grid_fields import density_field, grid_field, rendering_loss
 from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Params, Point, Rendering
 from tests import small
@@ -123,18 +123,18 @@ def test_the_misfit_is_that_of_colours_and_of_depths_that_are_known():
     learned = jnp.ones(9).at[:3].set(0.0)
     seen = Rendering(rgb, jnp.ones(9), depth, depth)
     batch = some(9)[1]._replace(depth=known)
-    alone, told = misfit(HASH, seen, target, batch, learned)
+    alone, told = rendering_loss(HASH, seen, target, batch, learned)
     assert set(told) == {"mse"}
     np.testing.assert_allclose(told["mse"], np.mean((rgb - target)[3:] ** 2), rtol=1e-5)
     expected = np.mean([losses.huber(rgb[i], target[i], HASH.huber) for i in range(3, 9)])
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
     config = dataclasses.replace(HASH, depth_weight=0.5)
-    both, told = misfit(config, seen, target, batch, learned)
+    both, told = rendering_loss(config, seen, target, batch, learned)
     expected = np.mean([losses.depth_error(depth[i], known[i]) for i in (3, 5, 7)])
     np.testing.assert_allclose(told["depth"], expected, rtol=1e-5)
     np.testing.assert_allclose(both, alone + 0.5 * expected, rtol=1e-5)
     nowhere = batch._replace(depth=jnp.zeros(9))
-    assert misfit(config, seen, target, nowhere, learned)[0] == alone
+    assert rendering_loss(config, seen, target, nowhere, learned)[0] == alone
 
 
 @pytest.mark.parametrize("sizes", [HASH, PROPOSAL], ids=lambda sizes: sizes.method)

@@ -11,7 +11,7 @@ import pytest
 from nerf_jax import methods
 from nerf_jax.app.fit import FitResult, fit
 from nerf_jax.app.runs import Run
-from nerf_jax.compositing import over, solid
+from nerf_jax.compositing import over, solid_background
 from nerf_jax.config import Config, DataConfig, HashConfig, OptimizerConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.devices import ray_mesh
@@ -231,7 +231,7 @@ def test_two_devices_agree_with_one():
 
 def test_it_learns_and_finds_what_is_empty():
     state, _ = trained(2)
-    mesh, white = ray_mesh(), solid("white")
+    mesh, white = ray_mesh(), solid_background("white")
     validate = make_validation(build(), mesh, 512, white)
     blank = init_state(build(), make_optimizer(RATE), small.dataset(), mesh)
     before, after = (
@@ -275,7 +275,9 @@ def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[f
     state = init_state(method, optimizer, data, mesh)
     state, metrics = make_train_steps(method, optimizer, mesh, 128, steps)(state, data)
     assert np.isfinite(metrics["loss"]).all()
-    error = make_validation(method, mesh, 512, solid("white"))(state.params, state.aux, data)
+    error = make_validation(method, mesh, 512, solid_background("white"))(
+        state.params, state.aux, data
+    )
     return float(psnr(error)), state
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nerf_jax import methods
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.config import Config, DataConfig, OptimizerConfig, ProposalConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
@@ -116,7 +116,7 @@ def test_proposals_are_believed_little_by_little():
 def test_it_learns():
     mesh, optimizer = ray_mesh(), make_optimizer(RATE)
     state = init_state(build(), optimizer, small.dataset(), mesh)
-    validate = make_validation(build(), mesh, 512, solid("white"))
+    validate = make_validation(build(), mesh, 512, solid_background("white"))
     before = float(psnr(validate(state.params, state.aux, small.dataset())))
     state, metrics = make_train_steps(build(), optimizer, mesh, 128, 150)(state, small.dataset())
     after = float(psnr(validate(state.params, state.aux, small.dataset())))

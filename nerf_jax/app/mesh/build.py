@@ -15,7 +15,7 @@ from nerf_jax.app.mesh.marching_cubes import Mesh, ScalarField, close_holes, gri
 from nerf_jax.app.mesh.region import Region, no_surface_error
 from nerf_jax.app.mesh.views import Views, pixel_width
 from nerf_jax.app.trained import Trained
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.config import ExportConfig
 from nerf_jax.data.files import optional_import
 
@@ -55,7 +55,7 @@ def build_surface(
     if views is not None:
         tolerance = 2 * max(grid.voxel, pixel_width(views, scene.size_hw[0]))
         toward = viewing_directions(mesh, toward, views, tolerance)
-    background = np.asarray(solid(scene.config.data.background))
+    background = np.asarray(solid_background(scene.config.data.background))
     on_vertices = functools.partial(on_progress, "colours")
     colors = vertex_colors(mesh, toward, render, background, grid.voxel, on_vertices)
     facts = {

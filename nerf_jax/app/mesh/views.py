@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.trained import Trained
 from nerf_jax.cameras import cast_image_rays, resize
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.types import Cameras
 
 _OPAQUE, _EMPTY = 0.5, 0.1
@@ -41,7 +41,7 @@ def render_views(
     step = max(1.0, len(given.near) / max_views)
     chosen = np.arange(0, len(given.near), step).astype(int)
     cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], given)
-    background = np.asarray(solid(scene.config.data.background))
+    background = np.asarray(solid_background(scene.config.data.background))
     depths, colors = [], []
     for index in range(len(chosen)):
         rendering = scene.render(cameras, index, (height, width))

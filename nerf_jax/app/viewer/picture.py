@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from nerf_jax.app.images import color_depth, depth_range, to_uint8
 from nerf_jax.app.normals import color_normals, normals
 from nerf_jax.app.trained import Trained
-from nerf_jax.compositing import solid
+from nerf_jax.compositing import solid_background
 from nerf_jax.config import Config
 from nerf_jax.contraction import Box, intersect
 from nerf_jax.render import image_renderer
@@ -63,7 +63,7 @@ class ViewRenderer:
         if jax.default_backend() == "cpu":
             rays = 4096 if config.model.is_sparse else 256
         self.rays_per_call = max(devices, rays - rays % devices)
-        background = solid(config.data.background)
+        background = solid_background(config.data.background)
         self.background: Rgb = tuple(np.asarray(background).tolist())
         self._render = image_renderer(render_in_box(model.render, background), self.rays_per_call)
         self._compiling = threading.Lock()
