@@ -152,18 +152,18 @@ def _photo(camera: Cameras, size_hw: tuple[int, int]) -> RayHit:
 
 def take_photos(
     folder: Path, num_photos: int = 20, size_hw: tuple[int, int] = (360, 480)
-) -> Cameras:
-    """Write a capture as ``run.py prepare`` does: photos, their cameras, and sparse points.
+) -> Float[np.ndarray, "P 3"]:
+    """Write a capture as ``run.py prepare`` does: photos and their cameras.
 
     A few seconds on two cores. The same photos each time.
 
     Args:
-        folder: of ``images/``, ``transforms.json`` and ``sparse_points.ply``.
+        folder: of ``images/`` and ``transforms.json``.
         num_photos: on the way; the fewer, the less each has in common with the next.
         size_hw: theirs. One ray a pixel: shrunk to half, their edges are smooth.
 
     Returns:
-        Where they were taken, in the frame of the files.
+        Points on surfaces, ``POINTS_A_PHOTO`` of each photo, in the frame of the files.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -181,10 +181,9 @@ def take_photos(
     take(0)  # before the threads, or each of them would compile it
     on_threads(take, range(1, num_photos))
     cameras = normalize.move(ORIGINAL_FROM_TOWN, cameras)
-    _write_points(folder / "sparse_points.ply", np.concatenate(places))
     with atomic_write(folder / "transforms.json") as aside:
         aside.write_text(json.dumps(_transforms(cameras, names, size_hw), indent=2) + "\n")
-    return cameras
+    return np.concatenate(places)
 
 
 def _places(rng: np.random.Generator, camera: Cameras, seen: RayHit) -> Float[np.ndarray, "P 3"]:
@@ -213,14 +212,5 @@ def _transforms(cameras: Cameras, names: list[str], size_hw: tuple[int, int]) ->
         "cx": cx,
         "cy": cy,
         **dict(zip(("k1", "k2", "k3", "k4"), RADIAL, strict=True)),
-        "ply_file_path": "sparse_points.ply",
         "frames": frames,
     }
-
-
-def _write_points(path: Path, places: Float[np.ndarray, "P 3"]) -> None:
-    header = ["ply", "format ascii 1.0", f"element vertex {len(places)}"]
-    header += [f"property float {axis}" for axis in "xyz"]
-    rows = [" ".join(f"{value:.6g}" for value in place) for place in places]
-    with atomic_write(path) as aside:
-        aside.write_text("\n".join([*header, "end_header", *rows]) + "\n")

@@ -122,8 +122,8 @@ def _download(address: str, partial: Path) -> None:
             reason = str(error)
         if failures == MAX_RETRIES:
             raise OSError(
-                f"{address}: the download was interrupted repeatedly ({reason}); the part received is "
-                "kept, run again to continue"
+                f"{address}: the download was interrupted repeatedly ({reason}); the part received "
+                "is kept, run again to continue"
             )
         time.sleep(BACKOFF_SECONDS * 2**failures)
         failures += 1

@@ -104,7 +104,7 @@ def _wait() -> None:
 def _hang_photos(page: Any, scene: Trained, photos: Any) -> None:
     """The photos are read while somebody looks around already, if they are there at all."""
     try:
-        if not data.at_hand(scene.config.data):
+        if not data.is_local(scene.config.data):
             say(f"  the photos of {scene.config.data.scene} are not at hand, nor shown")
             return
         split = data.load(scene.config.data).split("train")
