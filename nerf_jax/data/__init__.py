@@ -89,9 +89,11 @@ def _search(config: DataConfig) -> tuple[Path, Format] | None:
         names = [f"{config.scene}{suffix}" for suffix in ("", ".npz", ".npy")]
         paths += [folder / name for folder in _collections(root) for name in names]
     for path in paths:
-        # A folder may have several formats; the requested one takes precedence.
-        requested = next((name for name in _LOADERS if name == config.format), None)
-        found = requested if requested and _LOADERS[requested].find(path) else recognize(path)
+        # Of a folder with several formats, the requested one.
+        for name, module in _LOADERS.items():
+            if name == config.format and module.find(path):
+                return path, name
+        found = recognize(path)
         if found:
             return path, found
     return None
@@ -103,8 +105,8 @@ def _find(config: DataConfig) -> tuple[Path, Format]:
     if found:
         return found
     failure: Exception | None = None
-    blender_scene = config.scene in download.SCENES and config.format in ("auto", "blender")
-    if config.root is None and blender_scene:
+    is_known = config.scene in download.SCENES and config.format in ("auto", "blender")
+    if config.root is None and is_known:
         try:
             return download.fetch(config.scene, DEFAULT_FOLDER / BLENDER_FOLDER), "blender"
         except (OSError, ValueError) as error:

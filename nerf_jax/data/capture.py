@@ -31,7 +31,7 @@ class Observations(NamedTuple):
     points: Float[np.ndarray, "S 3"]
     """Positions in the frame of the files."""
     pixels: Float[np.ndarray, "S 2"]
-    """Column and row in an image of ``Capture.size_hw``, pixel centres at halves."""
+    """Column and row in an image of ``Capture.size_hw``."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class Capture:
     photos: tuple[Path, ...]
     """N existing files."""
     cameras: Cameras
-    """NumPy arrays of N, in this package's axes (x right, y up, looking along -z), intrinsics in
-    pixels of ``size_hw``. ``near`` and ``far`` are zero where the files do not define them."""
+    """Intrinsics in pixels of ``size_hw``; ``near`` and ``far`` zero if the files do not define
+    them."""
     size_hw: Int[np.ndarray, "N 2"]
-    """Size of the images that the intrinsics describe. Files of another size are treated as the
-    same images, resized."""
+    """Size of the images that the intrinsics describe; the photos may be resized."""
     masks: tuple[Path | None, ...] = ()
     """Empty, or N images, black where a photo is to be ignored."""
     splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -65,11 +64,7 @@ Entry = TypeVar("Entry")
 
 
 def existing_photos(path: Path, listed: Sequence[tuple[Path, Entry]]) -> list[tuple[Path, Entry]]:
-    """The photos of a list that exist, each with its entry, sorted by path.
-
-    Args:
-        path: the file that lists them, for the message.
-        listed: each photo and its entry.
+    """The existing photos of those listed in the file ``path``, each with its entry, sorted.
 
     Raises:
         FileNotFoundError: none exists.
@@ -87,9 +82,8 @@ def existing_photos(path: Path, listed: Sequence[tuple[Path, Entry]]) -> list[tu
 def to_scene(capture: Capture, config: DataConfig) -> Scene:
     """Normalize a capture and divide it into splits, whose photos are read on request.
 
-    The intrinsics follow the size of the photos on disk and their downscaling. Photos of several
-    sizes are padded at the bottom and the right to a common size. ``Dataset.mask`` excludes the
-    padding and the pixels that the capture's masks exclude.
+    Photos of several sizes are padded at the bottom and the right to a common size.
+    ``Dataset.mask`` excludes the padding and the pixels that the capture's masks exclude.
 
     Raises:
         ValueError: there is no training photo, or rays would end before they start. Reading a split
@@ -139,7 +133,7 @@ def _bounded(cameras: Cameras, capture: Capture, config: DataConfig) -> Cameras:
 
 
 def _splits(capture: Capture, config: DataConfig) -> dict[str, list[int]]:
-    """The indices of the photos of each split, by name."""
+    """The indices of the photos of each split."""
     ordered = sorted(range(len(capture.photos)), key=lambda index: str(capture.photos[index]))
     if not capture.splits:
         every = config.hold_out if len(ordered) > 1 else 0  # a single photo is for training
@@ -172,9 +166,7 @@ def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) ->
         )
     cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
-    cameras = jax.tree.map(
-        lambda leaf: leaf if leaf.dtype == bool else leaf.astype(np.float32), cameras
-    )
+    cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
     names = _names([photo.path for photo in photos])
     depth = _depth(capture, indices, scale, mask.shape)
     return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)

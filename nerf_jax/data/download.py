@@ -5,7 +5,6 @@ server, so that the next call resumes it.
 """
 
 import errno
-import hashlib
 import http.client
 import importlib.util
 import shutil
@@ -33,27 +32,23 @@ MAX_UNPACKED_BYTES = 4 * 2**30  # scenes have some hundred MB: a larger archive 
 _INTERRUPTED = (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException)
 
 
-def url(scene: str, base_url: str | None = None) -> str:
+def url(scene: str) -> str:
     """The address of a scene's archive."""
-    return f"{base_url or BASE_URL}/{scene}.zip"
+    return f"{BASE_URL}/{scene}.zip"
 
 
-def fetch(
-    scene: str, into: Path, *, base_url: str | None = None, sha256: str | None = None
-) -> Path:
-    """Download and unpack a scene, unless it exists. Its folder appears only once complete.
+def fetch(scene: str, into: Path) -> Path:
+    """Download and unpack a scene, unless it exists.
 
     Args:
         scene: one of ``SCENES``.
         into: the folder that will hold the folder ``scene``.
-        base_url: the address of the archives, without a final slash; ``BASE_URL`` if None.
-        sha256: of the archive, in hexadecimal, if known.
 
     Returns:
-        The scene's folder.
+        The scene's folder. It appears only once it is complete.
 
     Raises:
-        ValueError: the scene is unknown, or the archive is damaged, unsafe or another file.
+        ValueError: the scene is unknown, or the archive is damaged or unsafe.
         OSError: there is no connection, no such file on the server, or no space on the disk.
     """
     if scene not in SCENES:
@@ -64,8 +59,8 @@ def fetch(
         return target
     into.mkdir(parents=True, exist_ok=True)
     try:
-        _download(url(scene, base_url), partial)
-        _unpack(partial, target, sha256)
+        _download(url(scene), partial)
+        _unpack(partial, target)
     except (OSError, ValueError) as error:
         if not _holds_scene(target):  # otherwise another process was faster
             if isinstance(error, ValueError):  # a retry would unpack the same bad archive
@@ -95,9 +90,10 @@ def _download(address: str, partial: Path) -> None:
     """Complete ``partial``, with as many connections as it takes."""
     furthest, failures, answered = 0, 0, False
     while True:
-        resumable = _note(partial).is_file() and partial.is_file()
-        version, total = _note(partial).read_text("utf-8").split("\n") if resumable else ("", "")
-        start = partial.stat().st_size if resumable else 0
+        version, total, start = "", "", 0
+        if _note(partial).is_file() and partial.is_file():
+            version, total = _note(partial).read_text("utf-8").split("\n")
+            start = partial.stat().st_size
         if start and str(start) == total:
             return
         failures, furthest = (0, start) if start > furthest else (failures, furthest)
@@ -178,15 +174,8 @@ def _with_bar(response: http.client.HTTPResponse, size: int) -> AbstractContextM
     return wrap_file(cast(BinaryIO, response), size, console=Console(stderr=True))
 
 
-def _unpack(archive: Path, target: Path, sha256: str | None) -> None:
+def _unpack(archive: Path, target: Path) -> None:
     """Unpack next to ``target`` and rename, so that ``target`` is never incomplete."""
-    with archive.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if sha256 and found != sha256.lower():
-        raise ValueError(
-            f"{archive}: the download has SHA-256 {found}, but {sha256} is expected; run again, "
-            "and if it fails again, the file on the server has changed"
-        )
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
         unpacked = Path(aside) / "unpacked"
         try:
@@ -201,10 +190,8 @@ def _unpack(archive: Path, target: Path, sha256: str | None) -> None:
         try:
             scene.rename(target)
         except OSError as error:
-            raise OSError(
-                f"{target}: the scene cannot be moved there ({error.strerror}); move or remove the "
-                "file or folder in its place"
-            ) from error
+            reason = f"the scene cannot be moved there ({error.strerror})"
+            raise OSError(f"{target}: {reason}; move or remove it") from error
 
 
 def _require_safe(file: zipfile.ZipFile, archive: Path) -> None:
@@ -218,7 +205,7 @@ def _require_safe(file: zipfile.ZipFile, archive: Path) -> None:
             raise ValueError(f"{archive}: not unpacked, since {info.filename!r} in it {kind}")
     total = sum(info.file_size for info in file.infolist())
     if total > MAX_UNPACKED_BYTES:
-        limit = f"a scene has less than {MAX_UNPACKED_BYTES / 1e9:.1f} GB"
-        raise ValueError(f"{archive}: not unpacked, since it has {total / 1e9:.1f} GB; {limit}")
+        sizes = f"{total / 1e9:.1f} GB exceed the limit of {MAX_UNPACKED_BYTES / 1e9:.1f} GB"
+        raise ValueError(f"{archive}: not unpacked, since its {sizes}")
     if shutil.disk_usage(archive.parent).free < total:
         raise OSError(errno.ENOSPC, f"no space for {total} bytes")

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from nerf_jax.data.files import optional_import
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Suffixes of image files in a folder, in lower case."""
 
@@ -24,18 +26,15 @@ _ORIENTATION_TAG = 0x0112
 
 
 class Header(NamedTuple):
-    """The properties of an image file that precede its pixels."""
+    """The properties of an image that can be read without its pixels."""
 
     stored_hw: tuple[int, int]
-    """Height and width of the stored pixels."""
     orientation: int
     """EXIF orientation: 1 (upright) to 8; 5 to 8 exchange height and width."""
     channels: int
-    """3, or 4 with transparency."""
 
     @property
     def upright_hw(self) -> tuple[int, int]:
-        """Height and width of the upright image."""
         return self.stored_hw if self.orientation < 5 else self.stored_hw[::-1]
 
 
@@ -76,12 +75,7 @@ def downscale_by_area(
 
 
 def read_header(path: Path) -> Header:
-    """Read the properties of an image without its pixels.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: as :func:`read_image`, except for damaged
-            pixels, which are not detected.
-    """
+    """Read an image's header; raises as :func:`read_image`, except for damaged pixels."""
     with _opened(path) as image:
         channels = 4 if _is_transparent(image) else 3
         return Header((image.height, image.width), _orientation(image), channels)
@@ -124,7 +118,7 @@ def read_images(
 
     Args:
         paths: at least one.
-        downscale: factor by which each is shrunk (:func:`downscale_by_area`).
+        downscale: factor of :func:`downscale_by_area`.
 
     Returns:
         The pixels, and the height and width of the files.
@@ -160,13 +154,9 @@ def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A Pillow image of a supported mode; any problem with the file is an error of one line."""
+    pillow = optional_import("PIL.Image", "pillow")
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("reading images needs Pillow: pip install pillow") from error
-
-    try:
-        with Image.open(path) as image:
+        with pillow.open(path) as image:
             mode = image.mode
             if mode in _READABLE_MODES + _DEEP_MODES:
                 yield image
@@ -191,8 +181,8 @@ def _pixels(image: Any) -> UInt8[np.ndarray, "h w C"]:
         # 65535 is white, so that a level spans 257 values and not 256.
         grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    wanted = "RGBA" if _is_transparent(image) else "RGB"
-    return np.array(image if image.mode == wanted else image.convert(wanted))
+    mode = "RGBA" if _is_transparent(image) else "RGB"
+    return np.array(image if image.mode == mode else image.convert(mode))
 
 
 def _is_transparent(image: Any) -> bool:

@@ -7,7 +7,7 @@ expected value and the value found.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _SCALE_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Fields:
-    """One JSON object and its location. A field that is ``null`` counts as absent."""
+    """One JSON object. A field that is ``null`` counts as absent."""
 
     where: str
     """The prefix of field names in messages: the file and the path to the object."""
@@ -36,7 +36,7 @@ class Fields:
     def error(self, name: str, expected: str) -> ValueError:
         """An error for a field: "<name> must <expected>, but is <value>"."""
         return ValueError(
-            f"{self.where}{name} must {expected}, but is {shorten(self.values.get(name))}"
+            f"{self.where}{name} must {expected}, but is {_shorten(self.values.get(name))}"
         )
 
     def number(
@@ -75,22 +75,21 @@ class Fields:
     def vector(self, name: str, size: int) -> Float[np.ndarray, " size"]:
         """A list of ``size`` numbers."""
         value = self.values.get(name)
-        numbers = [_number(item) for item in value] if isinstance(value, list) else []
-        if len(numbers) != size or not all(abs(number) <= MAX_FLOAT32 for number in numbers):
+        numbers = np.array([_number(item) for item in value] if isinstance(value, list) else [])
+        if len(numbers) != size or not np.all(np.abs(numbers) <= MAX_FLOAT32):
             raise self.error(name, f"be {size} finite numbers")
-        return np.array(numbers)
+        return numbers
 
     def objects(self, name: str, kind: str) -> list["Fields"]:
         """A list of at least one object."""
         value = self.values.get(name)
         if not isinstance(value, list) or not value:
             raise self.error(name, f"be a list of at least one {kind}")
-        for index, item in enumerate(value):
-            if not isinstance(item, dict):
-                raise ValueError(
-                    f"{self.where}{name}[{index}] must be an object, but is {shorten(item)}"
-                )
-        return [Fields(f"{self.where}{name}[{i}].", item) for i, item in enumerate(value)]
+        found = [Fields(f"{self.where}{name}[{i}]", item) for i, item in enumerate(value)]
+        for item in found:
+            if not isinstance(item.values, dict):
+                raise ValueError(f"{item.where} must be an object, but is {_shorten(item.values)}")
+        return [replace(item, where=f"{item.where}.") for item in found]
 
     def pose(self, name: str = "transform_matrix") -> Float[np.ndarray, "3 4"]:
         """``world_from_camera``, checked to be a rotation and a translation."""
@@ -106,7 +105,7 @@ class Fields:
         ):
             raise ValueError(
                 f"{where} must rotate without scaling, shearing or mirroring: its upper left 3x3, "
-                f"times its transpose, should be the identity, but {shorten(rotation.tolist())} "
+                f"times its transpose, should be the identity, but {_shorten(rotation.tolist())} "
                 "is not; export the cameras with unit scale"
             )
         return matrix[:3]
@@ -123,15 +122,13 @@ def read_object(path: Path) -> Fields:
         # Editors on Windows begin a file with a byte order mark.
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError too
-        raise ValueError(
-            f"{path}: is not JSON ({error}); copy or download the file again"
-        ) from error
+        raise ValueError(f"{path}: is not JSON ({error}); copy or download it again") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {shorten(value)}")
+        raise ValueError(f"{path}: expected a JSON object, found {_shorten(value)}")
     return Fields(f"{path}: ", value)
 
 
-def shorten(value: Any) -> str:
+def _shorten(value: Any) -> str:
     """A JSON value, shortened for an error message."""
     if value is None:
         return "missing"
@@ -143,12 +140,14 @@ def _matrix(rows: Any, where: str) -> Float[np.ndarray, "4 4"]:
     """Four rows of four finite numbers, the last of them 0, 0, 0, 1."""
     lists = rows if isinstance(rows, list) else []
     if [len(row) if isinstance(row, list) else 0 for row in lists] != [4] * 4:
-        raise ValueError(f"{where} must be four rows of four numbers, but is {shorten(rows)}")
+        raise ValueError(f"{where} must be four rows of four numbers, but is {_shorten(rows)}")
     matrix = np.array([[_number(value) for value in row] for row in rows])
     finite = np.abs(matrix) <= MAX_FLOAT32  # false for nan
     if not finite.all():
         i, j = np.argwhere(~finite)[0]
-        raise ValueError(f"{where}[{i}][{j}] must be a finite number, but is {shorten(rows[i][j])}")
+        raise ValueError(
+            f"{where}[{i}][{j}] must be a finite number, but is {_shorten(rows[i][j])}"
+        )
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise ValueError(f"{where}[3] must be [0, 0, 0, 1], but is {rows[3]}")
     return matrix
@@ -156,9 +155,7 @@ def _matrix(rows: Any, where: str) -> Float[np.ndarray, "4 4"]:
 
 def _number(value: Any) -> float:
     """A JSON number as a float; nan for any other value, and for a number that is too large."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return math.nan
     try:
-        return float(value)
+        return float(value) if type(value) in (int, float) else math.nan
     except OverflowError:
         return math.nan

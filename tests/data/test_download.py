@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import http.server
 import io
 import shutil
@@ -221,14 +220,6 @@ def test_several_at_once_get_the_same_scene(server, tmp_path):
             assert (folder / "train/r_0.png").read_bytes() == NOISE
 
 
-def test_the_checksum_is_held_against_the_archive(server, tmp_path):
-    digest = hashlib.sha256(server.contents).hexdigest()
-    with pytest.raises(ValueError, match=rf"has SHA-256 {digest}, but {'0' * 64} is expected"):
-        download.fetch("lego", tmp_path, sha256="0" * 64)
-    assert not list(tmp_path.iterdir())
-    _assert_whole(download.fetch("lego", tmp_path, sha256=digest.upper()))
-
-
 def _symlink():
     info = zipfile.ZipInfo("lego/link")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -247,7 +238,7 @@ def _symlink():
         (_archive(extra=[("..\\evil", "")]), "evil' in it leads outside"),
         (_archive(extra=[("C:evil", "")]), "'C:evil' in it leads outside"),
         (_archive(extra=[_symlink()]), "'lego/link' in it is a link"),
-        (_archive(extra=[("lego/bomb", bytes(2_000_000))]), r"since it has 0\.0 GB"),
+        (_archive(extra=[("lego/bomb", bytes(2_000_000))]), r"since its 0\.0 GB exceed"),
     ],
 )
 def test_bad_archives_are_refused_whole(server, tmp_path, monkeypatch, contents, message):
@@ -292,8 +283,9 @@ def test_offline_is_told_at_once(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     start = time.monotonic()
+    monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{port}")
     with pytest.raises(OSError, match=r"lego\.zip: no connection \(.*refused"):
-        download.fetch("lego", tmp_path, base_url=f"http://127.0.0.1:{port}")
+        download.fetch("lego", tmp_path)
     assert time.monotonic() - start < 1
 
 
@@ -301,9 +293,9 @@ def test_a_server_that_never_answers_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(download, "BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(OSError, match=r"lego\.zip: no connection \(.*"):
-            download.fetch("lego", tmp_path, base_url=address)
+            download.fetch("lego", tmp_path)
 
 
 def test_other_names_are_not_downloaded(tmp_path):
