@@ -7,7 +7,7 @@ expected value and the value found.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,12 @@ class Fields:
         value = self.values.get(name)
         if not isinstance(value, list) or not value:
             raise self.error(name, f"be a list of at least one {kind}")
-        found = [Fields(f"{self.where}{name}[{i}]", item) for i, item in enumerate(value)]
-        for item in found:
-            if not isinstance(item.values, dict):
-                raise ValueError(f"{item.where} must be an object, but is {_shorten(item.values)}")
-        return [replace(item, where=f"{item.where}.") for item in found]
+        for index, item in enumerate(value):
+            if not isinstance(item, dict):
+                raise ValueError(
+                    f"{self.where}{name}[{index}] must be an object, but is {_shorten(item)}"
+                )
+        return [Fields(f"{self.where}{name}[{i}].", item) for i, item in enumerate(value)]
 
     def pose(self, name: str = "transform_matrix") -> Float[np.ndarray, "3 4"]:
         """``world_from_camera``, checked to be a rotation and a translation."""

@@ -99,11 +99,11 @@ def save(path: Path, split: Split, background: str) -> None:
     count, height, width, _ = pixels.shape
     rays = np.empty((count, height, width, 9), np.float32)
     on_device = jax.device_put(cameras)
-    behind = jnp.full(3, float(background == "white"))
+    background_rgb = jnp.full(3, float(background == "white"))
     for image in range(count):
         cast = cast_image_rays(on_device, image, (height, width))
         rays[image, ..., :3], rays[image, ..., 3:6] = cast.origin, cast.direction
-        rays[image, ..., 6:] = pixel_over(jnp.asarray(to_float(pixels[image])), behind)
+        rays[image, ..., 6:] = pixel_over(jnp.asarray(to_float(pixels[image])), background_rgb)
     near_far = np.stack([cameras.near, cameras.far], axis=1)
     if len(np.unique(near_far, axis=0)) == 1:
         near_far = near_far[0]

@@ -459,6 +459,7 @@ FILES += [
 ]
 
 
+@pytest.mark.slow
 @hypothesis.given(
     strategies.sampled_from(FILES).flatmap(
         lambda file: strategies.tuples(strategies.just(file[0]), damaged(file[1]))

@@ -224,6 +224,7 @@ def check_right_or_told(root, config):
         assert np.abs(cameras.world_from_camera[:, :, 3]).max() <= 1 + 1e-6
 
 
+@pytest.mark.slow
 @hypothesis.given(damaged_rows() | anything, strategies.sampled_from(["cameras", "none"]))
 @hypothesis.settings(max_examples=400, deadline=None)
 def test_any_array_gives_a_right_dataset_or_a_clear_error(three, array, normalize):
@@ -231,6 +232,7 @@ def test_any_array_gives_a_right_dataset_or_a_clear_error(three, array, normaliz
     check_right_or_told(three, DataConfig(normalize=normalize, hold_out=0))
 
 
+@pytest.mark.slow
 @hypothesis.given(strategies.data())
 @hypothesis.settings(max_examples=200, deadline=None)
 def test_any_bytes_give_a_right_dataset_or_a_clear_error(three, data):

@@ -273,6 +273,7 @@ def tiny_folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @hypothesis.given(damage.files(TINY))
 @hypothesis.settings(max_examples=600, deadline=None)
 def test_any_file_gives_a_right_capture_or_a_clear_error(tiny_folder, contents):
