@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nerf_jax.app.images import to_uint8, write_png
-from nerf_jax.app.ply import write_ply
+from nerf_jax.app.images import write_png
 from nerf_jax.cameras import cast_image_rays, look_at
 from nerf_jax.data import normalize
 from nerf_jax.data.images import on_threads
@@ -145,46 +144,41 @@ def _photo(
 
 def take_photos(
     folder: Path, num_photos: int = 20, size_hw: tuple[int, int] = (360, 480)
-) -> Cameras:
-    """Write a capture as ``run.py prepare`` does: photos, their cameras, and sparse points.
+) -> Float[np.ndarray, "P 3"]:
+    """Write a capture as ``run.py prepare`` does: photos and their cameras.
 
     It takes a few seconds on two cores, and gives the same photos each time.
 
     Args:
-        folder: for ``images/``, ``transforms.json`` and ``sparse_points.ply``.
+        folder: for ``images/`` and ``transforms.json``.
         num_photos: on the walk; neighbours overlap less if there are fewer.
         size_hw: of the photos. They have one ray per pixel: reduced to half, edges are smooth.
 
     Returns:
-        The cameras, in the frame of the files.
+        Points on surfaces, ``POINTS_PER_PHOTO`` of each photo, in the frame of the files.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     cameras = walk(num_photos, size_hw)
     names = [f"images/{index:04d}.png" for index in range(num_photos)]
-    sparse: list[tuple] = [()] * num_photos
+    points = np.zeros((num_photos, POINTS_PER_PHOTO, 3))
 
     def take(index: int) -> None:
         hits, positions = jax.tree.map(np.asarray, _photo(cameras, index, size_hw))
         write_png(folder / names[index], hits.rgb)
         pixels = np.random.default_rng(index).choice(np.argwhere(hits.hit), POINTS_PER_PHOTO)
-        chosen = tuple(pixels.T)
-        sparse[index] = positions[chosen].astype(float), to_uint8(hits.rgb[chosen])
+        points[index] = positions[tuple(pixels.T)]
 
     take(0)  # before the threads, or each of them would compile it
     on_threads(take, range(1, num_photos))
-    points, colors = map(np.concatenate, zip(*sparse, strict=True))
-    points = normalize.move_points(ORIGINAL_FROM_TOWN, points)
-    write_ply(folder / "sparse_points.ply", points, colors)
     original = normalize.move(ORIGINAL_FROM_TOWN, cameras)
     shared = {
         "camera_model": "OPENCV",
         **pinhole_fields(size_hw, original.focal[0].tolist(), original.principal[0].tolist()),
         **dict(zip(("k1", "k2", "k3", "k4"), RADIAL, strict=True)),
-        "ply_file_path": "sparse_points.ply",
     }
     poses = zip(names, original.world_from_camera, strict=True)
     frames = [frame_fields(name, pose, {}) for name, pose in poses]
     write_transforms(folder / "transforms.json", shared, frames)
-    return original
+    return normalize.move_points(ORIGINAL_FROM_TOWN, points.reshape(-1, 3))

@@ -58,10 +58,11 @@ def test_the_lens_bends_rays_by_more_than_two_degrees(folder):
     assert np.degrees(np.arccos(bent @ ideal)) > 2
 
 
-def test_points_lie_on_surfaces(folder):
-    capture = transforms.read(folder)
-    assert capture.points.shape == (NUM_PHOTOS * town.POINTS_PER_PHOTO, 3)
-    of_photo = capture.points.reshape(NUM_PHOTOS, -1, 3)
+def test_points_lie_on_surfaces(tmp_path):
+    points = town.take_photos(tmp_path, NUM_PHOTOS, SIZE_HW)
+    capture = transforms.read(tmp_path)
+    assert points.shape == (NUM_PHOTOS * town.POINTS_PER_PHOTO, 3)
+    of_photo = points.reshape(NUM_PHOTOS, -1, 3)
     for points, pose in zip(of_photo, capture.cameras.world_from_camera, strict=True):
         offset = points - pose[:, 3]
         distance = np.linalg.norm(offset, axis=1)

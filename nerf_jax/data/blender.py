@@ -1,9 +1,9 @@
 """Scenes in the format of the NeRF paper's Blender scenes.
 
-A folder holds ``transforms_{train,val,test}.json``, those that exist, each with
-``camera_angle_x`` (the horizontal field of view in radians) and ``frames``: for each image a
-``file_path``, with or without ``.png``, and a 4x4 ``transform_matrix``, which is
-``world_from_camera`` in the axes that this package uses throughout.
+A folder holds one or more of ``transforms_{train,val,test}.json``, each with ``camera_angle_x``
+(the horizontal field of view in radians) and ``frames``: for each image a ``file_path``, with or
+without ``.png``, and a 4x4 ``transform_matrix``, which is ``world_from_camera`` in this package's
+axes.
 """
 
 import math
@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from nerf_jax.cameras import resize
 from nerf_jax.config import DataConfig
-from nerf_jax.data.images import read_images
+from nerf_jax.data.images import SUFFIXES, read_images
 from nerf_jax.data.json_fields import Fields, read_object
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
@@ -24,11 +24,11 @@ SPLITS = ("train", "val", "test")
 
 
 def load(root: Path, config: DataConfig) -> Scene:
-    """The scene in the folder ``root``; its files are read when a split is asked for.
+    """The scene in the folder ``root``; its files are read on request.
 
     Raises:
-        ValueError: the folder is missing, or holds no transforms file. Reading a split raises it
-            too, for anything in the files that is not as it should be.
+        ValueError: the folder does not exist, or holds no transforms file. Reading a split raises
+            it for malformed files.
     """
     loaders = {split: partial(_read_split, path, config) for split, path in find(root).items()}
     if not loaders:
@@ -41,13 +41,13 @@ def load(root: Path, config: DataConfig) -> Scene:
 
 
 def find(root: Path) -> dict[str, Path]:
-    """The files of the Blender scene in ``root``, by split; none if there is no such scene."""
+    """The files of the Blender scene in ``root``, by split; empty if there is none."""
     paths = {split: transforms_path(root, split) for split in SPLITS}
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
 def transforms_path(root: Path, split: str) -> Path:
-    """Where the cameras of a split are listed."""
+    """The file with the cameras of a split."""
     return root / f"transforms_{split}.json"
 
 
@@ -69,7 +69,7 @@ def _read_split(path: Path, config: DataConfig) -> Split:
 
 
 def _read_transforms(path: Path) -> tuple[float, list[Path], Float[np.ndarray, "N 3 4"]]:
-    """The field of view, the images and the poses that a transforms file lists."""
+    """The field of view, the images and the poses in a transforms file."""
     transforms = read_object(path)
     angle = transforms.angle("camera_angle_x", "the horizontal field of view")
     frames = transforms.objects("frames", "frame")
@@ -80,5 +80,4 @@ def _read_transforms(path: Path) -> tuple[float, list[Path], Float[np.ndarray, "
 def _image_name(frame: Fields) -> str:
     expected = "be the image's path from the scene's folder, such as './train/r_0'"
     name = frame.text("file_path", expected)
-    known = name.lower().endswith((".png", ".jpg", ".jpeg"))
-    return name if known else f"{name}.png"
+    return name if name.lower().endswith(SUFFIXES) else f"{name}.png"

@@ -1,7 +1,7 @@
-"""Captures: photos with cameras, whatever the format of the files that say so.
+"""Captures: photos and their cameras, read from files of any format.
 
-A loader of a format reads its files into a :class:`Capture`; what is common to all of them, the
-placing of the scene, the held-out photos and the reading of images, happens here and once.
+The loader of a format reads its files into a :class:`Capture`. The steps that all formats share are
+here: normalization, the split into training and held-out photos, and the reading of images.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,78 +22,91 @@ from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR = 0.05, 100.0
-"""Where rays start and end if neither files nor config say: cameras reach to 1 in the world."""
+"""Defaults in world units, in which the coordinates of cameras do not exceed 1."""
 
 
-class Sightings(NamedTuple):
-    """What one photo shows of a capture's points: the others may be out of sight, or hidden."""
+class Observations(NamedTuple):
+    """The reconstructed points that were matched in one photo."""
 
-    point: Int[np.ndarray, " S"]
-    """Numbers in ``Capture.points``."""
-    place: Float[np.ndarray, "S 2"]
-    """Where, in pixels of ``Capture.size_hw``: x and y from the upper left corner."""
+    points: Float[np.ndarray, "S 3"]
+    """Positions in the frame of the files."""
+    pixels: Float[np.ndarray, "S 2"]
+    """Column and row in an image of ``Capture.size_hw``."""
 
 
 @dataclass(frozen=True)
 class Capture:
-    """N photos and their cameras, as files say: in the files' frame, no image read yet."""
+    """N photos and their cameras in the frame of their files; no image is read yet."""
 
     name: str
     source: str
-    """Where it came from, for people."""
+    """The origin of the capture, for messages."""
     photos: tuple[Path, ...]
-    """N files, all of which exist."""
+    """N existing files."""
     cameras: Cameras
-    """NumPy arrays of N, in this package's axes (x right, y up, looking along -z), intrinsics in
-    pixels of ``size_hw``. ``near`` and ``far`` are zero where the files say nothing."""
+    """Intrinsics in pixels of ``size_hw``; ``near`` and ``far`` zero if the files do not define
+    them."""
     size_hw: Int[np.ndarray, "N 2"]
-    """Of the images that the intrinsics belong to; files of another size are taken to be the same
-    images resized."""
+    """Size of the images that the intrinsics describe; the photos may be resized."""
     masks: tuple[Path | None, ...] = ()
-    """None, or N: an image each that is black where a photo is to be ignored."""
+    """Empty, or N images, black where a photo is to be ignored."""
     splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The numbers of the photos of each split, where the files name splits."""
-    points: Float[np.ndarray, "P 3"] = field(default_factory=lambda: np.zeros((0, 3)))
-    """Places on surfaces, where the files hold some."""
-    sightings: tuple[Sightings, ...] = ()
-    """None, or N: which of the points each photo shows."""
+    """Indices of the photos of each split, if the files define splits."""
+    observations: tuple[Observations, ...] = ()
+    """Empty, or N."""
     missing: int = 0
-    """Photos that the files list and that are not there."""
+    """Number of photos that the files list and that do not exist."""
     up: Float[np.ndarray, "3"] | None = None
-    """Where up is, in the files' frame, if they say so; else the mean of the cameras' is."""
+    """The up direction, if the files define it; otherwise the mean of the cameras' up is used."""
+
+
+Entry = TypeVar("Entry")
+
+
+def existing_photos(path: Path, listed: Sequence[tuple[Path, Entry]]) -> list[tuple[Path, Entry]]:
+    """The existing photos of those listed in the file ``path``, each with its entry, sorted.
+
+    Raises:
+        FileNotFoundError: none exists.
+    """
+    found = sorted((pair for pair in listed if pair[0].is_file()), key=lambda pair: str(pair[0]))
+    if not found:
+        example = f", such as {listed[0][0]}" if listed else ""
+        raise FileNotFoundError(
+            f"{path}: none of its {len(listed)} photos exists{example}; copy the photos there, or "
+            "correct their paths"
+        )
+    return found
 
 
 def to_scene(capture: Capture, config: DataConfig) -> Scene:
-    """The scene of a capture: placed, split, and its photos read when a split is asked for.
+    """Normalize a capture and divide it into splits, whose photos are read on request.
 
-    The intrinsics follow the size that photos have on disk and are shrunk to. Photos of several
-    sizes are padded at the bottom and the right to one, and ``Dataset.mask`` leaves the margin
-    out, as it does what the capture's own masks hide.
+    Photos of several sizes are padded at the bottom and the right to a common size.
+    ``Dataset.mask`` excludes the padding and the pixels that the capture's masks exclude.
 
     Raises:
-        ValueError: there is no photo, or none to learn from, or rays would end before they start.
-            Reading a split raises it too, for photos that are not as they should be.
+        ValueError: there is no training photo, or rays would end before they start. Reading a split
+            raises it for unusable photos.
     """
-    if not capture.photos:
-        raise ValueError(
-            f"{capture.source}: none of its {capture.missing} photos is there; put them where it "
-            "says, or start the program on the folder that holds both"
-        )
     world_from_original = np.eye(4)
     if config.normalize == "cameras":
         poses = np.asarray(capture.cameras.world_from_camera)
         world_from_original = normalize.placement(poses, capture.up)
-    placed = replace(
+    normalized = replace(
         capture,
         cameras=_bounded(normalize.move(world_from_original, capture.cameras), capture, config),
-        points=normalize.move_points(world_from_original, capture.points),
+        observations=tuple(
+            each._replace(points=normalize.move_points(world_from_original, each.points))
+            for each in capture.observations
+        ),
     )
     loaders = {
-        split: partial(_read_split, placed, numbers, config)
-        for split, numbers in _splits(capture, config).items()
+        split: partial(_read_split, normalized, indices, config)
+        for split, indices in _splits(capture, config).items()
     }
     listed = len(capture.photos) + capture.missing
-    missing = f"{capture.missing} of the {listed} photos that its files list are not there"
+    missing = f"{capture.missing} of the {listed} photos that its files list do not exist"
     return Scene(
         name=capture.name,
         source=capture.source,
@@ -104,99 +117,91 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
 
 
 def _bounded(cameras: Cameras, capture: Capture, config: DataConfig) -> Cameras:
-    """The cameras with ``near`` and ``far``: the config's, else the files', else what suits."""
+    """The cameras with ``near`` and ``far`` of the config, else of the files, else the defaults."""
     near = np.where(cameras.near > 0, cameras.near, NEAR) if config.near is None else config.near
     far = np.where(cameras.far > 0, cameras.far, FAR) if config.far is None else config.far
-    with np.errstate(over="ignore"):  # what is too large becomes inf, and is named below
+    with np.errstate(over="ignore"):  # too large values become inf and are reported below
         near, far = (np.full(cameras.near.shape, bound, np.float32) for bound in (near, far))
     wrong = np.flatnonzero(~((near < far) & (far < np.inf)))
     if len(wrong):
         name, first, last = capture.photos[wrong[0]].name, near[wrong[0]], far[wrong[0]]
         raise ValueError(
             f"{capture.source}: the rays of {name} would start at {first:g} and end at {last:g}; "
-            "set data.near below data.far, in units of the world that the scene is placed in"
+            "set data.near below data.far, in units of the normalized world"
         )
     return cameras._replace(near=near, far=far)
 
 
 def _splits(capture: Capture, config: DataConfig) -> dict[str, list[int]]:
-    """The numbers of the photos of each split, by name.
-
-    Raises:
-        ValueError: the files leave no photo to learn from.
-    """
-    ordered = sorted(range(len(capture.photos)), key=lambda number: str(capture.photos[number]))
+    """The indices of the photos of each split."""
+    ordered = sorted(range(len(capture.photos)), key=lambda index: str(capture.photos[index]))
     if not capture.splits:
-        every = config.hold_out if len(ordered) > 1 else 0  # the only photo is learned from
+        every = config.hold_out if len(ordered) > 1 else 0  # a single photo is for training
         held_out = ordered[::every] if every else []
-        train = [number for number in ordered if number not in held_out]
+        train = [index for index in ordered if index not in held_out]
         return {"train": train, "val": held_out} if held_out else {"train": train}
-    splits = {split: list(numbers) for split, numbers in capture.splits.items() if numbers}
-    named = {number for numbers in splits.values() for number in numbers}
-    splits.setdefault("train", [number for number in ordered if number not in named])
+    splits = {split: list(indices) for split, indices in capture.splits.items() if indices}
+    named = {index for indices in splits.values() for index in indices}
+    splits.setdefault("train", [index for index in ordered if index not in named])
     if not splits["train"]:
         raise ValueError(
-            f"{capture.source}: puts every photo that is there into {', '.join(capture.splits)}; "
-            "name some for train, or no split at all"
+            f"{capture.source}: assigns every existing photo to {', '.join(capture.splits)}; "
+            "assign some to train, or remove the splits"
         )
     return splits
 
 
-def _read_split(capture: Capture, numbers: Sequence[int], config: DataConfig) -> Split:
+def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) -> Split:
     masks = capture.masks or (None,) * len(capture.photos)
     photos = [
-        Photo(capture.photos[number], (int(height), int(width)), masks[number])
-        for number in numbers
-        for height, width in [capture.size_hw[number]]
+        Photo(capture.photos[index], (int(height), int(width)), masks[index])
+        for index in indices
+        for height, width in [capture.size_hw[index]]
     ]
-    pixels, counts, scale = read_photos(photos, config)
-    if not counts.any():
+    pixels, mask, scale = read_photos(photos, config)
+    if not mask.any():
         raise ValueError(
             f"{capture.source}: the masks of {photos[0].path.name} and of all others of its split "
-            "hide every pixel; black is what is to be ignored"
+            "exclude every pixel; only black excludes"
         )
-    cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(numbers)], capture.cameras)
+    cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
-    cameras = jax.tree.map(_narrow, cameras)
+    cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
     names = _names([photo.path for photo in photos])
-    depth = _depth(capture, numbers, scale, counts.shape)
-    return Split(Dataset(cameras, pixels, None if counts.all() else counts), names, depth)
+    depth = _depth(capture, indices, scale, mask.shape)
+    return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)
 
 
 def _depth(
     capture: Capture,
-    numbers: Sequence[int],
+    indices: Sequence[int],
     scale: Float[np.ndarray, "N 2"],
     shape: tuple[int, ...],
 ) -> Float[np.ndarray, "N H W"] | None:
-    """How far from their cameras the points are, in the pixels that show them; 0 in the others.
+    """Distances from the cameras to the points, at the pixels that observe them; 0 elsewhere.
 
-    Of several in one pixel the nearest: it hides the others. None if no photo shows any.
+    Of several points in one pixel the nearest counts: it occludes the others. None if no photo
+    observes any.
     """
-    if not capture.sightings:
+    if not capture.observations:
         return None
     depth = np.full(shape, np.inf, np.float32)
-    for slot, number in enumerate(numbers):
-        point, place = capture.sightings[number]
-        with np.errstate(over="ignore"):  # what is too large becomes inf, and is not known
-            away = capture.points[point] - capture.cameras.world_from_camera[number, :, 3]
-            distance = np.linalg.norm(away, axis=1).astype(np.float32)
-            column, row = np.floor(place * scale[slot]).T
-        # Within the array: where a photo is smaller than that, the mask hides the rest.
+    for image, index in enumerate(indices):
+        points, pixels = capture.observations[index]
+        with np.errstate(over="ignore"):  # too large values become inf, which means unknown
+            offset = points - capture.cameras.world_from_camera[index, :, 3]
+            distance = np.linalg.norm(offset, axis=1).astype(np.float32)
+            column, row = np.floor(pixels * scale[image]).T
+        # Inside the array: the mask excludes the padding of smaller photos.
         inside = (column >= 0) & (column < shape[2]) & (row >= 0) & (row < shape[1])
         pixel = row[inside].astype(int), column[inside].astype(int)
-        np.minimum.at(depth[slot], pixel, distance[inside])
+        np.minimum.at(depth[image], pixel, distance[inside])
     depth[np.isinf(depth)] = 0
     return depth if depth.any() else None
 
 
-def _narrow(leaf: np.ndarray) -> np.ndarray:
-    """As the device holds it: float32, where it is a number."""
-    return leaf if leaf.dtype == bool else leaf.astype(np.float32)
-
-
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Names of photos, one each: pictures of them are saved under these."""
+    """A unique name for each photo, under which renderings of it are saved."""
     root = os.path.commonpath([path.parent for path in paths])
     full = tuple("_".join(path.relative_to(root).parts) for path in paths)
     names = tuple(path.stem for path in paths), tuple(os.path.splitext(name)[0] for name in full)

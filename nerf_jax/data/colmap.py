@@ -1,9 +1,9 @@
-"""Captures as COLMAP writes them: photos in ``images``, and a sparse model, as text or binary.
+"""COLMAP captures: photos in ``images`` and a sparse model, as text or binary.
 
-A model is a folder, usually ``sparse/0``, with ``cameras`` (lenses), ``images`` (poses) and
-``points3D``, all of them ``.bin`` or all ``.txt`` (:mod:`nerf_jax.data.colmap_files`). A pose is
-``camera_from_world``, a quaternion and a translation, in camera axes x right, y down, z forward;
-what leaves this file is ``world_from_camera`` in this package's axes. Pixels are counted alike.
+A model is a folder, usually ``sparse/0``, with the files ``cameras`` (intrinsics), ``images``
+(poses) and ``points3D``, all ``.bin`` or all ``.txt`` (:mod:`nerf_jax.data.colmap_files`). A pose
+is ``camera_from_world``, a quaternion and a translation, in camera axes x right, y down, z forward.
+This module converts it to ``world_from_camera`` in this package's axes. Pixel coordinates agree.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, Sightings, to_scene
+from nerf_jax.data.capture import Capture, Observations, existing_photos, to_scene
 from nerf_jax.data.colmap_files import (
     MODELS,
     Camera,
@@ -23,139 +23,131 @@ from nerf_jax.data.colmap_files import (
     read_points,
     unsupported,
 )
-from nerf_jax.data.intrinsics import Intrinsics, check, to_cameras
+from nerf_jax.data.intrinsics import MAX_FLOAT32, Intrinsics, check, to_cameras
 from nerf_jax.data.scene import Scene
 
-PHOTOS = "images"
-PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
-"""Where in a capture's folder the model may be."""
+IMAGE_FOLDER = "images"
+MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
+"""The folders of a capture that may hold the model, in the order of the search."""
 
-_FROM_COLMAP = np.array([1.0, -1.0, -1.0])  # x stays; y and z turn round
-# Poses written by hand have few digits; what is further from a unit is another order of numbers.
+_FROM_COLMAP = np.array([1.0, -1.0, -1.0])  # the axes y and z point the other way
+# Poses written by hand have few digits; a larger error means another order of the numbers.
 _UNIT_TOLERANCE = 0.1
 
 
 def find(root: Path) -> Path | None:
-    """The folder of the sparse model that the capture in the folder ``root`` has; or None."""
-    models = (root / place for place in PLACES)
+    """The folder of the sparse model in the capture's folder ``root``; None if there is none."""
+    models = (root / folder for folder in MODEL_FOLDERS)
     return next((model for model in models if _suffix(model)), None)
 
 
 def load(root: Path, config: DataConfig) -> Scene:
-    """The capture in the folder ``root``; its images are read when a split is asked for.
-
-    Raises:
-        OSError, ValueError: as :func:`read`.
-    """
+    """The capture in the folder ``root``, its images read on request; raises as :func:`read`."""
     return to_scene(read(root), config)
 
 
 def read(root: Path) -> Capture:
-    """What the model in the folder ``root`` says: its photos by name, those that exist.
+    """Read the model in the folder ``root``, with the photos that exist, sorted by path.
 
     Raises:
-        OSError: a file cannot be read, or none of the photos is there.
-        ValueError: the files are not as they should be, or a camera that a photo is by is of a
-            model that is not supported; or there is no sparse model.
+        OSError: a file cannot be read, or no photo exists.
+        ValueError: there is no sparse model, a file is malformed, or the camera model of a photo
+            is not supported.
     """
     model = find(root)
     if model is None:
         raise ValueError(
             f"{root}: no COLMAP model; expected cameras and images, .bin or .txt, in "
-            f"{', '.join(PLACES[:-1])} or the folder itself"
+            f"{', '.join(MODEL_FOLDERS[:-1])} or the folder itself"
         )
     suffix = _suffix(model)
     cameras_path, images_path = (model / f"{name}{suffix}" for name in ("cameras", "images"))
     cameras = read_cameras(cameras_path)
-    images = list(read_images(images_path).values())
-    there = _photos(root / PHOTOS, images, images_path)
-    poses = np.stack([_pose(image, images_path) for image in there.values()])
-    by = [_camera_of(image, cameras, cameras_path) for image in there.values()]
-    intrinsics = [_intrinsics(camera, cameras_path) for camera in by]
-    points, sightings = _sparse(model, list(there.values()))
+    listed = list(read_images(images_path).values())
+    photos, images = _existing(root / IMAGE_FOLDER, listed, images_path)
+    poses = np.stack([_pose(image, images_path) for image in images])
+    intrinsics = [
+        _intrinsics(_camera_of(image, cameras, cameras_path), cameras_path) for image in images
+    ]
     return Capture(
         name=root.resolve().name,
         source=str(model),
-        photos=tuple(there),
+        photos=photos,
         cameras=to_cameras(poses, intrinsics),
         size_hw=np.array([[camera.height, camera.width] for camera in intrinsics], int),
-        points=points,
-        sightings=sightings,
-        missing=len(images) - len(there),
+        observations=_observations(model, images),
+        missing=len(listed) - len(images),
     )
 
 
-def read_sparse(
+def read_observations(
     model: Path, folder: Path, photos: Sequence[Path]
-) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
-    """The points of a model, in its frame, and which of them each photo shows.
+) -> tuple[Observations, ...]:
+    """Read the points, in the frame of a model, that each photo observes.
 
     Args:
-        model: its folder, as :func:`find` finds it.
-        folder: of the images that it names.
-        photos: files; those that it does not name show none.
+        model: its folder, from :func:`find`.
+        folder: of the images that the model names.
+        photos: files; a photo that the model does not name observes none.
 
     Raises:
         OSError, ValueError: as :func:`read`.
     """
     images = read_images(model / f"images{_suffix(model)}").values()
     named = {folder / image.name: image for image in images}
-    return _sparse(model, [named.get(photo) for photo in photos])
+    return _observations(model, [named.get(photo) for photo in photos])
 
 
-def _sparse(
-    model: Path, images: Sequence[Image | None]
-) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
+def _observations(model: Path, images: Sequence[Image | None]) -> tuple[Observations, ...]:
     path = model / f"points3D{_suffix(model)}"
     points = read_points(path) if path.is_file() else np.zeros((0, 4))
-    numbers = points[:, 0]
+    ids, positions = points[:, 0], points[:, 1:]
 
-    def seen(image: Image | None) -> Sightings:
+    def observed(image: Image | None) -> Observations:
         features = np.zeros((0, 3)) if image is None else image.features
-        features = features[np.isin(features[:, 2], numbers)]
-        return Sightings(np.searchsorted(numbers, features[:, 2]), features[:, :2])
+        features = features[np.isin(features[:, 2], ids)]
+        return Observations(positions[np.searchsorted(ids, features[:, 2])], features[:, :2])
 
-    return points[:, 1:], tuple(map(seen, images))
+    return tuple(map(observed, images))
 
 
 def _suffix(model: Path) -> str | None:
-    """How the files of a model end; as COLMAP does, binary ones are taken where there are both."""
+    """The suffix of a model's files; binary files take precedence, as in COLMAP."""
     for suffix in (".bin", ".txt"):
         if all((model / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
             return suffix
     return None
 
 
-def _photos(folder: Path, images: list[Image], path: Path) -> dict[Path, Image]:
-    """The photos that exist, by name."""
+def _existing(
+    folder: Path, images: list[Image], path: Path
+) -> tuple[tuple[Path, ...], tuple[Image, ...]]:
+    """The photos that exist, and their images."""
     listed: dict[Path, Image] = {}
     for image in images:
         if folder / image.name in listed:
-            raise ValueError(f"{path}: holds the image {image.name!r} twice; write the model again")
+            raise ValueError(
+                f"{path}: contains the image {image.name!r} twice; export the model again"
+            )
         listed[folder / image.name] = image
-    there = {photo: listed[photo] for photo in sorted(listed, key=str) if photo.is_file()}
-    if not there:
-        example = f", such as {next(iter(listed))}" if listed else ""
-        raise FileNotFoundError(
-            f"{path}: none of its {len(images)} photos is there{example}; copy them to {folder}"
-        )
-    return there
+    photos, images_there = zip(*existing_photos(path, list(listed.items())), strict=True)
+    return photos, images_there
 
 
 def _pose(image: Image, path: Path) -> Float[np.ndarray, "3 4"]:
     """``world_from_camera`` in this package's axes."""
-    where = f"{path}: image {image.number} ({image.name!r})"
+    where = f"{path}: image {image.id} ({image.name!r})"
     quaternion, translation = np.array(image.quaternion), np.array(image.translation)
-    length = np.linalg.norm(np.clip(quaternion, -2, 2))  # so that squares are finite
-    if not abs(length - 1) <= _UNIT_TOLERANCE:  # also when it is nan
+    length = np.linalg.norm(np.clip(quaternion, -2, 2))  # clipped so that squares are finite
+    if not abs(length - 1) <= _UNIT_TOLERANCE:  # true for nan
         raise ValueError(
             f"{where}: the quaternion QW QX QY QZ must be of length 1, but is "
-            f"{' '.join(f'{value:g}' for value in quaternion)}; write the model again"
+            f"{' '.join(f'{value:g}' for value in quaternion)}; export the model again"
         )
-    if not np.all(np.abs(translation) <= np.finfo(np.float32).max):
+    if not np.all(np.abs(translation) <= MAX_FLOAT32):
         raise ValueError(
             f"{where}: the translation TX TY TZ must be finite, but is "
-            f"{' '.join(f'{value:g}' for value in translation)}; write the model again"
+            f"{' '.join(f'{value:g}' for value in translation)}; export the model again"
         )
     world_from_camera = _rotation(quaternion / length).T
     origin = -world_from_camera @ translation
@@ -163,7 +155,7 @@ def _pose(image: Image, path: Path) -> Float[np.ndarray, "3 4"]:
 
 
 def _rotation(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
-    """The matrix of a unit quaternion w, x, y, z."""
+    """The rotation matrix of a unit quaternion w, x, y, z."""
     w, x, y, z = quaternion
     return np.array(
         [
@@ -175,37 +167,34 @@ def _rotation(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
 
 
 def _camera_of(image: Image, cameras: dict[int, Camera], path: Path) -> Camera:
-    if image.camera not in cameras:
+    if image.camera_id not in cameras:
         raise ValueError(
-            f"{path}: holds no camera {image.camera}, which image {image.number} ({image.name!r}) "
-            "is by; write the model again"
+            f"{path}: contains no camera {image.camera_id}, which image {image.id} "
+            f"({image.name!r}) refers to; export the model again"
         )
-    return cameras[image.camera]
+    return cameras[image.camera_id]
 
 
 def _intrinsics(camera: Camera, path: Path) -> Intrinsics:
     if camera.model not in MODELS:
-        raise unsupported(path, camera.number, camera.model)
-    where, names = f"{path}: camera {camera.number}", MODELS[camera.model][1]
+        raise unsupported(path, camera.id, camera.model)
+    where, names = f"{path}: camera {camera.id}", MODELS[camera.model][1]
     if len(names) != len(camera.parameters):
         raise ValueError(
             f"{where}: a {camera.model} has the parameters {' '.join(names)}, but there are "
-            f"{len(camera.parameters)} numbers; write the model again"
+            f"{len(camera.parameters)} numbers; export the model again"
         )
-    value = dict(zip(names, camera.parameters, strict=True))
-    if any(value.get(name) for name in ("d1", "d2", "d3")):
-        raise unsupported(path, camera.number, f"{camera.model} with k4 to k6 that are not 0")
-
-    def coefficient(name: str) -> float:
-        return value.get(name, 0.0)
-
+    value = dict.fromkeys(("k1", "k2", "k3", "k4", "p1", "p2", "d1", "d2", "d3"), 0.0)
+    value |= dict(zip(names, camera.parameters, strict=True))
+    if any(value[name] for name in ("d1", "d2", "d3")):
+        raise unsupported(path, camera.id, f"{camera.model} with k4 to k6 that are not 0")
     intrinsics = Intrinsics(
         camera.height,
         camera.width,
         focal=(value["fx"], value["fy"]) if "fx" in value else (value["f"], value["f"]),
         principal=(value["cx"], value["cy"]),
-        radial=(coefficient("k1"), coefficient("k2"), coefficient("k3"), coefficient("k4")),
-        tangential=(coefficient("p1"), coefficient("p2")),
+        radial=(value["k1"], value["k2"], value["k3"], value["k4"]),
+        tangential=(value["p1"], value["p2"]),
         fisheye="FISHEYE" in camera.model,
     )
     check(intrinsics, where)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and packages that may be missing."""
+"""Atomic writes and optional packages."""
 
 import contextlib
 import importlib
@@ -15,7 +15,7 @@ def optional_import(module: str, package: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
-        ImportError: it is missing; the message is the line that installs it.
+        ImportError: it is missing; the message has the command that installs it.
     """
     try:
         return importlib.import_module(module)
@@ -25,9 +25,9 @@ def optional_import(module: str, package: str) -> ModuleType:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; renamed to ``path`` when all went well, else removed."""
+    """A temporary path next to ``path``, renamed to ``path`` on success and removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix: it names the format
+    aside = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which is the format
     try:
         yield aside
         os.replace(aside, path)

@@ -1,6 +1,6 @@
-"""Images on disk, as the bytes that datasets keep: uint8, RGB or RGBA with straight alpha.
+"""Image files as arrays in the format of datasets: uint8, RGB or RGBA with straight alpha.
 
-Pillow is imported only when a file is read, so the built-in scene works without it.
+Pillow is imported only when a file is read, so that the built-in scene works without it.
 """
 
 import os
@@ -11,31 +11,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
+
+from nerf_jax.data.files import optional_import
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-"""Of the files in a folder that are taken to be images, in lower case."""
+"""Suffixes of image files in a folder, in lower case."""
 
-# What Pillow calls the modes that hold 8 bits a channel, or fewer, of grey, colour or a palette.
+# Pillow's names of the modes with at most 8 bits per channel: grey, colour or a palette.
 _READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-# And 16 bits of grey. Of 16 bits of colour it keeps the upper 8: at most one level off.
+# 16 bits of grey. Pillow reads 16 bits of colour as the upper 8: the error is at most one level.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _ORIENTATION_TAG = 0x0112
 
 
 class Header(NamedTuple):
-    """What an image file says before its pixels."""
+    """The properties of an image that can be read without its pixels."""
 
     stored_hw: tuple[int, int]
-    """Height and width of the pixels as the file has them."""
     orientation: int
-    """How they are turned, as EXIF numbers it: 1 (not at all) to 8; 5 to 8 exchange the sides."""
+    """EXIF orientation: 1 (upright) to 8; 5 to 8 exchange height and width."""
     channels: int
-    """3, or 4 if there is transparency."""
 
     @property
     def upright_hw(self) -> tuple[int, int]:
-        """Height and width of the image as it is shown."""
         return self.stored_hw if self.orientation < 5 else self.stored_hw[::-1]
 
 
@@ -47,11 +46,11 @@ def srgb_to_linear(srgb: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 def downscale_by_area(
     pixels: UInt8[np.ndarray, "N H W C"], factor: int
 ) -> UInt8[np.ndarray, "N h w C"]:
-    """Shrink images, each pixel the mean of a ``factor`` x ``factor`` block, rounded to nearest.
+    """Shrink images; each pixel is the mean of a ``factor`` x ``factor`` block, rounded to nearest.
 
-    Straight alpha is averaged as one more channel and the colours without weighting by it, as
-    the half-resolution loader of the reference implementation does. Rows and columns that do
-    not fill a block are cropped from the bottom and the right.
+    Straight alpha is averaged like a colour channel, and colours are not weighted by it, as in the
+    half-resolution loader of the reference implementation. Rows and columns that do not fill a
+    block are cropped from the bottom and the right.
 
     Raises:
         ValueError: the factor is below 1, or leaves no pixel.
@@ -60,12 +59,12 @@ def downscale_by_area(
     if min(height, width) < 1:
         raise ValueError(
             f"data.downscale is {factor}, but must be at least 1 and at most the shorter side of "
-            f"the images, which are {pixels.shape[1]}x{pixels.shape[2]} (height x width)"
+            f"the images, which are {describe_size(pixels.shape[1:3])}"
         )
     if factor == 1:
         return pixels
     small = np.empty((len(pixels), height, width, pixels.shape[3]), np.uint8)
-    for target, image in zip(small, pixels, strict=True):  # one at a time: sums take four bytes
+    for target, image in zip(small, pixels, strict=True):  # one at a time: sums need four bytes
         image = image[: height * factor, : width * factor]
         sums = np.zeros(target.shape, np.uint32)
         for row in range(factor):
@@ -76,12 +75,7 @@ def downscale_by_area(
 
 
 def read_header(path: Path) -> Header:
-    """What an image is, without reading its pixels.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: as :func:`read_image`, but for damage to the
-            pixels, which is not seen here.
-    """
+    """Read an image's header; raises as :func:`read_image`, except for damaged pixels."""
     with _opened(path) as image:
         channels = 4 if _is_transparent(image) else 3
         return Header((image.height, image.width), _orientation(image), channels)
@@ -90,26 +84,26 @@ def read_header(path: Path) -> Header:
 def read_image(path: Path) -> UInt8[np.ndarray, "H W C"]:
     """Read one image, upright: C = 3, or 4 if the file has transparency.
 
-    Grey and palettes become colour, 16 bits a channel 8, and the image is turned as its EXIF
-    orientation says.
+    Grey and palettes are converted to colour, 16 bits per channel to 8, and the image is rotated by
+    its EXIF orientation.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not an image, is truncated, or holds no 8 or 16 bits a channel.
+        ValueError: it is not an image, is truncated, or has neither 8 nor 16 bits per channel.
         ImportError: Pillow is not installed.
     """
     with _opened(path) as image:
-        return turn(_pixels(image), _orientation(image))
+        return _upright(_pixels(image), _orientation(image))
 
 
 def read_stored(path: Path) -> UInt8[np.ndarray, "H W C"]:
-    """Read one image as :func:`read_image` does, but its pixels as the file has them, unturned."""
+    """Read one image as :func:`read_image` does, but without the rotation by EXIF."""
     with _opened(path) as image:
         return _pixels(image)
 
 
-def turn(pixels: Shaped[np.ndarray, "h w C"], orientation: int) -> Shaped[np.ndarray, "H W C"]:
-    """Stored pixels as they are shown: EXIF's orientations 1 to 8 (Exif 2.3, tag 0x0112)."""
+def _upright(pixels: UInt8[np.ndarray, "h w C"], orientation: int) -> UInt8[np.ndarray, "H W C"]:
+    """Undo EXIF's orientations 1 to 8 (Exif 2.3, tag 0x0112)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -120,14 +114,14 @@ def turn(pixels: Shaped[np.ndarray, "h w C"], orientation: int) -> Shaped[np.nda
 def read_images(
     paths: Sequence[Path], downscale: int = 1
 ) -> tuple[UInt8[np.ndarray, "N H W C"], tuple[int, int]]:
-    """Read images of one size, on several threads, into one array.
+    """Read images of one size, in several threads, into one array.
 
     Args:
         paths: at least one.
-        downscale: shrink each by this factor as it is read (:func:`downscale_by_area`).
+        downscale: factor of :func:`downscale_by_area`.
 
     Returns:
-        The pixels, and the height and width of the files before they were shrunk.
+        The pixels, and the height and width of the files.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read_image`, or the images differ in shape.
@@ -142,7 +136,7 @@ def read_images(
         if image.shape != first.shape:
             raise ValueError(
                 f"{paths[index]}: is {_describe(image)}, but {paths[0]} is {_describe(first)}; "
-                "all images of a split must be of one size and kind"
+                "all images of a split must have the same size and channels"
             )
         pixels[index] = downscale_by_area(image[None], downscale)[0]
 
@@ -150,23 +144,19 @@ def read_images(
     return pixels, (first.shape[0], first.shape[1])
 
 
-def on_threads(task: Callable[[int], None], numbers: Sequence[int]) -> None:
-    """Do a task for each number, several at once; the first failure is raised."""
+def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
+    """Run a task for each index in several threads; raises the first error."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the GIL
-        for _ in pool.map(task, numbers):
+        for _ in pool.map(task, indices):
             pass
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A Pillow image of a readable mode; whatever goes wrong with the file is told in one line."""
+    """A Pillow image of a supported mode; any problem with the file is an error of one line."""
+    pillow = optional_import("PIL.Image", "pillow")
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("reading images needs Pillow: pip install pillow") from error
-
-    try:
-        with Image.open(path) as image:
+        with pillow.open(path) as image:
             mode = image.mode
             if mode in _READABLE_MODES + _DEEP_MODES:
                 yield image
@@ -175,12 +165,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise FileNotFoundError(
             f"{path}: no such image; copy the missing file there or remove its frame"
         ) from error
-    except Exception as error:  # decoders of damaged files raise nearly anything
+    except Exception as error:  # decoders of damaged files raise almost any exception
         raise ValueError(
             f"{path}: cannot be read as an image ({error}); copy or download the file again"
         ) from error
     raise ValueError(
-        f"{path}: its pixels are in Pillow's mode {mode!r}, but 8 or 16 bits a channel are "
+        f"{path}: its pixels are in Pillow's mode {mode!r}, but 8 or 16 bits per channel are "
         "expected, grey, RGB or RGBA; convert the file to an 8-bit PNG"
     )
 
@@ -188,11 +178,11 @@ def _opened(path: Path) -> Iterator[Any]:
 def _pixels(image: Any) -> UInt8[np.ndarray, "h w C"]:
     image.load()
     if image.mode in _DEEP_MODES:
-        # 65535 is white, so that a level is 257 wide and not 256.
+        # 65535 is white, so that a level spans 257 values and not 256.
         grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    wanted = "RGBA" if _is_transparent(image) else "RGB"
-    return np.array(image if image.mode == wanted else image.convert(wanted))
+    mode = "RGBA" if _is_transparent(image) else "RGB"
+    return np.array(image if image.mode == mode else image.convert(mode))
 
 
 def _is_transparent(image: Any) -> bool:
@@ -201,16 +191,20 @@ def _is_transparent(image: Any) -> bool:
 
 
 def _orientation(image: Any) -> int:
-    """The file's EXIF orientation; 1 where there is none or it cannot be read."""
+    """The file's EXIF orientation; 1 if there is none or it cannot be read."""
     if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would read all pixels first, to look for it behind them
+        return 1  # Pillow would read all pixels to search for it after them
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a damaged note is no reason to refuse a photo
+    except Exception:  # photos with damaged metadata are usable
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
+def describe_size(size_hw: Sequence[int]) -> str:
+    """A size for messages."""
+    return f"{size_hw[0]}x{size_hw[1]} (height x width)"
+
+
 def _describe(image: UInt8[np.ndarray, "H W C"]) -> str:
-    height, width, channels = image.shape
-    return f"{height}x{width} {'RGBA' if channels == 4 else 'RGB'} (height x width)"
+    return f"{'RGBA' if image.shape[2] == 4 else 'RGB'} of {describe_size(image.shape)}"

@@ -1,7 +1,7 @@
-"""JSON objects from other people's programs, read field by field.
+"""JSON objects written by other programs, read field by field.
 
-Every value is checked as it is taken, and an error is one line that names the file, the field,
-what was expected and what was found.
+Every value is checked when it is read. An error is one line with the file, the field, the
+expected value and the value found.
 """
 
 import json
@@ -14,43 +14,44 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-# Rotations are written with 6 to 16 digits; what is further off than this is no rotation.
+from nerf_jax.data.intrinsics import MAX_FLOAT32
+
+# Rotations are written with 6 to 16 digits; a larger error means that it is not a rotation.
 _ROTATION_TOLERANCE = 1e-3
-# Exporters leave a little of an object's scale in the matrix; rays are normalised anyway.
+# Exporters may leave part of an object's scale in the matrix; ray directions are normalized anyway.
 _SCALE_TOLERANCE = 0.05
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Fields:
-    """One JSON object, and where it stands. A field that is ``null`` counts as absent."""
+    """One JSON object. A field that is ``null`` counts as absent."""
 
     where: str
-    """What goes before the name of a field: the file and the path to the object."""
+    """The prefix of field names in messages: the file and the path to the object."""
     values: Mapping[str, Any]
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
 
     def error(self, name: str, expected: str) -> ValueError:
-        """What to raise for a field that is not as it ``must`` be."""
+        """An error for a field: "<name> must <expected>, but is <value>"."""
         return ValueError(
-            f"{self.where}{name} must {expected}, but is {shorten(self.values.get(name))}"
+            f"{self.where}{name} must {expected}, but is {_shorten(self.values.get(name))}"
         )
 
     def number(
         self, name: str, default: float | None = None, expected: str = "be a finite number"
     ) -> float:
-        """A number that float32 can hold; the default, if any, where the field is absent."""
+        """A number within the range of float32; the default, if any, if the field is absent."""
         if default is not None and name not in self:
             return default
         value = _number(self.values.get(name))
-        if not abs(value) <= _LARGEST:  # also when it is nan
+        if not abs(value) <= MAX_FLOAT32:  # true for nan
             raise self.error(name, expected)
         return value
 
     def angle(self, name: str, expected: str) -> float:
-        """A field of view in radians, which is more than none and less than half a turn."""
+        """A field of view in radians."""
         expected = f"be {expected} in radians, between 0.001 and 3.14"
         value = self.number(name, expected=expected)
         if not 1e-3 <= value <= 3.14:
@@ -72,27 +73,27 @@ class Fields:
         return value
 
     def vector(self, name: str, size: int) -> Float[np.ndarray, " size"]:
-        """A list of so many numbers."""
+        """A list of ``size`` numbers."""
         value = self.values.get(name)
-        numbers = [_number(item) for item in value] if isinstance(value, list) else []
-        if len(numbers) != size or not all(abs(number) <= _LARGEST for number in numbers):
+        numbers = np.array([_number(item) for item in value] if isinstance(value, list) else [])
+        if len(numbers) != size or not np.all(np.abs(numbers) <= MAX_FLOAT32):
             raise self.error(name, f"be {size} finite numbers")
-        return np.array(numbers)
+        return numbers
 
     def objects(self, name: str, kind: str) -> list["Fields"]:
-        """A list of at least one object, each to be read in its turn."""
+        """A list of at least one object."""
         value = self.values.get(name)
         if not isinstance(value, list) or not value:
             raise self.error(name, f"be a list of at least one {kind}")
         for index, item in enumerate(value):
             if not isinstance(item, dict):
                 raise ValueError(
-                    f"{self.where}{name}[{index}] must be an object, but is {shorten(item)}"
+                    f"{self.where}{name}[{index}] must be an object, but is {_shorten(item)}"
                 )
         return [Fields(f"{self.where}{name}[{i}].", item) for i, item in enumerate(value)]
 
     def pose(self, name: str = "transform_matrix") -> Float[np.ndarray, "3 4"]:
-        """``world_from_camera``, once it is sure to be one; float64, as it is written."""
+        """``world_from_camera``, checked to be a rotation and a translation."""
         where = f"{self.where}{name}"
         matrix = _matrix(self.values.get(name), where)
         rotation = matrix[:3, :3]
@@ -105,33 +106,31 @@ class Fields:
         ):
             raise ValueError(
                 f"{where} must rotate without scaling, shearing or mirroring: its upper left 3x3, "
-                f"times its transpose, should be the identity, but {shorten(rotation.tolist())} "
+                f"times its transpose, should be the identity, but {_shorten(rotation.tolist())} "
                 "is not; export the cameras with unit scale"
             )
         return matrix[:3]
 
 
 def read_object(path: Path) -> Fields:
-    """The object that a file holds.
+    """Read the JSON object in a file.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or no object.
+        ValueError: it is not JSON, or not an object.
     """
     try:
-        # Editors on Windows begin a file with a mark of the encoding.
+        # Editors on Windows begin a file with a byte order mark.
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError as well
-        raise ValueError(
-            f"{path}: is not JSON ({error}); copy or download the file again"
-        ) from error
+    except (ValueError, RecursionError) as error:  # invalid UTF-8 is a ValueError too
+        raise ValueError(f"{path}: is not JSON ({error}); copy or download it again") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {shorten(value)}")
+        raise ValueError(f"{path}: expected a JSON object, found {_shorten(value)}")
     return Fields(f"{path}: ", value)
 
 
-def shorten(value: Any) -> str:
-    """A JSON value as an error message can hold it."""
+def _shorten(value: Any) -> str:
+    """A JSON value, shortened for an error message."""
     if value is None:
         return "missing"
     text = repr(value)
@@ -142,22 +141,22 @@ def _matrix(rows: Any, where: str) -> Float[np.ndarray, "4 4"]:
     """Four rows of four finite numbers, the last of them 0, 0, 0, 1."""
     lists = rows if isinstance(rows, list) else []
     if [len(row) if isinstance(row, list) else 0 for row in lists] != [4] * 4:
-        raise ValueError(f"{where} must be four rows of four numbers, but is {shorten(rows)}")
+        raise ValueError(f"{where} must be four rows of four numbers, but is {_shorten(rows)}")
     matrix = np.array([[_number(value) for value in row] for row in rows])
-    right = np.abs(matrix) <= _LARGEST  # and not nan
-    if not right.all():
-        i, j = np.argwhere(~right)[0]
-        raise ValueError(f"{where}[{i}][{j}] must be a finite number, but is {shorten(rows[i][j])}")
+    finite = np.abs(matrix) <= MAX_FLOAT32  # false for nan
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"{where}[{i}][{j}] must be a finite number, but is {_shorten(rows[i][j])}"
+        )
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise ValueError(f"{where}[3] must be [0, 0, 0, 1], but is {rows[3]}")
     return matrix
 
 
 def _number(value: Any) -> float:
-    """A JSON number as a float; nan for whatever else was found, or is too large."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return math.nan
+    """A JSON number as a float; nan for any other value, and for a number that is too large."""
     try:
-        return float(value)
+        return float(value) if type(value) in (int, float) else math.nan
     except OverflowError:
         return math.nan

@@ -1,10 +1,10 @@
-"""LLFF captures: ``poses_bounds.npy`` beside ``images`` and copies of them at other sizes.
+"""LLFF captures: ``poses_bounds.npy``, the folder ``images``, and copies of it at other sizes.
 
-The file is N x 17, a row for each photo in the order of the photos' names: a 3 x 5 matrix and two
+The file is N x 17, one row per photo in the order of the photos' names: a 3 x 5 matrix and two
 bounds. The matrix is ``world_from_camera`` with its axes in the order down, right, back, and then
-height, width and focal length, in pixels of the full photos. The bounds are the depths, along the
-optical axis, between which the photo's points lie. ``images_8`` holds the photos at an eighth
-(Mildenhall et al. 2019, https://github.com/Fyusion/LLFF).
+height, width and focal length, in pixels of the full photos. The bounds are the smallest and the
+largest depth, along the optical axis, of the photo's points. ``images_8`` holds the photos at an
+eighth of their size (Mildenhall et al. 2019, https://github.com/Fyusion/LLFF).
 """
 
 import re
@@ -12,35 +12,37 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
+from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.capture import Capture, to_scene
 from nerf_jax.data.images import SUFFIXES
+from nerf_jax.data.intrinsics import MAX_FLOAT32
 from nerf_jax.data.scene import Scene
 from nerf_jax.types import Cameras
 
 FILE = "poses_bounds.npy"
 
 _ROTATION_TOLERANCE = 1e-2
-_MAX_PIXELS = 1e6  # a side, or a focal length: more is no image
+_MAX_PIXELS = 1e6  # of a side or a focal length: more is implausible
 
 
 def find(root: Path) -> Path | None:
-    """The file of the cameras, if ``root`` is an LLFF capture or that file; else None."""
+    """The file of the cameras, if ``root`` is an LLFF capture or that file; otherwise None."""
     path = root if root.name == FILE else root / FILE
     return path if path.is_file() else None
 
 
 def load(root: Path, config: DataConfig) -> Scene:
-    """The capture in the folder ``root``; its photos are read when a split is asked for.
+    """The capture in the folder ``root``; its photos are read on request.
 
-    They come from the folder of the photos at ``config.downscale``, if there is one, as they are.
-    Else the smallest that are a whole multiple of what is asked for are shrunk the rest.
+    If the capture has a copy of its photos at ``config.downscale``, it is read. Otherwise the
+    smallest copy that a whole factor reduces to that size is read and shrunk.
 
     Raises:
-        ValueError: there is no such capture, or anything in its files is not as it should be.
-            Reading a split raises it too, for the photos.
+        ValueError: there is no such capture, or its files are malformed. Reading a split raises it
+            for unusable photos.
     """
     path = find(root)
     if path is None:
@@ -64,15 +66,16 @@ def load(root: Path, config: DataConfig) -> Scene:
     scene = to_scene(capture, replace(config, downscale=rest))
     if factor * rest == config.downscale:
         return scene
-    note = f"photos of {folder.name} at 1/{factor * rest}, as there are none for data.downscale="
-    return replace(scene, notes=(*scene.notes, f"{note}{config.downscale}"))
+    reason = f"since there are none for data.downscale={config.downscale}"
+    note = f"photos of {folder.name} at 1/{factor * rest}, {reason}"
+    return replace(scene, notes=(*scene.notes, note))
 
 
 def _choose(root: Path, downscale: int) -> tuple[Path, int]:
     """The folder of photos to read, and the factor by which they are already shrunk.
 
-    Of those that a whole factor takes to what is asked for, the smallest: there is less to read.
-    If there are none, the largest of all.
+    The folder with the smallest photos that a whole factor reduces to the requested size; if there
+    is none, the folder with the largest photos.
     """
     folders = {
         int(match[1] or 1): path
@@ -99,47 +102,29 @@ def _photos(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Float[np.ndarray, "N 17"]:
-    """The rows of the file, once they are sure to be cameras."""
-    try:
-        with path.open("rb") as file:  # np.load itself leaves damaged files open
-            rows = np.load(file, allow_pickle=False)
-    except Exception as error:  # damaged files raise nearly anything
-        raise ValueError(
-            f"{path}: cannot be read as a NumPy array ({error}); copy or make the file again"
-        ) from error
-    shape, kind = np.shape(rows), np.asarray(rows).dtype
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != 17 or kind.kind not in "fiu":
+    """The rows of the file, checked to be cameras."""
+    rows = read_arrays(path, "rows").get("rows", np.array(None))
+    if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] != 17 or rows.dtype.kind not in "fiu":
         raise ValueError(
             f"{path}: must be N rows of 17 numbers (a 3x5 matrix and 2 bounds), but has shape "
-            f"{shape} and type {kind}; make it again with LLFF's imgs2poses.py"
+            f"{rows.shape} and type {rows.dtype}; make it again with LLFF's imgs2poses.py"
         )
-    _check(path, rows := rows.astype(np.float64))
-    return rows
-
-
-def _check(path: Path, rows: Float[np.ndarray, "N 17"]) -> None:
-    def require(right: Bool[np.ndarray, " N"], values: np.ndarray, expected: str) -> None:
-        if not right.all():
-            row = int(np.argmin(right))
-            found = np.array2string(values[row], precision=4, separator=", ").replace("\n", "")
-            raise ValueError(f"{path}: row {row} (from 0) {expected}, but has {found:.200}")
-
-    # float32's range, whose squares are finite in float64; false for nan.
-    finite = np.abs(rows) <= np.finfo(np.float32).max
-    require(np.all(finite, axis=1), rows, "must be finite numbers")
+    rows = rows.astype(np.float64)
+    # In float32's range, so that squares are finite in float64; false for nan.
+    finite = np.all(np.abs(rows) <= MAX_FLOAT32, axis=1)
+    require_rows(path, finite, rows, "must be finite numbers")
     matrix, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
-    rotation, pixels = matrix[:, :, :3], matrix[:, :, 4]
+    rotation, sizes = matrix[:, :, :3], matrix[:, :, 4]
     gram = rotation.transpose(0, 2, 1) @ rotation
     proper = np.all(np.abs(gram - np.eye(3)) <= _ROTATION_TOLERANCE, axis=(1, 2))
     proper[proper] = np.linalg.det(rotation[proper]) > 0
-    require(proper, rotation, "must have a rotation in the first three columns of its matrix")
-    require(
-        np.all((pixels >= 1) & (pixels <= _MAX_PIXELS), axis=1),
-        pixels,
-        f"must have height, width and focal length between 1 and {_MAX_PIXELS:g} pixels",
-    )
+    expected = "must have a rotation in the first three columns of its matrix"
+    require_rows(path, proper, rotation, expected)
+    expected = f"must have height, width and focal length between 1 and {_MAX_PIXELS:g} pixels"
+    require_rows(path, np.all((sizes >= 1) & (sizes <= _MAX_PIXELS), axis=1), sizes, expected)
     ordered = np.all(np.diff(bounds, prepend=0.0, axis=1) > 0, axis=1)
-    require(ordered, bounds, "must have two bounds, 0 < near < far")
+    require_rows(path, ordered, bounds, "must have two bounds, 0 < near < far")
+    return rows
 
 
 def _cameras(rows: Float[np.ndarray, "N 17"]) -> Cameras:
@@ -148,9 +133,9 @@ def _cameras(rows: Float[np.ndarray, "N 17"]) -> Cameras:
         *(matrix[:, :, column] for column in range(4)),
         matrix[:, :, 4].T,
     )
-    # One pair for all, as in the reference: what a photo misses at its ends, another may show. The
-    # bounds leave out the outermost points, hence a tenth less. And they are depths: along a ray
-    # to the corner it is further.
+    # One pair for all photos, as in the reference implementation: points that one photo misses,
+    # another may show. The bounds exclude the outermost points, hence the factor 0.9. They are
+    # depths; the distance along a ray to the corner is larger.
     corner = np.sqrt(1 + (height**2 + width**2) / (2 * focal) ** 2)
     return Cameras(
         world_from_camera=np.stack([right, -down, back, origin], axis=2),

@@ -1,9 +1,8 @@
-"""Placing a capture: from the frame of its files to a world that suits every method.
+"""The normalization of a capture: from the frame of its files to a world that suits every method.
 
-Structure from motion leaves a capture anywhere, turned and scaled at will. Here its cameras come to
-stand upright, z up, about the origin, within the cube of [-1, 1]. The placing is made from the
-cameras alone, so that the same cameras in another frame give the same world: whatever similarity
-the files' frame went through cancels.
+Structure from motion leaves the position, rotation and scale of a capture arbitrary. In the world,
+its cameras are upright, z up, around the origin, within the cube [-1, 1]. The similarity depends on
+the cameras alone, so that a similarity of the files' frame does not change the result.
 """
 
 import numpy as np
@@ -12,21 +11,21 @@ from jaxtyping import Float
 from nerf_jax.cameras import focus_point
 from nerf_jax.types import Cameras
 
-# The least mean of unit vectors that is a direction and not what is left of a sum that cancels.
-_LEAST_MEAN = 0.1
+# The mean of unit vectors that cancel is shorter than this, and its direction is meaningless.
+_MIN_MEAN = 0.1
 
 
 def placement(
     world_from_camera: Float[np.ndarray, "N 3 4"], up: Float[np.ndarray, "3"] | None = None
 ) -> Float[np.ndarray, "4 4"]:
-    """The similarity ``world_from_original`` that places cameras.
+    """The similarity ``world_from_original`` that normalizes cameras.
 
     Args:
         world_from_camera: at least one, in the original frame.
-        up: where up is in the original frame, of any length; None for the mean of the cameras' up.
+        up: the up direction in the original frame, of any length; None for the cameras' mean up.
 
     Returns:
-        float64. Cameras that are all at one place have no scale to set, and keep theirs.
+        float64. The scale is 1 if all cameras are at one position.
 
     Raises:
         ValueError: ``up`` has no direction.
@@ -35,9 +34,9 @@ def placement(
     rotation = _upright(poses, up)
     center = _center(poses)
     reach = np.abs((poses[:, :, 3] - center) @ rotation.T).max()
-    # Cameras at one place differ by the rounding of their mean, which must not be blown up.
-    is_one_place = reach <= max(1e-9 * np.abs(poses[:, :, 3]).max(), 1e-30)
-    scale = 1.0 if is_one_place else 1 / reach
+    # Cameras at one position differ from their mean by rounding, which must not be scaled up.
+    is_one_position = reach <= max(1e-9 * np.abs(poses[:, :, 3]).max(), 1e-30)
+    scale = 1.0 if is_one_position else 1 / reach
     similarity = np.eye(4)
     similarity[:3, :3] = scale * rotation
     similarity[:3, 3] = -scale * rotation @ center
@@ -45,7 +44,7 @@ def placement(
 
 
 def move(similarity: Float[np.ndarray, "4 4"], cameras: Cameras) -> Cameras:
-    """Cameras after a similarity of the world: poses, ``near`` and ``far``, in float64."""
+    """Apply a similarity to cameras: poses, ``near`` and ``far``, in float64."""
     scale = np.cbrt(np.linalg.det(similarity[:3, :3]))
     poses = similarity[:3, :3] @ np.asarray(cameras.world_from_camera, np.float64)
     poses[:, :, :3] /= scale
@@ -57,23 +56,23 @@ def move(similarity: Float[np.ndarray, "4 4"], cameras: Cameras) -> Cameras:
 def move_points(
     similarity: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "P 3"]
 ) -> Float[np.ndarray, "P 3"]:
-    """Points after a similarity of the world."""
+    """Apply a similarity to points."""
     return points @ similarity[:3, :3].T + similarity[:3, 3]
 
 
 def _upright(
     poses: Float[np.ndarray, "N 3 4"], up: Float[np.ndarray, "3"] | None
 ) -> Float[np.ndarray, "3 3"]:
-    """The rotation that takes up to z, and the right of the photos as near to x as that allows."""
+    """The rotation of up to z that brings the photos' right as near to x as possible."""
     z = _up(poses) if up is None else np.asarray(up, np.float64)
     if not 0 < np.linalg.norm(z) < np.inf:
         raise ValueError(f"up must be a direction: finite and not zero, but is {z.tolist()}")
     z = z / np.linalg.norm(z)
-    # All around a scene the rights cancel; then the first camera decides. Held sideways, its right
-    # is along z; but then its view is level, as a camera has one axis along z at most.
+    # The right axes of cameras all around a scene cancel; then the first camera decides: its right
+    # axis, or if that is along z (a sideways photo), its optical axis, which is level then.
     rights = np.stack([poses[:, :, 0].mean(axis=0), poses[0, :, 0], np.cross(z, poses[0, :, 2])])
     level = rights - (rights @ z)[:, None] * z
-    x = next(vector for vector in level if np.linalg.norm(vector) > _LEAST_MEAN)
+    x = next(vector for vector in level if np.linalg.norm(vector) > _MIN_MEAN)
     x = x / np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z])
 
@@ -81,21 +80,21 @@ def _upright(
 def _up(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
     ups = poses[:, :, 1]
     mean = ups.mean(axis=0)
-    if np.linalg.norm(mean) > _LEAST_MEAN:
+    if np.linalg.norm(mean) > _MIN_MEAN:
         return mean
-    # As many heads down as up: the line that they have in common, in the first one's direction.
+    # Ups that cancel, since half of the photos are upside down, have a common line: the first
+    # camera determines its direction.
     line = np.linalg.eigh(ups.T @ ups)[1][:, -1]
     return line if line @ ups[0] >= 0 else -line
 
 
 def _center(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
-    """What goes to the origin: what the cameras look at if they are around it, else their mean.
+    """The new origin: the focus point if the cameras surround it, otherwise their mean position.
 
-    The focus is the better origin: the subject gets the middle of the world, wherever about it
-    the photographer walked. But along nearly parallel axes a small error of a pose sends it far
-    away, and any lines have one. So it counts if it is no further from the cameras' middle than
-    they are apart; if the axes do meet, at less than half the cameras' own distances; and if it is
-    in front of them, but for a stray tenth.
+    The focus point is preferred, since the subject is then in the centre of the world. But any
+    lines have one, and for nearly parallel axes a small error of a pose moves it far away. It is
+    used if it is no further from the mean position than the cameras are apart; if the axes pass it
+    at less than half the cameras' distances from their mean; and if it is in front of 90 % of them.
     """
     axes, origins = -poses[:, :, 2], poses[:, :, 3]
     mean, focus = origins.mean(axis=0), focus_point(poses)

@@ -1,43 +1,42 @@
-"""Ray datasets: rays and their colours as one N x 9 array, and no cameras.
+"""Ray datasets: rays and their colours as one N x 9 array, without cameras.
 
-A row is origin, direction and colour (in [0, 1]); the rows of an image are in reading order,
-and one image follows another. A file is either ``.npy``, which is that array, or ``.npz`` with
+A row is origin, direction and colour (in [0, 1]). The rows of an image are in reading order, and
+images follow one another. A file is either ``.npy``, which is that array, or ``.npz`` with
 
 - ``rays``: the array;
-- ``size_hw`` (optional): height and width of every image, so that they can be told apart;
-- ``near_far`` (optional): 2 distances along the rays in world units, or one such pair an image.
+- ``size_hw`` (optional): height and width of every image, to separate the images;
+- ``near_far`` (optional): 2 distances along the rays in world units, or one such pair per image.
 
 A file is the split ``train``; a folder holds ``{train,val,test}.npz`` or ``.npy``.
 """
 
-import os
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Float
 
-from nerf_jax.cameras import cast_rays
+from nerf_jax.cameras import cast_image_rays
+from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.config import DataConfig
+from nerf_jax.data.array_files import read_arrays, require_rows
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.scene import Scene, Split
-from nerf_jax.types import Cameras, Dataset, RayTable
+from nerf_jax.types import Dataset, RayTable
 
 SPLITS = ("train", "val", "test")
 
-# What rounding may carry a colour beyond [0, 1].
-_COLOR_TOLERANCE = 1e-3
-_RAYS_PER_CHUNK = 2**18  # cast at once by `save`
+_COLOR_TOLERANCE = 1e-3  # rounding may move colours out of [0, 1]
 
 
 def load(path: Path, config: DataConfig) -> Scene:
-    """The ray dataset at ``path``; its arrays are read when a split is asked for.
+    """The ray dataset at ``path``; its arrays are read on request.
 
     Raises:
-        ValueError: there is no ray dataset, it is pickled, or ``config`` asks for smaller images,
-            which rays do not allow. Reading a split raises it too, for a file that is not as it
-            should be.
+        ValueError: there is no ray dataset, it is pickled, or ``config`` requests smaller images,
+            which rays do not allow. Reading a split raises it for a malformed file.
     """
     files = find(path)
     if not files:
@@ -62,16 +61,16 @@ def load(path: Path, config: DataConfig) -> Scene:
 
 
 def find(path: Path) -> dict[str, Path]:
-    """The files of the ray dataset at ``path``, by split; none if there is no such dataset.
+    """The files of the ray dataset at ``path``, by split; empty if there is none.
 
-    Pickles are found as well, so that :func:`load` can say what to do with them.
+    Includes pickles, for which :func:`load` raises an error with instructions.
     """
     if path.is_file():
         return {"train": path} if path.suffix in (".npz", ".npy", ".pkl") else {}
     named = {
         split: file
         for split in SPLITS
-        for file in (path / f"{split}.npy", path / f"{split}.npz")  # both: the .npz says more
+        for file in (path / f"{split}.npy", path / f"{split}.npz")  # the .npz takes precedence
         if file.is_file()
     }
     return named or {file.stem: file for file in sorted(path.glob("*.pkl"))}
@@ -80,12 +79,11 @@ def find(path: Path) -> dict[str, Path]:
 def save(path: Path, split: Split, background: str) -> None:
     """Write a split as a ray dataset: the inverse of :func:`load`, for any cameras.
 
-    The file appears under its name only once it is whole.
-
     Args:
-        path: the ``.npz`` file; its folder is made if need be.
-        split: pinhole cameras or a ray table.
-        background: "white" or "black", what transparent pixels show: a ray dataset has no alpha.
+        path: the ``.npz`` file, written atomically; its folder is created.
+        split: cameras or a ray table.
+        background: "white" or "black", visible through transparent pixels: a ray dataset has no
+            alpha.
 
     Raises:
         ValueError: the name does not end in ``.npz``, or the background is another.
@@ -99,59 +97,39 @@ def save(path: Path, split: Split, background: str) -> None:
         )
     cameras, pixels = split.dataset.cameras, split.dataset.pixels
     count, height, width, _ = pixels.shape
-    rays = np.empty((count, height * width, 9), np.float32)
+    rays = np.empty((count, height, width, 9), np.float32)
     on_device = jax.device_put(cameras)
+    background_rgb = jnp.full(3, float(background == "white"))
     for image in range(count):
-        for start in range(0, height * width, _RAYS_PER_CHUNK):
-            place = np.arange(start, min(start + _RAYS_PER_CHUNK, height * width))
-            column_row = np.stack([place % width, place // width], axis=1)
-            rays[image, place, :6] = _cast(on_device, jnp.asarray(image), jnp.asarray(column_row))
-        color = _over(np.asarray(pixels[image]), background=float(background == "white"))
-        rays[image, :, 6:] = color.reshape(-1, 3)
-    near_far = np.unique(np.stack([cameras.near, cameras.far], axis=1), axis=0)
-    if len(near_far) > 1:
-        near_far = np.stack([cameras.near, cameras.far], axis=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            np.savez(
-                file,
-                rays=rays.reshape(-1, 9),
-                size_hw=np.array([height, width]),
-                near_far=near_far.squeeze().astype(np.float32),
-            )
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-@jax.jit
-def _cast(
-    cameras: Cameras | RayTable, image: Int[Array, ""], pixels: Int[Array, "R 2"]
-) -> Float[Array, "R 6"]:
-    rays = jax.vmap(cast_rays, in_axes=(None, None, 0))(cameras, image, pixels)
-    return jnp.concatenate([rays.origin, rays.direction], axis=1)
-
-
-def _over(pixels: Shaped[np.ndarray, "H W C"], background: float) -> Float[np.ndarray, "H W 3"]:
-    """One image in [0, 1], its transparency filled with the background."""
-    image = pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)
-    if image.shape[-1] == 3:
-        return image
-    color, alpha = image[..., :3], image[..., 3:]
-    return color * alpha + background * (1 - alpha)
+        cast = cast_image_rays(on_device, image, (height, width))
+        rays[image, ..., :3], rays[image, ..., 3:6] = cast.origin, cast.direction
+        rays[image, ..., 6:] = pixel_over(jnp.asarray(to_float(pixels[image])), background_rgb)
+    near_far = np.stack([cameras.near, cameras.far], axis=1)
+    if len(np.unique(near_far, axis=0)) == 1:
+        near_far = near_far[0]
+    with atomic_write(path) as aside:
+        np.savez(
+            aside,
+            rays=rays.reshape(-1, 9),
+            size_hw=np.array([height, width]),
+            near_far=near_far.astype(np.float32),
+        )
 
 
 def _read_split(path: Path, config: DataConfig) -> Split:
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path, "rays")
+    if "rays" not in arrays:
+        raise ValueError(
+            f"{path}: holds no array 'rays', but {', '.join(arrays) or 'nothing'}; write it with "
+            "numpy.savez(path, rays=rays)"
+        )
     rays = arrays["rays"]
     if rays.ndim != 2 or rays.shape[1] != 9 or len(rays) == 0 or rays.dtype.kind != "f":
         raise ValueError(
             f"{path}: rays must be N rows of 9 floats (origin, direction, colour), but have shape "
             f"{rays.shape} and type {rays.dtype}"
         )
-    with np.errstate(over="ignore"):  # what is too large becomes inf, and is named below
+    with np.errstate(over="ignore"):  # too large values become inf and are reported below
         rays = rays.astype(np.float32, copy=False)
         lengths = np.linalg.norm(rays[:, 3:6], axis=1)
     _check_rows(path, rays, lengths)
@@ -164,52 +142,26 @@ def _read_split(path: Path, config: DataConfig) -> Split:
         near=near,
         far=far,
     )
-    several = tuple(f"{path.stem}_{index}" for index in range(shape[0]))
-    names = ("rays",) if shape[0] == 1 else several
+    names = tuple(f"{path.stem}_{index}" for index in range(shape[0]))
+    names = ("rays",) if shape[0] == 1 else names
     return Split(Dataset(table, rays[:, 6:].reshape(shape)), names)
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:  # np.load itself leaves damaged files open
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"rays": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except Exception as error:  # damaged files raise nearly anything
-        raise ValueError(
-            f"{path}: cannot be read as plain NumPy arrays ({error}). Object arrays and pickles "
-            "are never opened, since that can run any code; write the file again with "
-            "numpy.savez(path, rays=rays.astype('float32'))"
-        ) from error
-    if "rays" not in arrays:
-        raise ValueError(
-            f"{path}: holds no array 'rays', but {', '.join(arrays) or 'nothing'}; write it with "
-            "numpy.savez(path, rays=rays)"
-        )
-    return arrays
 
 
 def _check_rows(
     path: Path, rays: Float[np.ndarray, "N 9"], lengths: Float[np.ndarray, " N"]
 ) -> None:
-    def require(right: Bool[np.ndarray, " N"], expected: str) -> None:
-        if not right.all():
-            row = int(np.argmin(right))
-            values = ", ".join(f"{value:g}" for value in rays[row])
-            raise ValueError(f"{path}: row {row} (from 0) {expected}, but is [{values}]")
-
-    colors = rays[:, 6:]
-    require(np.isfinite(rays).all(axis=1), "must be finite float32 numbers")
-    require((lengths > 0) & (lengths < np.inf), "must have a direction of some length")
-    require(
-        np.all((colors >= -_COLOR_TOLERANCE) & (colors <= 1 + _COLOR_TOLERANCE), axis=1),
-        "must have its colour in [0, 1] (divide bytes by 255)",
-    )
+    require_rows(path, np.all(np.isfinite(rays), axis=1), rays, "must be finite float32 numbers")
+    directed = (lengths > 0) & (lengths < np.inf)
+    require_rows(path, directed, rays, "must have a direction of nonzero length")
+    in_range = (rays[:, 6:] >= -_COLOR_TOLERANCE) & (rays[:, 6:] <= 1 + _COLOR_TOLERANCE)
+    expected = "must have its colour in [0, 1] (divide bytes by 255)"
+    require_rows(path, np.all(in_range, axis=1), rays, expected)
 
 
 def _image_size(
     path: Path, size_hw: np.ndarray | None, config: DataConfig, count: int
 ) -> tuple[int, int]:
-    """Height and width: the file's, else the config's, else all rays are one row."""
+    """Height and width of the file, else of the config; by default all rays form one row."""
     if size_hw is not None and (
         size_hw.shape != (2,) or size_hw.dtype.kind not in "iu" or size_hw.min() < 1
     ):
@@ -223,7 +175,7 @@ def _image_size(
     if count % (height * width):
         name = "data.image_size" if size_hw is None else "size_hw"
         raise ValueError(
-            f"{path}: holds {count} rays, which are no whole number of images of {name} "
+            f"{path}: holds {count} rays, which is not a whole number of images of {name} "
             f"{height}x{width}; correct it, or leave it out to treat them as one row"
         )
     return height, width
@@ -232,16 +184,16 @@ def _image_size(
 def _near_far(
     path: Path, near_far: np.ndarray | None, config: DataConfig, count: int
 ) -> Float[np.ndarray, "N 2"]:
-    """Where the rays of each image start and end: the file's values, else the config's."""
+    """The bounds of the rays of each image, from the file or else the config."""
     if near_far is None:
         near_far = np.array(config.bounds(2.0, 6.0))
-    right = near_far.shape in ((2,), (count, 2)) and near_far.dtype.kind in "fiu"
-    if right:
+    valid = near_far.shape in ((2,), (count, 2)) and near_far.dtype.kind in "fiu"
+    if valid:
         with np.errstate(over="ignore"):
             near_far = near_far.astype(np.float32)
         near, far = near_far[..., 0], near_far[..., 1]
-        right = bool(((near >= 0) & (near < far) & np.isfinite(far)).all())
-    if not right:
+        valid = bool(((near >= 0) & (near < far) & np.isfinite(far)).all())
+    if not valid:
         raise ValueError(
             f"{path}: near_far must be 2 distances with 0 <= near < far, or one such pair for each "
             f"of the {count} images, but is {near_far.tolist()!r:.80}"

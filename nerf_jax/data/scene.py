@@ -1,4 +1,4 @@
-"""What every loader returns: a scene of lazily read splits, on the host."""
+"""The result of every loader: a scene of splits that are read on request, as NumPy arrays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,31 +10,30 @@ from nerf_jax.types import Dataset
 
 @dataclass(frozen=True)
 class Split:
-    """Some images of a scene. The arrays are NumPy's: nothing is on a device yet."""
+    """Some images of a scene, as NumPy arrays on the host."""
 
     dataset: Dataset
     names: tuple[str, ...]
-    """Of the images, as in their files."""
+    """Of the images, from their files."""
     depth: np.ndarray | None = None
-    """[N, H, W] float32, distances along the rays in world units: of all pixels (inf where nothing
-    is hit) where the scene is built in, of those that show a sparse point (else 0) in captures."""
+    """[N, H, W] float32, distances along the rays in world units. Built-in scenes: all pixels,
+    inf where a ray hits nothing. Captures: pixels that observe a sparse point, 0 elsewhere."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene whose splits are read when they are asked for."""
+    """A scene whose splits are read on request."""
 
     name: str
     source: str
-    """Where it came from, for people: a folder, a file, "built in"."""
+    """The origin of the scene, for messages: a folder, a file, "built in"."""
     loaders: Mapping[str, Callable[[], Split]]
-    """A loader for each split; making the scene reads no image."""
+    """The function that reads each split."""
     world_from_original: np.ndarray = field(default_factory=lambda: np.eye(4))
-    """[4, 4] float64: a similarity from the frame of the files to the scene's world, where the
-    loader turned and scaled it (:mod:`nerf_jax.data.normalize`); undone by what is exported."""
+    """[4, 4] float64: the similarity from the frame of the files to the world
+    (:mod:`nerf_jax.data.normalize`). Exports apply its inverse."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how it was read: photos that are missing, a size not asked
-    for. A line each."""
+    """One-line notes for the user, such as missing photos or an image size other than requested."""
 
     def split(self, name: str) -> Split:
         """Read a split.

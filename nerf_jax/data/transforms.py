@@ -1,23 +1,21 @@
-"""Captures as instant-ngp and nerfstudio write them: photos beside one ``transforms.json``.
+"""Captures in the format of instant-ngp and nerfstudio: photos and one ``transforms.json``.
 
-The file holds ``frames``; each has a ``file_path`` (from the file's folder, with or without a
-suffix) and a 4x4 ``transform_matrix``, which is ``world_from_camera`` in this package's axes. Of
-the camera, any of these may stand in the file, for all frames, or in a frame, which goes first:
+The file holds ``frames``; each has a ``file_path`` (relative to the file's folder, with or without
+a suffix) and a 4x4 ``transform_matrix``, which is ``world_from_camera`` in this package's axes.
+These fields may be in the file, for all frames, or in a frame, which takes precedence:
 
 - ``fl_x``, ``fl_y`` in pixels, or ``camera_angle_x``, ``camera_angle_y`` in radians, or ``x_fov``,
-  ``y_fov`` in degrees: one axis is enough where pixels are square;
-- ``w``, ``h``, ``cx``, ``cy`` in pixels; else the photo's own size, and its middle;
+  ``y_fov`` in degrees; one axis is enough for square pixels;
+- ``w``, ``h``, ``cx``, ``cy`` in pixels; by default the photo's size and its centre;
 - ``k1`` to ``k4``, ``p1``, ``p2`` as OpenCV names them; ``camera_model`` or ``is_fisheye``.
 
-Besides: ``mask_path`` of a frame, ``train_filenames``, ``val_filenames`` and ``test_filenames``,
-``ply_file_path`` (points, in the frame of the poses), ``colmap_path`` (the sparse model that the
-poses are from, in the same frame: points, and which of them each photo of the folder ``images``
-shows), and ``up``.
+Optional fields: ``mask_path`` of a frame; ``train_filenames``, ``val_filenames`` and
+``test_filenames``; ``up``; and ``colmap_path``, the sparse model of the poses in the same frame,
+which gives the points that each photo of the folder ``images`` observes.
 
-Other fields change no ray and are not read. ``scale``, ``offset``, ``aabb`` and ``aabb_scale``
-place the scene in instant-ngp's own box; ``applied_transform`` and ``applied_scale`` are what
-nerfstudio has applied to these poses already, and say how to go back to COLMAP's. The few that
-would change rays in a way unknown here are refused.
+Other fields are ignored, since they change no ray. ``scale``, ``offset``, ``aabb`` and
+``aabb_scale`` place the scene in instant-ngp's box; ``applied_transform`` and ``applied_scale`` are
+already part of the poses. Fields that change rays in an unsupported way are refused.
 """
 
 import math
@@ -29,11 +27,10 @@ from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import colmap
-from nerf_jax.data.capture import Capture, Sightings, to_scene
+from nerf_jax.data.capture import Capture, Observations, existing_photos, to_scene
 from nerf_jax.data.images import read_header
 from nerf_jax.data.intrinsics import Intrinsics, check, to_cameras
 from nerf_jax.data.json_fields import Fields, read_object
-from nerf_jax.data.ply import read_points
 from nerf_jax.data.scene import Scene
 
 FILE = "transforms.json"
@@ -41,8 +38,8 @@ SPLITS = ("train", "val", "test")
 
 _MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp")
-_UNKNOWN = {
-    "transform_matrix_start": "a camera that moves while it is exposed",
+_UNSUPPORTED = {
+    "transform_matrix_start": "a camera that moves during the exposure",
     "ftheta_p0": "an f-theta lens",
     "latlong": "a panorama",
     "equirectangular": "a panorama",
@@ -50,31 +47,27 @@ _UNKNOWN = {
 
 
 def find(root: Path) -> Path | None:
-    """The transforms file that ``root``, a folder or the file itself, is a capture by; or None."""
+    """The transforms file at ``root``, a folder or the file itself; None if there is none."""
     path = root / FILE if root.is_dir() else root
-    # Any other JSON may lie beside captures; none is opened to see.
+    # Decided by the name: other JSON files next to captures are not opened.
     named = path.name.startswith("transforms") and path.suffix == ".json"
     return path if named and path.is_file() else None
 
 
 def load(root: Path, config: DataConfig) -> Scene:
-    """The capture at ``root``; its images are read when a split is asked for.
-
-    Raises:
-        OSError, ValueError: as :func:`read`.
-    """
+    """The capture at ``root``, its images read on request; raises as :func:`read`."""
     return to_scene(read(root), config)
 
 
 def read(root: Path) -> Capture:
-    """What the transforms file at ``root`` says: its photos by name, those that exist.
+    """Read the transforms file at ``root``, with the photos that exist, sorted by path.
 
     Args:
         root: the folder, or the file.
 
     Raises:
-        OSError: a file that is named cannot be read, or none of the photos is there.
-        ValueError: a field is not as it should be, or there is no such file.
+        OSError: a file cannot be read, or no photo exists.
+        ValueError: there is no such file, or a field is malformed.
     """
     path = find(root)
     if path is None:
@@ -82,55 +75,45 @@ def read(root: Path) -> Capture:
     file = read_object(path)
     listed = file.objects("frames", "frame")
     for fields in (file, *listed):
-        _refuse_unknown(fields)
-    frames = [(_photo(path, frame), frame) for frame in listed]
-    there = sorted((pair for pair in frames if pair[0].is_file()), key=lambda pair: str(pair[0]))
-    if not there:
-        raise FileNotFoundError(
-            f"{path}: none of its {len(frames)} photos is there, such as {frames[0][0]}; copy them "
-            "there, or correct file_path"
-        )
-    intrinsics = [_intrinsics(file, frame, photo) for photo, frame in there]
-    photos = tuple(photo for photo, _ in there)
-    points, sightings = _points(path, file, photos)
+        _refuse_unsupported(fields)
+    expected = f"be the photo's path from the folder of {path.name}, such as 'images/0001.jpg'"
+    all_photos = [_locate(path.parent, frame.text("file_path", expected)) for frame in listed]
+    found = existing_photos(path, list(zip(all_photos, listed, strict=True)))
+    photos, frames = tuple(photo for photo, _ in found), [frame for _, frame in found]
+    intrinsics = [_intrinsics(file, frame, photo) for photo, frame in found]
+    masks = tuple(_mask(path, frame) for frame in frames)
     return Capture(
         name=path.resolve().parent.name,
         source=str(path),
         photos=photos,
-        cameras=to_cameras(np.stack([frame.pose() for _, frame in there]), intrinsics),
+        cameras=to_cameras(np.stack([frame.pose() for frame in frames]), intrinsics),
         size_hw=np.array([[camera.height, camera.width] for camera in intrinsics], int),
-        masks=_masks(path, [frame for _, frame in there]),
-        splits=_splits(path, file, photos, {photo for photo, _ in frames}),
-        points=points,
-        sightings=sightings,
-        missing=len(frames) - len(there),
+        masks=masks if any(masks) else (),
+        splits=_splits(path, file, photos, set(all_photos)),
+        observations=_observations(path, file, photos),
+        missing=len(listed) - len(found),
         up=_up(file),
     )
 
 
-def _refuse_unknown(fields: Fields) -> None:
-    for name, what in _UNKNOWN.items():
+def _refuse_unsupported(fields: Fields) -> None:
+    for name, camera in _UNSUPPORTED.items():
         if name in fields and fields.values[name] is not False:
             raise ValueError(
-                f"{fields.where}{name} is that of {what}, which is not supported; make the capture "
-                "with pinhole, OpenCV or fisheye cameras"
+                f"{fields.where}{name} describes {camera}, which is not supported; make the "
+                "capture with pinhole, OpenCV or fisheye cameras"
             )
 
 
-def _photo(path: Path, frame: Fields) -> Path:
-    expected = f"be the photo's path from the folder of {path.name}, such as 'images/0001.jpg'"
-    return _locate(path.parent, frame.text("file_path", expected))
-
-
 def _locate(folder: Path, name: str) -> Path:
-    """The file of that name, with or without its suffix; where it should be if it is not there."""
-    name = name.replace("\\", "/")  # as written on Windows
+    """The file with a name that may lack the suffix; ``folder / name`` if it does not exist."""
+    name = name.replace("\\", "/")  # written on Windows
     names = [name, *(f"{name}{suffix}" for suffix in _SUFFIXES)]
     return next((folder / each for each in names if (folder / each).is_file()), folder / name)
 
 
 def _intrinsics(file: Fields, frame: Fields, photo: Path) -> Intrinsics:
-    """The camera of a frame, from what is in the frame and else in the file."""
+    """The intrinsics of a frame."""
 
     def number(name: str, default: float) -> float:
         return _holder(file, frame, name).number(name, default)
@@ -151,14 +134,15 @@ def _intrinsics(file: Fields, frame: Fields, photo: Path) -> Intrinsics:
 
 
 def _holder(file: Fields, frame: Fields, name: str) -> Fields:
+    """The object that defines a field: the frame, else the file."""
     return frame if name in frame else file
 
 
 def _size(file: Fields, frame: Fields, photo: Path) -> tuple[float, float]:
-    """Height and width that the intrinsics are for."""
+    """Height and width of the image that the intrinsics describe."""
     holders = {name: _holder(file, frame, name) for name in ("h", "w")}
     if not any(name in fields for name, fields in holders.items()):
-        return read_header(photo).stored_hw  # before any turn that EXIF asks for
+        return read_header(photo).stored_hw  # before the rotation by EXIF
     expected = "be the photo's size in pixels, w and h together"
     height, width = (fields.number(name, expected=expected) for name, fields in holders.items())
     return height, width
@@ -167,7 +151,7 @@ def _size(file: Fields, frame: Fields, photo: Path) -> tuple[float, float]:
 def _focal(
     file: Fields, frame: Fields, sides: tuple[float, float], fisheye: bool
 ) -> tuple[float, float]:
-    """Along x and y. The frame's go first, all together, so that its pixels stay square."""
+    """Along x and y. A frame that defines one axis has square pixels, whatever the file defines."""
     for fields in (frame, file):
         along = [
             _focal_along(fields, axis, side, fisheye)
@@ -180,13 +164,15 @@ def _focal(
 
 
 def _focal_along(fields: Fields, axis: str, side: float, fisheye: bool) -> float | None:
-    """Of one axis, in the order in which instant-ngp looks for it."""
+    """The focal length of one axis; if several fields define it, instant-ngp's order decides."""
     degrees, pixels, radians = f"{axis}_fov", f"fl_{axis}", f"camera_angle_{axis}"
     name = next((name for name in (degrees, pixels, radians) if name in fields), None)
     if name is None or name == pixels:
         return None if name is None else fields.number(name)
-    if fisheye:  # the tangent below is a pinhole's
-        raise fields.error(pixels, f"be the focal length in pixels: {name} is none of a fisheye")
+    if fisheye:  # the formulas below are those of a pinhole
+        raise fields.error(
+            pixels, f"be the focal length in pixels: {name} cannot describe a fisheye"
+        )
     if name == radians:
         return 0.5 * side / math.tan(0.5 * fields.angle(name, "a field of view"))
     angle = fields.number(name)
@@ -209,18 +195,13 @@ def _is_fisheye(file: Fields, frame: Fields) -> bool:
     return flag
 
 
-def _masks(path: Path, frames: Sequence[Fields]) -> tuple[Path | None, ...]:
-    masks = tuple(_mask(path, frame) for frame in frames)
-    return masks if any(masks) else ()
-
-
 def _mask(path: Path, frame: Fields) -> Path | None:
     if "mask_path" not in frame:
         return None
     mask = _locate(path.parent, frame.text("mask_path", "be the path of an image"))
     if not mask.is_file():
         raise FileNotFoundError(
-            f"{frame.where}mask_path: {mask} is not there; copy it there, or remove the field"
+            f"{frame.where}mask_path: {mask} does not exist; copy it there, or remove the field"
         )
     return mask
 
@@ -228,40 +209,33 @@ def _mask(path: Path, frame: Fields) -> Path | None:
 def _splits(
     path: Path, file: Fields, photos: Sequence[Path], listed: Set[Path]
 ) -> dict[str, tuple[int, ...]]:
-    """The numbers of the photos of each split; ``listed`` are all that frames name."""
+    """The indices of the photos of each split; ``listed`` are the photos of all frames."""
     splits = {}
     for split in SPLITS:
         name = f"{split}_filenames"
         if name not in file:
             continue
-        wanted = {_locate(path.parent, text) for text in file.texts(name, "be a list of paths")}
-        if wanted - listed:
+        members = {_locate(path.parent, text) for text in file.texts(name, "be a list of paths")}
+        if members - listed:
             raise ValueError(
-                f"{path}: {name} has {min(wanted - listed)}, which is no frame's file_path; "
+                f"{path}: {name} has {min(members - listed)}, which is not a frame's file_path; "
                 "correct it or remove it"
             )
-        splits[split] = tuple(number for number, photo in enumerate(photos) if photo in wanted)
+        splits[split] = tuple(index for index, photo in enumerate(photos) if photo in members)
     if not splits.get("train", True):
-        raise file.error("train_filenames", "list a photo that is there")
-    return {split: numbers for split, numbers in splits.items() if numbers}
+        raise file.error("train_filenames", "list a photo that exists")
+    return {split: indices for split, indices in splits.items() if indices}
 
 
-def _points(
-    path: Path, file: Fields, photos: Sequence[Path]
-) -> tuple[Float[np.ndarray, "P 3"], tuple[Sightings, ...]]:
-    """What the model holds, else the cloud; they help and are not needed: none if neither was
-    copied along.
-    """
-    if "colmap_path" in file:
-        expected = "be the path of a folder with a COLMAP model"
-        model = colmap.find(path.parent / file.text("colmap_path", expected))
-        if model is not None:
-            return colmap.read_sparse(model, path.parent / colmap.PHOTOS, photos)
-    if "ply_file_path" in file:
-        cloud = path.parent / file.text("ply_file_path", "be the path of a PLY file")
-        if cloud.is_file():
-            return read_points(cloud), ()
-    return np.zeros((0, 3)), ()
+def _observations(path: Path, file: Fields, photos: Sequence[Path]) -> tuple[Observations, ...]:
+    """From the sparse model; none if it is not there, since it is optional."""
+    if "colmap_path" not in file:
+        return ()
+    expected = "be the path of a folder with a COLMAP model"
+    model = colmap.find(path.parent / file.text("colmap_path", expected))
+    if model is None:
+        return ()
+    return colmap.read_observations(model, path.parent / colmap.IMAGE_FOLDER, photos)
 
 
 def _up(file: Fields) -> Float[np.ndarray, "3"] | None:

@@ -1,17 +1,16 @@
-"""``bricks``: a scene that is built in. A toy house, a tree and a car, ray-traced on first use.
+"""``bricks``: the built-in scene. A toy house, a tree and a car, ray-traced on first use.
 
-In this order: the model as a list of solids, what one ray sees of it (:mod:`.raytrace` knows
-how), and the splits with their cache. Depth is exact, so whatever learns the scene can be held
-to the true surface.
+In this order: the model as a list of solids, the colour of one ray (:mod:`.raytrace`), and the
+splits with their cache. Depth is exact, so that reconstructions can be compared with the true
+surface.
 
-Conventions: the model is written in brick units (a stud's pitch; x right, y away, z up, the
-lawn's top at 0) and scaled into world units, in which no coordinate exceeds 1.
+Conventions: the model is defined in brick units (the distance between studs; x right, y away, z up,
+the top of the lawn at 0) and scaled to world units, in which no coordinate exceeds 1.
 """
 
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float, UInt8
 
 from nerf_jax.cameras import look_at, resize
 from nerf_jax.config import DataConfig
+from nerf_jax.data.files import atomic_write
 from nerf_jax.data.images import downscale_by_area, srgb_to_linear
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.scenes import raytrace
@@ -28,20 +28,19 @@ from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, RayHit, Solids
 from nerf_jax.types import Cameras, Dataset
 
 IMAGE_SIZE = 256
-"""Pixels, both ways."""
 NUM_VIEWS = {"train": 64, "val": 8, "test": 8}
 CAMERA_ANGLE_X = 0.6911112
-"""Radians: the horizontal field of view of the Blender benchmark, as is the distance."""
+"""Radians: the horizontal field of view of the Blender scenes, as is the distance."""
 CAMERA_DISTANCE = 4.0
 
-# ---------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------- the model
 
 UNIT = 0.146
-"""World units in a brick unit: the base plate's corners then stay inside every image."""
+"""World units per brick unit; with it, the corners of the base plate are inside every image."""
 CENTER = np.array([6.5, 6.0, 1.8])
-"""Brick units; the world's origin, which the cameras look at."""
+"""The origin of the world in brick units; the cameras look at it."""
 PLATE = 0.4
-"""Height of a plate; a brick is three plates high."""
+"""Height of a plate in brick units; a brick is three plates high."""
 
 RED, YELLOW, BLUE = "c4160c", "f5bd1a", "1560bd"
 WHITE, GRAY, ASPHALT, BLACK = "f2f0ea", "a9adb0", "5d6166", "1d2226"
@@ -50,14 +49,14 @@ BROWN, TAN, ORANGE, PINK, GLASS = "7a4420", "dcc596", "f58220", "ec6fa9", "69b7e
 
 
 def _solid(shape: int, low: tuple, high: tuple, color: str) -> Solids:
-    """A part from its bounds in brick units and its sRGB colour in hexadecimal."""
+    """A part with bounds in brick units and an sRGB colour in hexadecimal."""
     srgb = np.array([int(color[k : k + 2], 16) for k in (0, 2, 4)]) / 255
     return Solids(
         shape=np.array(shape, np.int32),
         low=((np.array(low) - CENTER) * UNIT).astype(np.float32),
         high=((np.array(high) - CENTER) * UNIT).astype(np.float32),
         color=srgb_to_linear(srgb).astype(np.float32),
-        large=np.array(high[2] - low[2] > 0.22),  # all but the studs
+        large=np.array(high[2] - low[2] > 0.22),  # all parts but the studs
     )
 
 
@@ -75,12 +74,13 @@ def _round(x: float, y: float, z: float, radius: float, height: float, color: st
 def _brick(
     x: float, y: float, level: int, width: int, depth: int, plates: int, color: str
 ) -> list[Solids]:
-    """A box on the ``level``-th plate above the lawn, and a stud on each unit of its top."""
+    """A box, ``level`` plates above the lawn, with a stud on each unit of its top."""
     top = PLATE * (level + plates)
-    studs = [(x + i + 0.5, y + j + 0.5) for i in range(width) for j in range(depth)]
-    return _box(x, y, PLATE * level, width, depth, PLATE * plates, color) + [
-        stud for place in studs for stud in _round(*place, top, 0.3, 0.2, color)
-    ]
+    parts = _box(x, y, PLATE * level, width, depth, PLATE * plates, color)
+    for i in range(width):
+        for j in range(depth):
+            parts += _round(x + i + 0.5, y + j + 0.5, top, 0.3, 0.2, color)
+    return parts
 
 
 def _ground() -> list[Solids]:
@@ -90,7 +90,7 @@ def _ground() -> list[Solids]:
 
 
 def _house() -> list[Solids]:
-    """Windows go right through it, so that opposite walls have the same."""
+    """Each window is one box through the house, so that opposite walls have the same windows."""
     parts = []
     for level, across, along in ((0, (3, 4), (2, 4)), (3, (2, 3, 2), (4, 2)), (6, (4, 3), (2, 4))):
         for i, width in enumerate(across):
@@ -117,7 +117,7 @@ def _tree(x: float, y: float) -> list[Solids]:
 
 
 def _car(x: float) -> list[Solids]:
-    """Five studs long and two wide, in the middle of the road, its front towards +x."""
+    """Five studs long and two wide, on the road, its front towards +x."""
     parts = _box(x, 0.5, 0.35, 5, 2, 0.9, BLUE) + _box(x + 0.7, 0.6, 1.25, 2.6, 1.8, 0.8, GLASS)
     parts += _box(x + 4.9, 0.6, 0.7, 0.25, 0.5, 0.4, YELLOW)
     parts += _box(x + 4.9, 1.9, 0.7, 0.25, 0.5, 0.4, YELLOW)
@@ -137,22 +137,22 @@ def _flower(x: float, y: float, color: str) -> list[Solids]:
 
 
 def _model() -> Solids:
-    """All parts, without the studs that another part hides."""
+    """All parts, without the studs whose centres are inside another part."""
     parts = _ground() + _house() + _tree(10.5, 8.5) + _car(4.2)
     for x, y, color in ((9.5, 4.5, PINK), (11.5, 5.5, ORANGE), (12.5, 4.5, RED), (0.5, 5.5, PINK)):
         parts += _flower(x, y, color)
-    everything = Solids(*(np.stack(leaf) for leaf in zip(*parts, strict=True)))
-    middle = (everything.low + everything.high)[:, None] / 2
-    inside = (everything.low < middle) & (middle < everything.high)  # [part, in which, axis]
+    solids = Solids(*(np.stack(leaf) for leaf in zip(*parts, strict=True)))
+    centers = (solids.low + solids.high)[:, None] / 2
+    inside = (solids.low < centers) & (centers < solids.high)  # [part, other part, axis]
     hidden = (inside.all(axis=-1) & ~np.eye(len(parts), dtype=bool)).any(axis=1)
-    return Solids(*(leaf[everything.large | ~hidden] for leaf in everything))
+    return Solids(*(leaf[solids.large | ~hidden] for leaf in solids))
 
 
 MODEL = _model()
 
 
 def _spiral(count: int, low: float, high: float, turn: float = 0.0) -> Float[np.ndarray, "N 3"]:
-    """Unit vectors spread evenly over the sphere between two heights, by the golden angle."""
+    """Unit vectors, evenly distributed on the sphere between two heights by the golden angle."""
     z = low + (high - low) * (np.arange(count) + 0.5) / count
     azimuth = np.pi * (3 - np.sqrt(5)) * np.arange(count) + turn
     radius = np.sqrt(1 - z * z)
@@ -170,13 +170,13 @@ def _lights() -> Lights:
 
 LIGHTS = _lights()
 
-# ------------------------------------------------------------------- what one ray sees
+# ---------------------------------------------------------------------- one ray
 
 
 def trace(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> RayHit:
-    """What one ray sees of the model: colour, whether anything is hit, and the exact distance.
+    """Trace one ray through the model: colour, whether anything is hit, and the exact distance.
 
-    Pure and deterministic; map it with ``jax.vmap`` and compile it with ``jax.jit``.
+    Pure and deterministic; use it with ``jax.vmap`` and ``jax.jit``.
 
     Args:
         origin: world units. Inside a part, the distance is 0.
@@ -189,17 +189,17 @@ _color_pixel = partial(raytrace.color_pixel, MODEL, LIGHTS)
 _depth_pixel = partial(raytrace.depth_pixel, MODEL)
 
 _MARGIN = 0.05
-"""World units: more than studs stand out of the large parts, and a sub-sample of its pixel."""
+"""World units: larger than the height of studs and than the offset of a subsample in its pixel."""
 _BOUNDS = (
     np.asarray(MODEL.low[MODEL.large] - _MARGIN),
     np.asarray(MODEL.high[MODEL.large] + _MARGIN),
 )
 
-# ------------------------------------------------------------------------- the splits
+# ---------------------------------------------------------------------- the splits
 
 
 def load(config: DataConfig) -> Scene:
-    """The built-in scene. Its pictures are made when a split is first read: about ten seconds.
+    """The built-in scene. Its images are rendered when a split is first read: about ten seconds.
 
     Raises:
         ValueError: ``config.downscale`` leaves no pixel.
@@ -214,14 +214,14 @@ def load(config: DataConfig) -> Scene:
 
 
 def _cameras(split: str, near: float, far: float) -> Cameras:
-    """Around the model, from just below the horizon to nearly overhead; no two views the same."""
+    """Cameras around the model, from just below the horizon to nearly overhead, all different."""
     count = NUM_VIEWS[split]
     turn = {"train": 0.0, "val": 4.0, "test": 5.2}[split]
-    places = CAMERA_DISTANCE * _spiral(count, -0.08, 0.93, turn)
+    origins = CAMERA_DISTANCE * _spiral(count, -0.08, 0.93, turn)
     center, up = np.zeros(3), np.array([0.0, 0.0, 1.0])
     focal = IMAGE_SIZE / 2 / np.tan(CAMERA_ANGLE_X / 2)
     return Cameras(
-        world_from_camera=np.stack([look_at(place, center, up) for place in places]),
+        world_from_camera=np.stack([look_at(origin, center, up) for origin in origins]),
         focal=np.full((count, 2), focal, np.float32),
         principal=np.full((count, 2), IMAGE_SIZE / 2, np.float32),
         near=np.full(count, near, np.float32),
@@ -235,13 +235,13 @@ def _read_split(split: str, config: DataConfig) -> Split:
     small = resize(cameras, 1 / config.downscale)
 
     def colors() -> np.ndarray:
-        nothing = np.zeros(4, np.float32)
-        rgba = raytrace.pictures(_color_pixel, nothing, _BOUNDS, cameras, IMAGE_SIZE)
+        empty = np.zeros(4, np.float32)
+        rgba = raytrace.render_images(_color_pixel, empty, _BOUNDS, cameras, IMAGE_SIZE)
         return np.round(255 * rgba).astype(np.uint8)
 
     def depths() -> np.ndarray:
-        nothing = np.array(np.inf, np.float32)
-        return raytrace.pictures(_depth_pixel, nothing, _BOUNDS, small, size)
+        empty = np.array(np.inf, np.float32)
+        return raytrace.render_images(_depth_pixel, empty, _BOUNDS, small, size)
 
     full = (count, IMAGE_SIZE, IMAGE_SIZE, 4)
     pixels = _downscale(_cached(f"{split}-rgba", full, np.uint8, colors), config.downscale)
@@ -251,7 +251,7 @@ def _read_split(split: str, config: DataConfig) -> Split:
 
 
 def _downscale(pixels: UInt8[np.ndarray, "N H W 4"], factor: int) -> UInt8[np.ndarray, "N h w 4"]:
-    """By area, colours weighted by alpha: the black of empty pixels must not rim the model."""
+    """Average areas, colours weighted by alpha, so that empty pixels do not darken the edges."""
     if factor == 1:
         return pixels
     rgb, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:]
@@ -262,28 +262,28 @@ def _downscale(pixels: UInt8[np.ndarray, "N H W 4"], factor: int) -> UInt8[np.nd
     return np.concatenate([np.round(straight).astype(np.uint8), alpha], axis=-1)
 
 
-# --------------------------------------------------------------------------- their cache
+# ---------------------------------------------------------------------- the cache
 
 
 def _cached(
     name: str, shape: tuple[int, ...], dtype: type, make: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """What ``make`` returns, kept in the user's cache folder for as long as the code is the same.
+    """The result of ``make``, kept in the user's cache folder until this code changes.
 
-    A cache that is damaged or cannot be written costs only the time to make the array again.
+    If the cache is damaged or cannot be written, the array is made again.
     """
     try:
         path = _cache_path(f"{name}-{'x'.join(map(str, shape))}")
-    except (OSError, RuntimeError):  # no home folder, or the code comes out of an archive
+    except (OSError, RuntimeError):  # there is no home folder, or the code is in an archive
         return make()
-    with contextlib.suppress(Exception):  # absent, cut short, not ours: made again
+    with contextlib.suppress(Exception):  # absent, truncated, or another file
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             array = arrays["array"]
         if array.shape == shape and array.dtype == dtype:
             return array
     array = make()
-    with contextlib.suppress(OSError):
-        _save(path, array)
+    with contextlib.suppress(OSError), atomic_write(path) as aside:
+        np.savez_compressed(aside, array=array)
     return array
 
 
@@ -291,16 +291,3 @@ def _cache_path(name: str) -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     source = b"".join(Path(file).read_bytes() for file in (__file__, raytrace.__file__))
     return folder / "nerf_jax" / f"bricks-{hashlib.sha256(source).hexdigest()[:16]}-{name}.npz"
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    """Written aside and then moved, so that another process never reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez_compressed(file, array=array)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise

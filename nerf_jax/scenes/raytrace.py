@@ -1,10 +1,10 @@
-"""A small ray tracer: boxes and cylinders of glossy plastic, under a sun and a sky.
+"""A ray tracer for boxes and cylinders of glossy plastic, lit by a sun and a sky.
 
-It makes the pictures of the built-in scene. All is in closed form, and nothing random: what one
-ray sees is a pure function of the ray, and its depth is exact.
+It renders the built-in scene. Everything is in closed form and deterministic: the colour of a ray
+is a pure function of the ray, and its depth is exact.
 
-Conventions: world units, z up, unit directions. The solids are NumPy arrays, fixed when a
-function is traced. Colours are lit in linear light and come out as sRGB.
+Conventions: world units, z up, unit directions. The solids are NumPy arrays, constant when a
+function is traced. Shading is in linear light; colours are returned as sRGB.
 """
 
 import os
@@ -23,19 +23,18 @@ from nerf_jax.numerics import normalize
 from nerf_jax.types import Cameras, Rays
 
 BOX, UPRIGHT, LYING = range(3)
-"""Shapes: a box, and the capped cylinders along z and along y that just fit into it."""
+"""Shapes: a box, and the capped cylinders along z and along y inscribed in it."""
 
 SEAM = 0.013
-"""World units from its edges within which a face darkens, as towards the gap between bricks."""
+"""World units from the edges of a face in which it darkens, as at the gap between bricks."""
 
 Vector = tuple[Array, Array, Array]
-"""A vector of the inner loops: its coordinates are kept apart, so that under ``vmap`` each is one
-row in memory, which a CPU reads eight at a time. With rows of [3] it takes six times as long."""
+"""A vector in the inner loops. Its coordinates are separate arrays, so that under ``vmap`` each is
+contiguous in memory and a CPU reads eight at a time. Arrays of [3] take six times as long."""
 Intersect = Callable[[Vector, Vector], tuple[Array, Array]]
 Boxes = tuple[Float[Array | np.ndarray, "m 3"], Float[Array | np.ndarray, "m 3"]]
-"""Their low and their high corners."""
-Some = Bool[Array | np.ndarray, " n"]
-"""Which of the parts."""
+"""The lower and the upper corners of axis-aligned boxes."""
+Mask = Bool[Array | np.ndarray, " n"]
 
 
 class Solids(NamedTuple):
@@ -43,45 +42,45 @@ class Solids(NamedTuple):
 
     shape: Int[Array | np.ndarray, "*n"]
     low: Float[Array | np.ndarray, "*n 3"]
-    """The corner of the bounding box with the least coordinates."""
+    """Lower corner of the bounding box."""
     high: Float[Array | np.ndarray, "*n 3"]
     color: Float[Array | np.ndarray, "*n 3"]
     """Linear light, in [0, 1]."""
     large: Bool[Array | np.ndarray, "*n"]
-    """Whether it hides enough of the sky to be looked for; the sun's shadows are of all parts."""
+    """Whether the part is tested for occlusion of the sky; all parts are tested for the sun."""
 
 
 class Lights(NamedTuple):
-    """Unit vectors towards the places that light comes from, infinitely far away."""
+    """Unit vectors towards distant lights."""
 
     sun: Float[Array | np.ndarray, "K 3"]
     sky: Float[Array | np.ndarray, "M 3"]
 
 
 class RayHit(NamedTuple):
-    """What a ray sees."""
+    """The first surface along a ray."""
 
     rgb: Float[Array, "3"]
-    """sRGB in [0, 1]; zero where nothing is hit."""
+    """sRGB in [0, 1]; zero if nothing is hit."""
     hit: Bool[Array, ""]
     depth: Float[Array, ""]
-    """Distance to the surface in world units; inf where nothing is hit."""
+    """Distance to the surface in world units; inf if nothing is hit."""
 
 
-# ------------------------------------------------------------------ where a ray meets solids
+# ---------------------------------------------------------------------- intersection
 
 
 def intersect_box(origin: Vector, direction: Vector) -> Intersect:
-    """Where a line enters and leaves a box (Kay and Kajiya 1986).
+    """Intersect a line with axis-aligned boxes (Kay and Kajiya 1986).
 
     Args:
         origin: world units.
         direction: a unit vector; no coordinate may be zero.
 
     Returns:
-        ``(low, high) -> (enter, leave)``: distances along the line, negative behind the origin,
-        with ``enter < leave`` only if it meets the box. In two stages, so that what is the same
-        for all boxes, the divisions above all, is worked out once.
+        ``(low, high) -> (enter, leave)``: distances along the line, negative behind the origin;
+        ``enter < leave`` only if the line meets the box. It is a function so that the divisions,
+        which are the same for all boxes, are computed once.
     """
     inverse = [1 / d for d in direction]
 
@@ -97,15 +96,15 @@ def intersect_box(origin: Vector, direction: Vector) -> Intersect:
 
 
 def intersect_cylinder(origin: Vector, direction: Vector) -> Intersect:
-    """The same for the capped cylinder along z that just fits into the bounds.
+    """Intersect a line with the capped cylinders along z inscribed in boxes.
 
-    The half chord comes from the line's distance to the axis and not from the origin's, whose
-    square would cancel digits (Haines et al. 2019, "Precision improvements for ray/sphere
+    The half chord is computed from the line's distance to the axis and not from the origin's, whose
+    square would lose digits (Haines et al. 2019, "Precision improvements for ray/sphere
     intersection").
     """
     x, y, z = origin
     inverse_level, inverse_z = 1 / jnp.sqrt(direction[0] ** 2 + direction[1] ** 2), 1 / direction[2]
-    u, v = direction[0] * inverse_level, direction[1] * inverse_level  # unit, in the plane
+    u, v = direction[0] * inverse_level, direction[1] * inverse_level  # unit, in the x-y plane
 
     def intersect(low: Vector, high: Vector) -> tuple[Array, Array]:
         radius = (high[0] - low[0]) / 2
@@ -122,7 +121,7 @@ def intersect_cylinder(origin: Vector, direction: Vector) -> Intersect:
 
 
 def intersect_lying(origin: Vector, direction: Vector) -> Intersect:
-    """The cylinder along y: the one along z, with y and z exchanged."""
+    """Intersect a line with the cylinders along y: those along z, with y and z exchanged."""
 
     def exchange(vector: Vector) -> Vector:
         return vector[0], vector[2], vector[1]
@@ -137,15 +136,9 @@ INTERSECT = {BOX: intersect_box, UPRIGHT: intersect_cylinder, LYING: intersect_l
 def first_hit(
     solids: Solids, origin: Float[Array, "3"], direction: Float[Array, "3"]
 ) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """The distance to the nearest surface, and the number of the part it belongs to.
+    """The distance to the nearest surface and the index of its part; inf and -1 if nothing is hit.
 
-    Args:
-        solids: n parts.
-        origin: where the ray starts. Inside a part, the distance is 0.
-        direction: a unit vector.
-
-    Returns:
-        inf and -1 where nothing is hit.
+    If ``origin`` is inside a part, the distance is 0. ``direction`` is a unit vector.
     """
 
     def nearer(best: Any, enter: Array, leave: Array, part: Array) -> tuple[Array, Array]:
@@ -157,23 +150,23 @@ def first_hit(
     return _sweep(nearer, nothing, solids, np.ones_like(solids.large), _line(origin, direction))
 
 
-def _blocked(
-    solids: Solids, among: Some, origin: Float[Array, "3"], direction: Float[Array, "3"]
+def _occluded(
+    solids: Solids, mask: Mask, origin: Float[Array, "3"], direction: Float[Array, "3"]
 ) -> Bool[Array, ""]:
-    """Whether any of some parts is between a place and the light from a direction."""
+    """Whether any of the parts in ``mask`` is on the ray."""
 
-    def either(blocked: Array, enter: Array, leave: Array, part: Array) -> Array:
-        return blocked | (jnp.maximum(enter, 0.0) < leave)
+    def either(occluded: Array, enter: Array, leave: Array, part: Array) -> Array:
+        return occluded | (jnp.maximum(enter, 0.0) < leave)
 
-    return _sweep(either, jnp.bool_(False), solids, among, _line(origin, direction))
+    return _sweep(either, jnp.bool_(False), solids, mask, _line(origin, direction))
 
 
 def _sweep(
-    step: Callable, carry: Any, solids: Solids, among: Some, line: tuple[Vector, Vector]
+    step: Callable, carry: Any, solids: Solids, mask: Mask, line: tuple[Vector, Vector]
 ) -> Any:
-    """``carry = step(carry, enter, leave, part)`` over some of the parts."""
+    """``carry = step(carry, enter, leave, part)`` for each of the parts in ``mask``."""
     for shape, intersect in INTERSECT.items():
-        parts = np.flatnonzero((solids.shape == shape) & among).astype(np.int32)
+        parts = np.flatnonzero((solids.shape == shape) & mask).astype(np.int32)
         meet = intersect(*line)
 
         def body(carry: Any, each: Any, meet: Intersect = meet) -> tuple[Any, None]:
@@ -185,7 +178,7 @@ def _sweep(
 
 
 def _line(origin: Float[Array, "3"], direction: Float[Array, "3"]) -> tuple[Vector, Vector]:
-    """The ray, tilted by less than a float can tell where it runs along an axis: to divide by."""
+    """The ray with no zero in its direction, for the divisions."""
     tiny = 1e-9
     tilted = jnp.where(jnp.abs(direction) < tiny, jnp.copysign(tiny, direction), direction)
     return _coordinates(origin), _coordinates(tilted)
@@ -195,46 +188,42 @@ def _coordinates(vector: Float[Array, "3"]) -> Vector:
     return vector[0], vector[1], vector[2]
 
 
-# ------------------------------------------------------------------------ what a ray sees
+# ---------------------------------------------------------------------- shading
 
 
 def trace(
     solids: Solids, lights: Lights, origin: Float[Array, "3"], direction: Float[Array, "3"]
 ) -> RayHit:
-    """What one ray sees: the exact surface, its shadows and its gloss.
+    """Trace one ray: the surface it hits, its shadows and its gloss.
 
-    Args:
-        solids: n parts.
-        lights: what they are lit by.
-        origin: where the ray starts. Inside a part, the depth is 0.
-        direction: a unit vector.
+    If ``origin`` is inside a part, the depth is 0. ``direction`` is a unit vector.
     """
-    depth, number = first_hit(solids, origin, direction)
-    hit = number >= 0
-    part = Solids(*(jnp.asarray(leaf)[number] for leaf in solids))
+    depth, index = first_hit(solids, origin, direction)
+    hit = index >= 0
+    part = Solids(*(jnp.asarray(leaf)[index] for leaf in solids))
     point = origin + jnp.where(hit, depth, 0.0) * direction
-    rgb = _srgb(_shade(solids, lights, point, direction, part))
+    rgb = _linear_to_srgb(_shade(solids, lights, point, direction, part))
     return RayHit(rgb=jnp.where(hit, rgb, 0.0), hit=hit, depth=depth)
 
 
 def _shade(
     solids: Solids, lights: Lights, point: Array, direction: Array, part: Solids
 ) -> Float[Array, "3"]:
-    """Linear light that leaves a point of the surface towards the eye.
+    """Linear light from a surface point towards the camera.
 
-    The sun with its shadow; the sky as far as it is not hidden; a little light from below; and
-    the plastic's gloss, which moves with the eye: a highlight (Blinn 1977) and the sky's
-    reflection (Schlick 1994).
+    The sun with its shadow; the unoccluded part of the sky; a little light from below; and two
+    terms of gloss that depend on the view: a highlight (Blinn 1977) and the reflection of the sky
+    (Schlick 1994).
     """
     normal, edge = _surface(point, part)
-    start = point + 2e-4 * normal  # beyond rounding, or the surface would shade itself
-    # One light after another: side by side, the lights and not the rays would be neighbours in
-    # memory, which takes 1.7 times as long.
+    start = point + 2e-4 * normal  # more than rounding, or the surface would shade itself
+    # One light after another: vectorized over lights, the rays would not be contiguous in memory,
+    # which takes 1.7 times as long.
     everything, to_sun, to_sky = np.ones_like(solids.large), *map(jnp.asarray, lights)
-    shadow = jax.lax.map(lambda toward: _blocked(solids, everything, start, toward), to_sun)
-    hidden = jax.lax.map(lambda toward: _blocked(solids, solids.large, start, toward), to_sky)
+    shadow = jax.lax.map(lambda toward: _occluded(solids, everything, start, toward), to_sun)
+    hidden = jax.lax.map(lambda toward: _occluded(solids, solids.large, start, toward), to_sky)
     sun = jnp.where(shadow, 0.0, jnp.maximum(to_sun @ normal, 0.0))
-    # Twice, as the mean of the cosine over a whole hemisphere is a half.
+    # Twice, since the mean cosine over a hemisphere is 1/2.
     sky = 2 * jnp.mean(jnp.where(hidden, 0.0, jnp.maximum(to_sky @ normal, 0.0)))
 
     between = normalize(to_sun - direction[None])
@@ -251,9 +240,9 @@ def _shade(
 
 
 def _surface(point: Float[Array, "3"], part: Solids) -> tuple[Float[Array, "3"], Float[Array, ""]]:
-    """The outward normal, and the distance to the nearest edge of a box's face (else inf)."""
+    """The outward normal, and for boxes the distance to the nearest edge of the face (else inf)."""
     half = (part.high - part.low) / 2
-    local = (point - (part.low + part.high) / 2) / half  # a face is where a coordinate is 1
+    local = (point - (part.low + part.high) / 2) / half  # a coordinate of a face is 1
     size = jnp.abs(local)
     flat = jnp.where(size >= jnp.max(size), jnp.sign(local), 0.0)
 
@@ -263,60 +252,57 @@ def _surface(point: Float[Array, "3"], part: Solids) -> tuple[Float[Array, "3"],
     rounded = jnp.where(is_side, radial, axis * jnp.sign(local))
 
     normal = normalize(jnp.where(part.shape == BOX, flat, rounded))
-    gaps = (1 - size) * half  # to the three pairs of faces, the point's own first
-    edge = jnp.sum(gaps) - jnp.min(gaps) - jnp.max(gaps)  # so the middle one is to an edge
+    gaps = (1 - size) * half  # to the three pairs of faces; the smallest is to the point's own
+    edge = jnp.sum(gaps) - jnp.min(gaps) - jnp.max(gaps)  # the median
     return normal, jnp.where(part.shape == BOX, edge, jnp.inf)
 
 
-def _srgb(linear: Float[Array, "3"]) -> Float[Array, "3"]:
+def _linear_to_srgb(linear: Float[Array, "3"]) -> Float[Array, "3"]:
     linear = jnp.clip(linear, 0.0, 1.0)
     curve = 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
     return jnp.where(linear <= 0.0031308, 12.92 * linear, curve)
 
 
-# --------------------------------------------------------------------------- its pictures
+# ---------------------------------------------------------------------- images
 
 SUBSAMPLES = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]], np.float32)
-"""Places in a pixel, column and row. Each sees its own share of the lights, so that a pixel has
-soft shadows at the price of one light a sub-sample, and the same ones in every picture."""
+"""Positions in a pixel, column and row. Each is lit by its own share of the lights, so that a pixel
+has soft shadows at the cost of one light per subsample, the same ones in every image."""
 
 
 def color_pixel(
     solids: Solids, lights: Lights, camera: Cameras, pixel: Float[Array, "2"]
 ) -> Float[Array, "4"]:
-    """What a pixel shows: sRGB and straight alpha, in [0, 1].
+    """The mean colour of the subsamples of a pixel that hit, and their fraction: sRGB and alpha.
 
     Args:
         solids: n parts.
-        lights: four or a multiple of it, of the sun and of the sky.
+        lights: the numbers of suns and of skies are multiples of four.
         camera: one.
         pixel: column and row of its upper left corner.
-
-    Returns:
-        The mean colour of the sub-samples that hit, and their share.
     """
 
     def sample(share: tuple[Array, Array, Array]) -> RayHit:
-        place, sun, sky = share
-        ray = _ray(camera, pixel + place)
+        offset, sun, sky = share
+        ray = _ray(camera, pixel + offset)
         return trace(solids, Lights(sun, sky), ray.origin, ray.direction)
 
-    def shares(toward: Array | np.ndarray) -> Array:  # [K, 3] -> [4, K / 4, 3], neighbours apart
+    def shares(toward: Array | np.ndarray) -> Array:  # [K, 3] -> [4, K / 4, 3], every fourth
         return jnp.asarray(toward).reshape(-1, len(SUBSAMPLES), 3).swapaxes(0, 1)
 
-    seen = jax.lax.map(sample, (SUBSAMPLES, shares(lights.sun), shares(lights.sky)))
-    hits = jnp.sum(seen.hit)
-    rgb = jnp.sum(seen.rgb, axis=0) / jnp.maximum(hits, 1)
+    found = jax.lax.map(sample, (SUBSAMPLES, shares(lights.sun), shares(lights.sky)))
+    hits = jnp.sum(found.hit)
+    rgb = jnp.sum(found.rgb, axis=0) / jnp.maximum(hits, 1)
     return jnp.append(rgb, hits / len(SUBSAMPLES))
 
 
 def depth_pixel(solids: Solids, camera: Cameras, pixel: Float[Array, "2"]) -> Float[Array, ""]:
-    """The distance along the ray through the centre of a pixel; inf where nothing is hit."""
+    """The distance along the ray through the centre of a pixel; inf if nothing is hit."""
     ray = _ray(camera, pixel + 0.5)
     return first_hit(solids, ray.origin, ray.direction)[0]
 
 
-def pictures(
+def render_images(
     pixel_value: Callable,
     empty: Float[np.ndarray, "*c"],
     bounds: Boxes,
@@ -326,39 +312,32 @@ def pictures(
     """``pixel_value(camera, pixel)`` for every pixel of every camera.
 
     Args:
-        pixel_value: of one camera and one pixel's upper left corner; compiled once a size.
-        empty: its value off the model.
-        bounds: into one of which the centre looks of every pixel that sees anything.
+        pixel_value: function of one camera and the upper left corner of a pixel.
+        empty: its value outside the model.
+        bounds: boxes that contain the model, with a margin for subsamples.
         cameras: N of them.
         size: of the square images.
     """
-    device, tile = _workbench()
-
-    def picture(image: int) -> np.ndarray:
-        # One camera, so that splits of any number of views share what is compiled.
-        camera = jax.device_put(jax.tree.map(lambda leaf: leaf[image], cameras), device)
-        return np.asarray(_picture(pixel_value, empty, bounds, camera, size, tile))
-
-    first = picture(0)  # before the threads, or each of them would compile it
-    # One image a thread: XLA leaves operations as small as a tile's to a single core.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        return np.stack([first, *pool.map(picture, range(1, len(cameras.near)))])
-
-
-def _workbench() -> tuple[jax.Device, int]:
-    """Where pictures are made, and the side of the tiles that they are made in, in pixels.
-
-    On the CPU, by tiles that its caches hold and that mostly miss the model. An accelerator
-    would spend its time on starting kernels, so it is used only where JAX is kept off the CPU.
-    """
+    # On the CPU in tiles that fit its caches and mostly miss the model. An accelerator would spend
+    # its time on kernel launches, so it is used only if JAX has no CPU backend.
     try:
-        return jax.local_devices(backend="cpu")[0], 24
+        device, tile = jax.local_devices(backend="cpu")[0], 24
     except RuntimeError:
-        return jax.local_devices()[0], 256
+        device, tile = jax.local_devices()[0], 256
+
+    def render(image: int) -> np.ndarray:
+        # One camera at a time, so that splits of any size share the compiled program.
+        camera = jax.device_put(jax.tree.map(lambda leaf: leaf[image], cameras), device)
+        return np.asarray(_render_image(pixel_value, empty, bounds, camera, size, tile))
+
+    first = render(0)  # before the threads, or each would compile the program
+    # One image per thread: XLA runs operations of this size on one core.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        return np.stack([first, *pool.map(render, range(1, len(cameras.near)))])
 
 
 @partial(jax.jit, static_argnames=("pixel_value", "size", "tile"))
-def _picture(
+def _render_image(
     pixel_value: Callable,
     empty: Float[Array, "*c"],
     bounds: Boxes,
@@ -369,11 +348,11 @@ def _picture(
     across = -(-size // tile)
     inside = jnp.stack(jnp.meshgrid(jnp.arange(tile), jnp.arange(tile)), axis=-1).reshape(-1, 2)
 
-    def make(number: Int[Array, ""]) -> Array:
-        corner = tile * jnp.stack([number % across, number // across])
+    def make(index: Int[Array, ""]) -> Array:
+        corner = tile * jnp.stack([index % across, index // across])
         pixels = (corner[None] + inside).astype(jnp.float32)
         return jax.lax.cond(
-            jnp.any(jax.vmap(_looks_into, in_axes=(None, None, 0))(bounds, camera, pixels)),
+            jnp.any(jax.vmap(_meets_any, in_axes=(None, None, 0))(bounds, camera, pixels)),
             lambda: jax.vmap(pixel_value, in_axes=(None, 0))(camera, pixels).astype(empty.dtype),
             lambda: jnp.broadcast_to(empty, (tile * tile, *empty.shape)),
         )
@@ -383,7 +362,7 @@ def _picture(
     return tiles.reshape(across * tile, across * tile, *empty.shape)[:size, :size]
 
 
-def _looks_into(bounds: Boxes, camera: Cameras, pixel: Float[Array, "2"]) -> Bool[Array, ""]:
+def _meets_any(bounds: Boxes, camera: Cameras, pixel: Float[Array, "2"]) -> Bool[Array, ""]:
     """Whether the line through a pixel's centre meets any of the boxes."""
     ray = _ray(camera, pixel + 0.5)
     meet = intersect_box(*_line(ray.origin, ray.direction))
@@ -395,6 +374,6 @@ def _looks_into(bounds: Boxes, camera: Cameras, pixel: Float[Array, "2"]) -> Boo
     return jax.lax.scan(body, jnp.bool_(False), bounds)[0]
 
 
-def _ray(camera: Cameras, place: Float[Array, "2"]) -> Rays:
-    """Through a place on the image plane of the one camera."""
-    return cast_rays(jax.tree.map(lambda leaf: leaf[None], camera), jnp.int32(0), place)
+def _ray(camera: Cameras, position: Float[Array, "2"]) -> Rays:
+    """The ray through a position on the image plane of one camera."""
+    return cast_rays(jax.tree.map(lambda leaf: leaf[None], camera), jnp.int32(0), position)

@@ -182,7 +182,7 @@ def test_a_little_scale_is_allowed(tmp_path, write_scene):
 def test_images_that_differ_are_refused(tmp_path, write_scene):
     write_scene(tmp_path)
     Image.new("RGBA", (6, 5)).save(tmp_path / "train/r_2.png")
-    with pytest.raises(ValueError, match=r"r_2\.png: is 5x6 RGBA .*r_0\.png is 4x6 RGBA"):
+    with pytest.raises(ValueError, match=r"r_2\.png: is RGBA of 5x6 .*r_0\.png is RGBA of 4x6"):
         blender.load(tmp_path, DataConfig()).split("train")
 
 

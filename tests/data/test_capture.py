@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, Sightings, to_scene
+from nerf_jax.data.capture import Capture, Observations, to_scene
 from nerf_jax.types import Lens
 from tests.data import rigs
 
@@ -109,17 +109,14 @@ def test_splits_that_files_name_are_theirs(nine):
     assert scene.split("test").names == ("008",)
     rest = to_scene(dataclasses.replace(capture, splits={"val": (0, 2)}), DataConfig())
     assert rest.split("train").names == tuple(f"{index:03d}" for index in (1, *range(3, 9)))
-    with pytest.raises(ValueError, match=r"some/toy: puts every photo .* into val;"):
+    with pytest.raises(ValueError, match=r"some/toy: assigns every existing photo to val;"):
         to_scene(dataclasses.replace(capture, splits={"val": tuple(range(9))}), DataConfig())
 
 
 def test_missing_photos_are_told(nine):
     _, capture = nine
     scene = to_scene(dataclasses.replace(capture, missing=3), DataConfig())
-    assert scene.notes == ("3 of the 12 photos that its files list are not there",)
-    none = dataclasses.replace(make_capture(capture.photos[:1]), photos=(), missing=12)
-    with pytest.raises(ValueError, match=r"some/toy: none of its 12 photos is there; put"):
-        to_scene(none, DataConfig())
+    assert scene.notes == ("3 of the 12 photos that its files list do not exist",)
 
 
 def test_the_world_is_the_normalised_one_and_distances_scale(nine):
@@ -198,9 +195,9 @@ def test_a_point_stays_where_it_is_in_the_picture(tmp_path, disk_hw, config, kep
 
 
 def see(capture, image, points):
-    """What a photo shows of points that nothing hides."""
-    place = [rigs.project(capture.cameras, image, capture.points[point]) for point in points]
-    return Sightings(np.array(points, int), np.array(place).reshape(-1, 2))
+    """The observations of points that nothing occludes."""
+    pixels = [rigs.project(capture.cameras, image, point) for point in points]
+    return Observations(points, np.array(pixels))
 
 
 @pytest.mark.parametrize("config", [{}, {"downscale": 3}, {"normalize": "none"}])
@@ -208,9 +205,9 @@ def test_depths_are_known_where_photos_show_points(tmp_path, config):
     """The second photo does not show the last point, though it is within it: it is hidden."""
     _, photos = write_photos(tmp_path, 2, (36, 48))
     points = np.random.default_rng(1).uniform(-0.4, 0.4, (5, 3))
-    capture = make_capture(photos, (36, 48), points=points)
-    sightings = see(capture, 0, [3, 1, 0, 2, 4]), see(capture, 1, [0, 1, 2, 3])
-    capture = dataclasses.replace(capture, sightings=sightings)
+    capture = make_capture(photos, (36, 48))
+    seen = see(capture, 0, points[[3, 1, 0, 2, 4]]), see(capture, 1, points[:4])
+    capture = dataclasses.replace(capture, observations=seen)
     scene = to_scene(capture, DataConfig(hold_out=0, **config))
     split = scene.split("train")
     cameras, depth = split.dataset.cameras, split.depth
@@ -229,18 +226,17 @@ def test_depths_are_known_where_photos_show_points(tmp_path, config):
 
 def test_a_pixel_knows_the_nearest_point_and_photos_know_none_outside(tmp_path):
     paths = [write_photos(tmp_path / str(size), 1, (size, size))[1][0] for size in (4, 6)]
-    capture = make_capture(paths, points=np.array([[0.0, 0, 0], [0, 0, 0.3], [0, 0, 1e300]]))
+    capture = make_capture(paths)
+    points = np.array([[0.0, 0, 0], [0, 0, 0.3], [0, 0, 1e300]])
     corners = [[0, 0], [0.5, 0.9], [4, 3.99], [3.99, 4], [5.99, 5.99]]
     outside = [[-0.01, 1], [1, -0.01], [6, 1], [1, 6], [np.nan, 1], [1, np.inf], [1e300, 1]]
-    everywhere = Sightings(np.tile([0, 1], 6), np.array(corners + outside))
-    far_away = Sightings(np.array([0, 2]), np.array([[0.5, 0.5], [2.5, 2.5]]))
+    everywhere = Observations(points[[0, 1] * 6], np.array(corners + outside))
+    far_away = Observations(points[[0, 2]], np.array([[0.5, 0.5], [2.5, 2.5]]))
     capture = dataclasses.replace(
-        capture, sightings=(far_away, everywhere), size_hw=np.array([[4, 4], [6, 6]])
+        capture, observations=(far_away, everywhere), size_hw=np.array([[4, 4], [6, 6]])
     )
     split = to_scene(capture, dataclasses.replace(AS_IT_IS, hold_out=0)).split("train")
-    away = np.linalg.norm(
-        capture.points[:2, None] - capture.cameras.world_from_camera[:, :, 3], axis=2
-    )
+    away = np.linalg.norm(points[:2, None] - capture.cameras.world_from_camera[:, :, 3], axis=2)
     expected = np.zeros((2, 6, 6))
     expected[0, 0, 0] = away[0, 0]
     expected[1, [3, 4, 5], [4, 3, 5]] = away[[0, 1, 0], 1]
@@ -248,11 +244,11 @@ def test_a_pixel_knows_the_nearest_point_and_photos_know_none_outside(tmp_path):
     np.testing.assert_allclose(split.depth, expected, rtol=1e-6)
 
 
-def test_without_sightings_no_depth_is_known(nine):
+def test_without_observations_no_depth_is_known(nine):
     _, capture = nine
-    nothing = Sightings(np.zeros(0, int), np.zeros((0, 2)))
-    for sightings in ((), (nothing,) * 9):
-        blind = dataclasses.replace(capture, sightings=sightings)
+    nothing = Observations(np.zeros((0, 3)), np.zeros((0, 2)))
+    for observations in ((), (nothing,) * 9):
+        blind = dataclasses.replace(capture, observations=observations)
         assert to_scene(blind, DataConfig()).split("train").depth is None
 
 
@@ -283,5 +279,5 @@ def test_masks_that_hide_everything_are_refused(tmp_path):
     _, photos = write_photos(tmp_path, 2)
     Image.new("L", (WIDTH, HEIGHT)).save(tmp_path / "black.png")
     capture = make_capture(photos, masks=(tmp_path / "black.png",) * 2)
-    with pytest.raises(ValueError, match=r"some/toy: the masks of 001\.png .* black is"):
+    with pytest.raises(ValueError, match=r"some/toy: the masks of 001\.png .* only black"):
         to_scene(capture, DataConfig()).split("train")

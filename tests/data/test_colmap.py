@@ -102,11 +102,12 @@ def check_against(model, root, read):
         np.testing.assert_array_equal(read.size_hw[number], [480, 640])
         shown = [seen for seen in image.points2D if seen.has_point3D()]
         assert len(shown) == len(POINTS) - (image.image_id < 7 + len(POINTS))
-        point, place = read.sightings[number]
-        np.testing.assert_array_equal(place, [seen.xy for seen in shown])
-        places = [model.points3D[seen.point3D_id].xyz for seen in shown]
-        np.testing.assert_array_equal(read.points[point], places)
-    np.testing.assert_array_equal(np.sort(read.points, axis=0), np.sort(POINTS, axis=0))
+        points, pixels = read.observations[number]
+        np.testing.assert_array_equal(pixels, [seen.xy for seen in shown])
+        expected = [model.points3D[seen.point3D_id].xyz for seen in shown]
+        np.testing.assert_array_equal(points, expected)
+    every = np.concatenate([seen.points for seen in read.observations])
+    np.testing.assert_array_equal(np.unique(every, axis=0), np.unique(POINTS, axis=0))
 
 
 @pytest.mark.parametrize("form", ["text", "binary"])
@@ -272,11 +273,10 @@ def check_by_hand(root, read):
     np.testing.assert_allclose(read.cameras.principal, [[160, 120], [321, 239]])
     np.testing.assert_allclose(read.cameras.lens.radial[:, 0], [0.1, 0])
     np.testing.assert_array_equal(read.size_hw, [[240, 320], [480, 640]])
-    np.testing.assert_allclose(read.points, [[0.5, 0.25, -2]])
-    none, one = read.sightings  # the second feature, as the first shows no point
-    assert (none.place.shape, none.point.shape) == ((0, 2), (0,))
-    np.testing.assert_array_equal(one.place, [[30, 40.25]])
-    np.testing.assert_array_equal(one.point, [0])
+    none, one = read.observations  # the second feature, as the first shows no point
+    assert (none.pixels.shape, none.points.shape) == ((0, 2), (0, 3))
+    np.testing.assert_array_equal(one.pixels, [[30, 40.25]])
+    np.testing.assert_allclose(one.points, [[0.5, 0.25, -2]])
     assert read.missing == 0
 
 
@@ -285,7 +285,7 @@ def test_what_stands_in_the_files(tmp_path):
     check_by_hand(tmp_path, colmap.read(write_binary(tmp_path / "binary")))
 
 
-@pytest.mark.parametrize("place", colmap.PLACES)
+@pytest.mark.parametrize("place", colmap.MODEL_FOLDERS)
 def test_a_model_is_found_where_it_may_be(tmp_path, place):
     assert colmap.find(tmp_path) is None
     with pytest.raises(ValueError, match=r"no COLMAP model; expected cameras and images"):
@@ -306,8 +306,7 @@ def test_points_are_not_needed(tmp_path):
     for points in (None, "# none\n"):
         (tmp_path / "sparse/0/points3D.txt").unlink(missing_ok=True)
         read = colmap.read(write_text(tmp_path, points=points))
-        assert read.points.shape == (0, 3)
-        assert [len(seen.point) for seen in read.sightings] == [0, 0]
+        assert [seen.points.shape for seen in read.observations] == [(0, 3)] * 2
 
 
 def test_photos_may_be_missing(tmp_path):
@@ -316,7 +315,7 @@ def test_photos_may_be_missing(tmp_path):
     read = colmap.read(tmp_path)
     assert ([photo.name for photo in read.photos], read.missing) == (["a photo.jpg"], 1)
     (tmp_path / "images/a photo.jpg").unlink()
-    message = r"images\.txt: none of its 2 photos is there, such as .*b\.jpg; copy them to"
+    message = r"images\.txt: none of its 2 photos exists, such as .*b\.jpg; copy the photos"
     with pytest.raises(FileNotFoundError, match=message):
         colmap.read(tmp_path)
 
@@ -340,9 +339,9 @@ def changed(text, old, new):
     [
         (
             {"cameras": ""},
-            r"cameras\.txt: holds no camera 2, which image 2 \('a photo\.jpg'\) is by",
+            r"cameras\.txt: contains no camera 2, which image 2 \('a photo\.jpg'\) refers",
         ),
-        ({"cameras": CAMERAS + CAMERAS}, r"cameras\.txt: holds the number 1 twice"),
+        ({"cameras": CAMERAS + CAMERAS}, r"cameras\.txt: contains the id 1 twice"),
         (
             {"cameras": changed(CAMERAS, "PINHOLE", "FOV")},
             r"cameras\.txt: camera 1: the model FOV is not supported; .*image_undistorter",
@@ -370,11 +369,11 @@ def changed(text, old, new):
             {"cameras": changed(CAMERAS, "239", "inf")},
             r"camera 1: the principal point .* one is inf",
         ),
-        ({"images": "# none\n"}, r"images\.txt: none of its 0 photos is there; copy"),
-        ({"images": IMAGES + IMAGES}, r"images\.txt: holds the number 1 twice"),
+        ({"images": "# none\n"}, r"images\.txt: none of its 0 photos exists; copy"),
+        ({"images": IMAGES + IMAGES}, r"images\.txt: contains the id 1 twice"),
         (
             {"images": changed(IMAGES, "a photo", "b")},
-            r"images\.txt: holds the image 'b\.jpg' twice",
+            r"images\.txt: contains the image 'b\.jpg' twice",
         ),
         (
             {"images": changed(IMAGES, " 4 1 b.jpg", " 4 b.jpg")},
@@ -417,13 +416,13 @@ def test_what_is_wrong_with_text_is_told_in_one_line(tmp_path, files, message):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"cameras": b""}, r"cameras\.bin: ends after 0 bytes, where more must follow"),
+        ({"cameras": b""}, r"cameras\.bin: ends after 0 bytes, but more must follow"),
         ({"cameras": BINARY["cameras"][:-1]}, r"cameras\.bin: ends after \d+ bytes"),
         ({"images": BINARY["images"][:73]}, r"images\.bin: ends within the name of an image"),
         ({"images": BINARY["images"][:90]}, r"images\.bin: ends after 90 bytes"),
         (
             {"images": BINARY["images"] + b"more"},
-            r"images\.bin: holds \d+ bytes, \d+ for 2 records",
+            r"images\.bin: holds \d+ bytes, but its 2 records end at \d+",
         ),
         ({"points3D": b"\xff" * 8 + BINARY["points3D"][8:]}, r"points3D\.bin: ends after"),
         ({"points3D": BINARY["points3D"][:51] + b"\xff" * 8}, r"points3D\.bin: ends after"),
@@ -460,6 +459,7 @@ FILES += [
 ]
 
 
+@pytest.mark.slow
 @hypothesis.given(
     strategies.sampled_from(FILES).flatmap(
         lambda file: strategies.tuples(strategies.just(file[0]), damaged(file[1]))
@@ -484,11 +484,10 @@ def test_any_files_give_a_right_capture_or_a_clear_error(tmp_path_factory, file)
     assert all(len(leaf) == len(read.photos) >= 1 for leaf in leaves)
     assert all(np.isfinite(leaf).all() for leaf in leaves)
     assert (cameras.focal > 0).all()
-    assert np.isfinite(read.points).all()
-    assert len(read.sightings) == len(read.photos)
-    for point, place in read.sightings:
-        assert place.shape == (len(point), 2)
-        assert ((point >= 0) & (point < len(read.points))).all()
+    assert len(read.observations) == len(read.photos)
+    for points, pixels in read.observations:
+        assert pixels.shape == (len(points), 2)
+        assert np.isfinite(points).all()
     rotation = cameras.world_from_camera[:, :, :3]
     gram = rotation.transpose(0, 2, 1) @ rotation
     np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=1e-9)

@@ -123,7 +123,7 @@ def write_deep_png(path, colors):
 
 def test_other_kinds_of_pixels_are_refused_by_mode(tmp_path):
     Image.fromarray(np.zeros((4, 5), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=r"a\.tif: .*mode 'F'.*8 or 16 bits a channel"):
+    with pytest.raises(ValueError, match=r"a\.tif: .*mode 'F'.*8 or 16 bits per channel"):
         read_image(tmp_path / "a.tif")
 
 
@@ -208,5 +208,5 @@ def test_images_that_differ_are_both_named(tmp_path, mode, size):
     for path in paths[:2]:
         Image.new("RGB", (7, 5)).save(path)
     Image.new(mode, size).save(paths[2])
-    with pytest.raises(ValueError, match=r"2\.png: is .* but .*0\.png is 5x7 RGB"):
+    with pytest.raises(ValueError, match=r"2\.png: is .* but .*0\.png is RGB of 5x7"):
         read_images(paths)

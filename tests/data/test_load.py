@@ -123,11 +123,11 @@ def test_what_is_at_hand_needs_no_download(tmp_path, write_scene, monkeypatch):
         raise AssertionError("asked whether it is there, and not to fetch it")
 
     monkeypatch.setattr(download, "fetch", never)
-    assert data.at_hand(DataConfig())
-    assert not data.at_hand(DataConfig(scene="lego"))
-    assert not data.at_hand(DataConfig(scene="toy", root=tmp_path / "nowhere"))
+    assert data.is_local(DataConfig())
+    assert not data.is_local(DataConfig(scene="lego"))
+    assert not data.is_local(DataConfig(scene="toy", root=tmp_path / "nowhere"))
     write_scene(tmp_path / "toy")
-    assert data.at_hand(DataConfig(scene="toy", root=tmp_path))
+    assert data.is_local(DataConfig(scene="toy", root=tmp_path))
 
 
 def test_a_failed_download_is_told_with_the_ways_out():

@@ -105,6 +105,7 @@ def test_nothing_is_clipped_by_the_frame_in_any_view():
             assert np.max(np.abs([x, y]) / -z) < np.tan(bricks.CAMERA_ANGLE_X / 2)
 
 
+@pytest.mark.slow
 def test_scene_is_named_and_makes_its_splits_on_demand(cache):
     scene = bricks.load(DataConfig(near=2.5, far=5.5))
     assert (scene.name, scene.source) == ("bricks", "built in")
@@ -121,6 +122,7 @@ def test_scene_is_named_and_makes_its_splits_on_demand(cache):
         np.testing.assert_array_equal(split.dataset.cameras.far, np.full(count, 5.5, np.float32))
 
 
+@pytest.mark.slow
 def test_depth_ends_on_the_surface_and_never_inside(splits):
     split = splits["val"]
     rays, hit = rays_of(split), np.isfinite(split.depth)
@@ -168,6 +170,7 @@ def test_pictures_are_the_same_each_time(cache, splits):
         np.testing.assert_array_equal(first.depth, again.depth)
 
 
+@pytest.mark.slow
 def test_world_is_the_right_way_up(splits, trace):
     """RayHit from the road: the roof over the lawn, the house left of the tree."""
     eye = [0.2, -3.5, 1.0]
@@ -285,6 +288,7 @@ def test_the_cache_is_of_one_version_of_the_code(cache, monkeypatch, tmp_path):
     assert before.parent == cache
 
 
+@pytest.mark.slow
 def test_downscaling_averages_areas_crops_the_rest_and_keeps_rays_and_depth(cache, splits):
     full, small = splits["val"].dataset.pixels, read(downscale=5)
     assert small.dataset.pixels.shape == (VIEWS["val"], 9, 9, 4)

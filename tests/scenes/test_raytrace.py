@@ -208,7 +208,7 @@ def test_pictures_hold_each_pixel_in_its_place():
         return raytrace.depth_pixel(scene, camera, pixel)
 
     empty, bounds = np.array(np.inf, np.float32), (scene.low, scene.high)
-    depth = raytrace.pictures(depth_pixel, empty, bounds, cameras, size)
+    depth = raytrace.render_images(depth_pixel, empty, bounds, cameras, size)
 
     @jax.jit
     def slowly(column, row):

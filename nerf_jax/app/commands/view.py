@@ -95,7 +95,7 @@ def _wait() -> None:
 def _add_photos(page: Any, config: Config) -> None:
     """Read the photos, if they are available, while the page is already in use."""
     try:
-        if not data.at_hand(config.data):
+        if not data.is_local(config.data):
             say(f"  the photos of {config.data.scene} are not available, so none is shown")
             return
         split = data.load(config.data).split("train")
