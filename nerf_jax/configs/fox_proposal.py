@@ -10,7 +10,7 @@ cores. On a CPU, prefer ``fox.py``.
 
 from dataclasses import replace
 
-from nerf_jax.config import HashConfig, ProposalConfig, load
+from nerf_jax.config import Exponential, HashConfig, ProposalConfig, load
 
 _fox = load("fox.py", "cpu")
 assert isinstance(_fox.model, HashConfig)
@@ -31,7 +31,11 @@ config = replace(
         proposal_entries=2**15,
         anneal_steps=500,
     ),
-    optimizer=replace(_fox.optimizer, learning_rate=1e-2),
-    train=replace(_fox.train, rays_per_step=1024),
+    optimizer=replace(
+        _fox.optimizer, learning_rate=1e-2, schedule=Exponential(final=0.05, steps=3500)
+    ),
+    train=replace(
+        _fox.train, num_steps=4000, rays_per_step=1024, validate_every=500, checkpoint_every=1000
+    ),
     eval=replace(_fox.eval, rays_per_chunk=4096),
 )
