@@ -135,10 +135,8 @@ def captures(record: Record) -> list[str]:
         for row in record["rows"]
     ]
     head = ["config", "size", "photos + held out", "training, s", "PSNR, dB", "SSIM", "worst view"]
-    return [
-        "Every eighth photo is held out; float32, means of per-image values.",
-        table(head, rows),
-    ]
+    note = "Every eighth photo is held out; float32, means of per-image values."
+    return [note, table(head, rows)]
 
 
 def pose_refinement(record: Record) -> list[str]:

@@ -2,10 +2,10 @@
 
     python run.py --config fox_proposal.py
 
-The data, the field and the duration are those of ``fox.py``; the result has not been measured yet.
-On lego (``benchmarks/results/proposals.json``), proposals of these sizes reached 27.8 dB from
-4 million rays, as the occupancy grid did (27.9 dB), but took 718 s instead of 107 s on two CPU
-cores. On a CPU, prefer ``fox.py``.
+The data, the field and the time are those of ``fox.py``; the result has not been measured yet. On
+lego (``benchmarks/results/proposals.json``), proposals of these sizes reached 27.8 dB from 4
+million rays, about as much as the occupancy grid (27.9 dB), but took 718 s instead of 107 s on two
+busy CPU cores. On a CPU, prefer ``fox.py``.
 """
 
 from dataclasses import replace
