@@ -104,7 +104,7 @@ def devices(trial: Trial, preset: str) -> list[dict[str, float]]:
         finished = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True
         )
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        rows.append(json.loads(finished.stdout.splitlines()[-1]))
         print(f"{count} devices: {rows[-1]['milliseconds']:.2f} ms per step", flush=True)
     return rows
 
