@@ -14,7 +14,13 @@ from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
 from nerf_jax.methods.optimizer import learning_rate
-from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation
+from nerf_jax.train import (
+    TrainState,
+    init_state,
+    make_train_steps,
+    make_validation,
+    sample_ray,
+)
 from tests import small
 
 

@@ -16,6 +16,7 @@ from nerf_jax import methods
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
+from nerf_jax.app.video.trajectory import make_trajectory
 from nerf_jax.data.files import atomic_write, optional_import
 
 

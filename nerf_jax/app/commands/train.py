@@ -25,6 +25,7 @@ from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, ray_mesh
 from nerf_jax.render import image_renderer
 from nerf_jax.train import TrainState
+from nerf_jax.types import Model
 
 
 @dataclass(frozen=True)

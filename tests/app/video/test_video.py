@@ -24,6 +24,7 @@ from nerf_jax.app.video import frame_size, render_video
 from nerf_jax.app.video.frames import Frame, Frames
 from nerf_jax.app.video.outputs import depth_scale, draw_scale
 from nerf_jax.app.video.path_files import write_path
+from nerf_jax.app.video.trajectory import make_trajectory
 from nerf_jax.cameras import cast_rays, focus_point, project, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.train import TrainState
