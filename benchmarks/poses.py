@@ -1,11 +1,11 @@
-"""Poses from photos, against poses that are known: how long, how many, and how far off.
+"""Poses that ``prepare`` finds, against known poses: time, number of photos, and errors.
 
     python benchmarks/poses.py                      # the 50 fox photos of NERF_JAX_DATA
     python benchmarks/poses.py --out data/fox-own   # and keep the scene
 
-The camera centres found are laid over those of the fox's own ``transforms.json`` by the best
-similarity, and the distances left are given as parts of the scene's extent: the largest distance
-between two cameras. Writes ``benchmarks/results/poses.json``.
+The camera centres are aligned with those of the fox's own ``transforms.json`` by a similarity, and
+the remaining distances are in percent of the scene's extent, the largest distance between two
+cameras. Writes ``benchmarks/results/poses.json``.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def poses(transforms: Path) -> dict[str, np.ndarray]:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that lay points over others best (Umeyama, 1991)."""
+    """Scale, rotation and shift that align points by least squares (Umeyama, 1991)."""
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     u, spread, vt = np.linalg.svd((target - target_mean).T @ (source - source_mean))
     mirror = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
@@ -38,23 +38,23 @@ def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarra
 
 
 def compare(found: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> dict[str, float]:
-    """How far cameras are from where they are known to be, and turned from how."""
+    """Errors of the camera centres and rotations, after alignment."""
     names = sorted(found.keys() & known.keys())
-    mine = np.stack([found[name] for name in names])
+    ours = np.stack([found[name] for name in names])
     truth = np.stack([known[name] for name in names])
-    scale, rotation, shift = similarity(mine[:, :3, 3], truth[:, :3, 3])
-    centres = scale * mine[:, :3, 3] @ rotation.T + shift
+    scale, rotation, shift = similarity(ours[:, :3, 3], truth[:, :3, 3])
+    centres = scale * ours[:, :3, 3] @ rotation.T + shift
     between = truth[:, None, :3, 3] - truth[None, :, :3, 3]
     extent = np.linalg.norm(between, axis=-1).max()
-    off = np.linalg.norm(centres - truth[:, :3, 3], axis=1) / extent
-    turns = np.swapaxes(truth[:, :3, :3], 1, 2) @ rotation @ mine[:, :3, :3]
-    cosines = (np.trace(turns, axis1=1, axis2=2) - 1) / 2
+    error = np.linalg.norm(centres - truth[:, :3, 3], axis=1) / extent
+    rotations = np.swapaxes(truth[:, :3, :3], 1, 2) @ rotation @ ours[:, :3, :3]
+    cosines = (np.trace(rotations, axis1=1, axis2=2) - 1) / 2
     degrees = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     return {
         "compared": len(names),
-        "centre_mean_percent": 100 * float(off.mean()),
-        "centre_median_percent": 100 * float(np.median(off)),
-        "centre_worst_percent": 100 * float(off.max()),
+        "centre_mean_percent": 100 * float(error.mean()),
+        "centre_median_percent": 100 * float(np.median(error)),
+        "centre_worst_percent": 100 * float(error.max()),
         "rotation_mean_degrees": float(degrees.mean()),
         "rotation_worst_degrees": float(degrees.max()),
     }
@@ -62,10 +62,10 @@ def compare(found: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="the scene's folder, to keep it")
+    parser.add_argument("--out", type=Path, help="folder that keeps the scene")
     args = parser.parse_args()
     fox = Path(os.environ["NERF_JAX_DATA"]) / "fox"
-    busy = round(os.getloadavg()[0], 1)  # by others: the times below hold for an idle machine at 0
+    load = round(os.getloadavg()[0], 1)  # of other programs; times are comparable only near 0
     with tempfile.TemporaryDirectory() as folder:
         out = args.out or Path(folder) / "fox"
         report = prepare_scene(fox / "images", out, Settings())
@@ -74,7 +74,7 @@ def main() -> None:
         print(f"{name:24s} {value:8.3f}")
     kept = ("photos", "placed", "mean_reprojection_error_px", "points", "seconds", "settings")
     figures = {name: report[name] for name in kept}
-    figures |= {"load_average_before": busy, "against_known_poses": against}
+    figures |= {"load_average_before": load, "against_known_poses": against}
     write_record(Path(__file__), figures, {"pycolmap": metadata.version("pycolmap")})
 
 

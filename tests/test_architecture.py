@@ -24,7 +24,7 @@ FLOORS: list[set[str]] = [
     {"data", "scenes"},
     {
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
-        *{"app.normals", "app.progress", "app.splines"},
+        *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
     {"app.advice", "app.prepare", "app.runs", "app.scene_cameras"},
     {"app.fit", "app.report"},

@@ -1,4 +1,4 @@
-"""Photos of a town: whether they are taken where their files say, as whoever reads those finds."""
+"""Photos of the toy town: they match the cameras in their files, read by the loaders."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 import town
 
 from nerf_jax import data
-from nerf_jax.cameras import cast_rays, project
+from nerf_jax.cameras import cast_image_rays, cast_rays, project
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize, transforms
 from nerf_jax.data.images import read_image
@@ -30,28 +30,26 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def look(rays: Rays) -> RayHit:
-    """What rays in the frame of the files see."""
+def trace_rays(rays: Rays) -> RayHit:
+    """The town along rays in the frame of the files."""
     origin = normalize.move_points(TOWN_FROM_ORIGINAL, np.asarray(rays.origin, float))
     direction = np.asarray(rays.direction, float) @ TOWN_FROM_ORIGINAL[:3, :3].T / SCALE
     return jax.tree.map(np.asarray, trace(jnp.float32(origin), jnp.float32(direction)))
 
 
-def test_photos_show_what_the_rays_of_their_files_see(folder):
+def test_photos_show_the_rays_of_their_cameras(folder):
     capture = transforms.read(folder)
-    rows, columns = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
-    pixels = np.stack([columns, rows], axis=-1).reshape(-1, 2)
-    cast = jax.jit(jax.vmap(cast_rays, (None, None, 0)))
-    for number, photo in enumerate(capture.photos):
-        seen = look(cast(capture.cameras, number, pixels))
+    for index, photo in enumerate(capture.photos):
+        rays = cast_image_rays(capture.cameras, index, SIZE_HW)
+        seen = trace_rays(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rays))
         difference = np.abs(read_image(photo).reshape(-1, 3) / 255 - seen.rgb).max(axis=-1)
-        # A ray that just passes an edge may, rounded, just not.
+        # Rays that graze an edge may be rounded to its other side.
         assert np.mean(difference < 0.6 / 255) > 0.98
         assert seen.hit.any()
         assert len(np.unique(seen.rgb.round(2), axis=0)) > 50
 
 
-def test_the_lens_is_none_that_could_be_left_out(folder):
+def test_the_lens_bends_rays_by_more_than_two_degrees(folder):
     capture = transforms.read(folder)
     straight = capture.cameras._replace(lens=None)
     corner = np.array([0.0, 0.0], np.float32)
@@ -61,7 +59,7 @@ def test_the_lens_is_none_that_could_be_left_out(folder):
 
 def test_points_lie_on_surfaces(folder):
     capture = transforms.read(folder)
-    assert capture.points.shape == (NUM_PHOTOS * town.POINTS_A_PHOTO, 3)
+    assert capture.points.shape == (NUM_PHOTOS * town.POINTS_PER_PHOTO, 3)
     of_photo = capture.points.reshape(NUM_PHOTOS, -1, 3)
     for points, pose in zip(of_photo, capture.cameras.world_from_camera, strict=True):
         offset = points - pose[:, 3]
@@ -69,8 +67,8 @@ def test_points_lie_on_surfaces(folder):
         rays = Rays(
             *(np.broadcast_to(pose[:, 3], points.shape), offset / distance[:, None]), *4 * [0]
         )
-        depth = look(rays).depth / SCALE
-        assert np.mean(np.abs(depth / distance - 1) < 1e-3) > 0.95  # but for those at edges
+        depth = trace_rays(rays).depth / SCALE
+        assert np.mean(np.abs(depth / distance - 1) < 1e-3) > 0.95  # except at edges
 
 
 def test_every_photo_has_the_house_in_view():
@@ -82,16 +80,18 @@ def test_every_photo_has_the_house_in_view():
         assert 2 < depth < 4
 
 
-def test_a_loader_stands_it_upright(folder):
+def test_the_loader_turns_it_upright(folder):
     scene = data.load(DataConfig(root=folder))
     up = scene.world_from_original[:3, :3] @ town.ORIGINAL_FROM_TOWN[:3, 2]
     assert up[2] > 0.95 * np.linalg.norm(up)
-    places = scene.split("train").dataset.cameras.world_from_camera[:, :, 3]
-    assert np.abs(places).max() <= 1 + 1e-6
+    origins = scene.split("train").dataset.cameras.world_from_camera[:, :, 3]
+    assert np.abs(origins).max() <= 1 + 1e-6
 
 
 def test_above_is_the_sky():
-    seen = look(Rays(np.zeros((1, 3)), SCALE * town.ORIGINAL_FROM_TOWN[:3, 2][None], *4 * [0]))
+    seen = trace_rays(
+        Rays(np.zeros((1, 3)), SCALE * town.ORIGINAL_FROM_TOWN[:3, 2][None], *4 * [0])
+    )
     assert not seen.hit[0]
     assert np.isinf(seen.depth[0])
     assert seen.rgb[0, 2] > seen.rgb[0, 0] > 0
@@ -103,7 +103,7 @@ def test_the_same_photos_each_time(folder, tmp_path):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         town.take_photos(tmp_path / "file", 1, SIZE_HW)

@@ -1,4 +1,4 @@
-"""What is taken out of a scene."""
+"""What ``run.py export`` writes of a scene."""
 
 import math
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ from nerf_jax.config.checks import require, require_positive
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What is taken out of a scene, and how."""
+    """The parts of a scene to export, and how."""
 
     parts: tuple[Literal["mesh", "points", "cameras"], ...] = ("mesh", "points", "cameras")
-    """The surface; coloured points on what the training cameras see; those cameras."""
+    """The surface as a mesh; coloured points on it as seen by the training cameras; the cameras."""
     surface: Literal["auto", "density", "fusion"] = "auto"
-    """Where the surface is: at a level of the `density`, or where the depths meet that the training
-    cameras see (`fusion`). `auto`: the density of a scene in a box, the depths of a capture."""
+    """`density`: a level set of the density. `fusion`: fused depths of the training cameras.
+    `auto`: density for a bounded scene, fusion for an unbounded one."""
     format: Literal["ply", "obj", "glb"] = "ply"
-    """Of the mesh. All have colours; `glb` is the one that stands upright in every viewer."""
+    """File format of the mesh, with vertex colours. Only `glb` stores which way is up."""
     resolution: int = 256
-    """Voxels along the longest side of the crop box."""
+    """Voxels along the longest side of the box."""
     crop: tuple[float, float, float, float, float, float] | None = None
-    """The box that is exported: its least x, y and z, then its largest, in the scene's world (z up;
-    a capture's cameras reach to 1). Without it, what the training cameras see."""
+    """The box to export: minimum x, y, z, then maximum, in the scene's world (z up; cameras of a
+    capture within -1 and 1). Without it, the box that the training cameras see."""
     holes: Literal["auto", "closed", "open"] = "auto"
-    """Where no camera looked, and at the box's sides: `closed`, as one solid, or `open`. `auto`:
-    closed for a scene in a box, open for a capture."""
+    """Surfaces that no camera saw, and the box's sides: `closed` gives a solid. `auto`: closed for
+    a bounded scene, open for an unbounded one."""
     components: int = 1
-    """Only so many connected pieces are kept, the largest; 0: all."""
+    """Number of connected components to keep, the largest first; 0: all."""
     faces: int = 0
-    """The mesh is simplified to so many triangles; 0: as it comes."""
+    """Maximum number of triangles, by simplification; 0: no simplification."""
     level: float | None = None
-    """The density at the surface, per world unit. Without it, what stops a quarter of the light
-    across a photo's pixel."""
+    """Density at the surface, per world unit. Without it, the density with an opacity of a quarter
+    across one pixel of the photos."""
     max_points: int = 500_000
-    """Of the point cloud."""
+    """Maximum size of the point cloud."""
     max_views: int = 100
-    """Training cameras that look, evenly chosen where there are more: what bounds the time."""
+    """Maximum number of training cameras to render from, evenly chosen; it bounds the time."""
 
     def __post_init__(self) -> None:
         require(len(self.parts) > 0, "export.parts", self.parts, "mesh, points or cameras")
@@ -50,6 +50,6 @@ class ExportConfig:
         if self.crop is not None:
             low, high = self.crop[:3], self.crop[3:]
             ordered = all(a < b for a, b in zip(low, high, strict=True))
-            proper = all(map(math.isfinite, self.crop)) and ordered
             expected = "six finite numbers, the least x, y, z and then larger ones"
-            require(proper, "export.crop", self.crop, expected)
+            finite = all(map(math.isfinite, self.crop))
+            require(finite and ordered, "export.crop", self.crop, expected)

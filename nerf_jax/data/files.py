@@ -2,10 +2,13 @@
 
 import contextlib
 import importlib
+import json
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def optional_import(module: str, package: str) -> ModuleType:
@@ -30,3 +33,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any], indent: int = 2) -> None:
+    """Write a JSON file atomically."""
+    with atomic_write(path) as aside:
+        aside.write_text(json.dumps(content, indent=indent) + "\n")
+
+
+def require_writable(folder: Path) -> None:
+    """Create a folder and check that files can be created in it.
+
+    Raises:
+        OSError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(
+            f"{folder}: cannot be written to ({error.strerror}); name another folder by --output"
+        ) from error

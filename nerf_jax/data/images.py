@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 """Of the files in a folder that are taken to be images, in lower case."""
@@ -37,6 +37,11 @@ class Header(NamedTuple):
     def upright_hw(self) -> tuple[int, int]:
         """Height and width of the image as it is shown."""
         return self.stored_hw if self.orientation < 5 else self.stored_hw[::-1]
+
+
+def srgb_to_linear(srgb: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Decode sRGB values in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def downscale_by_area(

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, UInt8
 
 from nerf_jax.cameras import look_at, resize
 from nerf_jax.config import DataConfig
-from nerf_jax.data.images import downscale_by_area
+from nerf_jax.data.images import downscale_by_area, srgb_to_linear
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.scenes import raytrace
 from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, RayHit, Solids
@@ -52,12 +52,11 @@ BROWN, TAN, ORANGE, PINK, GLASS = "7a4420", "dcc596", "f58220", "ec6fa9", "69b7e
 def _solid(shape: int, low: tuple, high: tuple, color: str) -> Solids:
     """A part from its bounds in brick units and its sRGB colour in hexadecimal."""
     srgb = np.array([int(color[k : k + 2], 16) for k in (0, 2, 4)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     return Solids(
         shape=np.array(shape, np.int32),
         low=((np.array(low) - CENTER) * UNIT).astype(np.float32),
         high=((np.array(high) - CENTER) * UNIT).astype(np.float32),
-        color=linear.astype(np.float32),
+        color=srgb_to_linear(srgb).astype(np.float32),
         large=np.array(high[2] - low[2] > 0.22),  # all but the studs
     )
 

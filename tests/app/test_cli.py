@@ -231,7 +231,7 @@ def test_render_mistakes(place, capsys):
 def test_export_cameras(place, capsys):
     assert run("export", place / "run", "--parts", "cameras", "--out", place / "taken") == 0
     out = capsys.readouterr().out
-    assert "Do not measure by it" in out
+    assert "Do not take measurements from it" in out
     assert str(place / "taken" / "transforms.json") in out
     file = json.loads((place / "taken" / "transforms.json").read_text())
     assert [frame["file_path"] for frame in file["frames"]] == [f"r_{n}" for n in range(6)]
@@ -243,12 +243,12 @@ def test_export_cameras(place, capsys):
 def test_export_tells_how_far_it_is(place, capsys, monkeypatch):
     """Stage after stage, through to the files, whatever they are."""
 
-    def extract(scene, wanted, folder, *, tell):
+    def extract(scene, wanted, folder, *, on_progress):
         assert wanted.resolution == 64
         assert wanted.crop == (-1, -1, -1, 1, 1, 1)
         for stage in ("looking", "surface"):
             for done in (1, 2, 3):
-                tell(stage, done, 3)
+                on_progress(stage, done, 3)
         return [folder / "mesh.ply"]
 
     monkeypatch.setattr("nerf_jax.app.commands.export.export_scene", extract)

@@ -152,13 +152,13 @@ def test_frames_of_a_video_are_sharp_and_spread(tmp_path, capsys):
 
 
 def test_all_pairs_once():
-    assert colmap.pairs("abcd", sequence=False) == [
+    assert colmap.pairs("abcd", sequential=False) == [
         *[("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
     ]
 
 
 def test_pairs_of_a_sequence_are_near_or_a_power_of_two_apart():
-    found = colmap.pairs([str(number) for number in range(100)], sequence=True)
+    found = colmap.pairs([str(number) for number in range(100)], sequential=True)
     assert len(found) == len(set(found))
     steps = {int(other) - int(one) for one, other in found}
     assert steps == {*range(1, 11), 16, 32, 64}
@@ -325,7 +325,7 @@ def test_no_photos(tmp_path, capsys):
     assert "nowhere: no such folder or video" in mistake(capsys, tmp_path / "nowhere", "--out", out)
     (tmp_path / "empty").mkdir()
     assert re.search(
-        r"empty: no photos there \(looked for \*\.jpg, ",
+        r"empty: no photos \(looked for \*\.jpg, ",
         mistake(capsys, tmp_path / "empty", "--out", out),
     )
     write_photos(tmp_path / "above" / "images")
@@ -338,7 +338,7 @@ def test_no_photos(tmp_path, capsys):
         capsys, tmp_path / "phone", "--out", out
     )
     write_photos(tmp_path / "two", 2)
-    assert "2 photo(s), but poses take at least 3" in mistake(
+    assert "2 photo(s), but at least 3 are needed" in mistake(
         capsys, tmp_path / "two", "--out", out
     )
     assert not out.exists(), "a mistake leaves nothing behind"
@@ -370,20 +370,21 @@ def test_an_output_that_is_something_else(tmp_path, capsys):
     source = write_photos(tmp_path / "photos")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("keep me")
-    assert "mine: is there already and not from here" in mistake(
+    assert "mine: exists and is no output of prepare" in mistake(
         capsys, source, "--out", tmp_path / "mine"
     )
     error = mistake(capsys, source, "--out", tmp_path / "mine" / "letter.txt" / "x")
     assert "letter.txt/x: cannot be written to (Not a directory)" in error
     images = write_photos(tmp_path / "scene" / "images")
-    assert "the photos are in its images/" in mistake(capsys, images, "--out", tmp_path / "scene")
+    error = mistake(capsys, images, "--out", tmp_path / "scene")
+    assert "its images/ is the folder of photos" in error
 
 
 def test_a_video_that_is_none(tmp_path, capsys):
     pytest.importorskip("pycolmap")
     (tmp_path / "film.mp4").write_text("this is no video")
     error = mistake(capsys, tmp_path / "film.mp4", "--out", tmp_path / "out")
-    assert re.search(r"film.mp4: ffmpeg cannot read it as a video \(.*\); play it", error)
+    assert re.search(r"film.mp4: ffmpeg cannot read it as a video \(.*\); check that", error)
 
 
 def test_pycolmap_is_asked_for(tmp_path, capsys, monkeypatch):

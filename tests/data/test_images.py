@@ -14,7 +14,14 @@ from nerf_jax.data.images import (
     read_image,
     read_images,
     read_stored,
+    srgb_to_linear,
 )
+
+
+def test_srgb_is_decoded_to_linear_light():
+    # The knee of the curve, middle grey (21.4 % in linear light) and the ends.
+    found = srgb_to_linear(np.array([0.0, 0.04045, 0.5, 1.0]))
+    np.testing.assert_allclose(found, [0.0, 0.0031308, 0.2140411, 1.0], rtol=1e-5)
 
 
 @hypothesis.given(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
-from nerf_jax.app.mesh import LIMITS, export_scene
+from nerf_jax.app.mesh import LIMITATIONS, export_scene
 from nerf_jax.app.progress import Progress, say
 from nerf_jax.app.runs import Run
 from nerf_jax.config import ExportConfig
@@ -16,7 +16,7 @@ from nerf_jax.config import ExportConfig
 
 @dataclass(frozen=True)
 class ExportArgs:
-    """Take a scene out of a run: a mesh with colours, coloured points, and the cameras."""
+    """Export the scene of a run: a coloured mesh, coloured points, and the cameras."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
@@ -31,17 +31,18 @@ def export(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(ExportArgs, arguments, ExportArgs(MISSING))
     scene = trained.load(Run(args.run))
-    with contextlib.ExitStack() as stages:
-        current: list[tuple[str, Progress]] = []
+    bars: dict[str, Progress] = {}
+    with contextlib.ExitStack() as current:
 
-        def tell(stage: str, done: int, total: int) -> None:
-            if not current or current[-1][0] != stage:
-                stages.close()
-                current.append((stage, stages.enter_context(Progress(stage, total))))
-            current[-1][1].update(done, "")
+        def show(step: str, done: int, total: int) -> None:
+            if step not in bars:
+                current.close()  # ends the bar of the previous step
+                bars[step] = current.enter_context(Progress(step, total))
+            bars[step].update(done, "")
 
-        written = export_scene(scene, args.export, args.output or args.run / "export", tell=tell)
-    say(LIMITS)
+        folder = args.output or args.run / "export"
+        written = export_scene(scene, args.export, folder, on_progress=show)
+    say(LIMITATIONS)
     for path in written:
         say("  ", path)
     return 0

@@ -1,4 +1,4 @@
-"""``run.py prepare``: photos to a scene."""
+"""``run.py prepare``: from photos or a video to a scene with cameras."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from nerf_jax.app.progress import say
 
 @dataclass(frozen=True)
 class PrepareArgs:
-    """Find where photos were taken, with COLMAP, and write a scene that can be trained on."""
+    """Find the cameras of photos with COLMAP, and write a scene to train on."""
 
     photos: tyro.conf.Positional[Path]
     """A folder of photos, or a video."""
     output: Annotated[Path, OUTPUT]
-    """The scene's folder. If it was begun before from the same photos, that goes on."""
+    """The scene's folder. A run on the same photos that was interrupted is continued."""
     settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Settings
     )
@@ -27,7 +27,7 @@ def prepare(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(PrepareArgs, arguments, PrepareArgs(MISSING, MISSING))
     prepare_scene(args.photos, args.output, args.settings)
-    say("everything is in", args.output)
+    say("output folder:", args.output)
     for name in ("cameras.png", "transforms.json", "sparse_points.ply", "prepare.json"):
         say("  ", args.output / name)
     say(f"train with: run.py --config capture.py --data.root {args.output}")

@@ -1,4 +1,4 @@
-"""A function of many places, a chunk of them at a time: what bounds the memory."""
+"""Evaluates a function in chunks, which bounds the memory it needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,26 +11,26 @@ def in_chunks(
     function: Callable[[Any], Any],
     rows: Any,
     size: int = 2**16,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Any:
-    """A compiled function of ``size`` rows, over any number of them.
+    """Apply a compiled function of ``size`` rows to any number of rows.
 
-    One compilation serves every chunk: the last is padded with its own last row.
+    It is compiled once: the last chunk is padded with copies of the last row.
 
     Args:
-        function: of a pytree of arrays to another, row by row.
-        rows: a pytree of NumPy arrays of n rows each, at least one.
-        size: rows at once.
-        tell: called with the rows done, and all of them.
+        function: from a pytree of arrays to another, row by row.
+        rows: a pytree of NumPy arrays with n rows each, at least one.
+        size: rows per call.
+        on_progress: called with the number of rows done and their total.
 
     Returns:
-        What it returns of all rows, as NumPy arrays.
+        The results of all rows, as NumPy arrays.
     """
     count = len(jax.tree.leaves(rows)[0])
     parts = []
     for start in range(0, count, size):
-        some = np.minimum(np.arange(start, start + size), count - 1)
-        chunk = jax.tree.map(lambda leaf, some=some: leaf[some], rows)
+        index = np.minimum(np.arange(start, start + size), count - 1)
+        chunk = jax.tree.map(lambda leaf, index=index: leaf[index], rows)
         parts.append(jax.device_get(function(chunk)))
-        tell(min(start + size, count), count)
+        on_progress(min(start + size, count), count)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

@@ -1,4 +1,4 @@
-"""The colours of a mesh: what is seen of each vertex, as straight on as the cameras saw it."""
+"""Vertex colours: rendered along the directions from which the cameras see each vertex."""
 
 import functools
 from collections.abc import Callable
@@ -10,93 +10,87 @@ from jaxtyping import Array, Float
 
 from nerf_jax.app.mesh.chunks import in_chunks
 from nerf_jax.app.mesh.marching_cubes import Mesh
-from nerf_jax.app.mesh.views import Views, own_color, sight
+from nerf_jax.app.mesh.views import Views, foreground_color, sample_depth
 from nerf_jax.types import Cameras, Rays, Rendering
 
-_FAINTEST = 0.1
-"""Opacity: where a ray meets less than this, nobody has seen what is there, and it is left grey."""
+_MIN_OPACITY = 0.1
+"""A vertex whose ray meets less than this was not visible in training, and stays grey."""
 
 _RAYS_AT_ONCE = 2**14
 
 
-def best_seen_from(
+def viewing_directions(
     mesh: Mesh, normals: Float[np.ndarray, "V 3"], views: Views, tolerance: float
 ) -> Float[np.ndarray, "V 3"]:
-    """Directions from which to look at vertices: to the cameras that see them, those most straight
-    on counting most; along the normal where none does.
+    """Unit vectors from vertices to the cameras that see them, averaged by the cosine with the
+    normal; the normal itself where no camera sees the vertex.
 
-    Against the normal a place is seen best, if it was ever seen so. Of a capture from one side
-    most places were not, and what a field says of directions without photos is anything: on the
-    fox the colours of the normals are 0.063 from what the cameras see on average, these 0.023.
+    In a capture from one side, most surfaces were never seen along their normal, and a radiance
+    field is arbitrary in directions without photos: on the fox, colours rendered along the normals
+    differ from the views by 0.063 on average, these by 0.023.
 
-    Args:
-        mesh: its vertices in world units.
-        normals: unit vectors, of the vertices.
-        views: what the cameras see.
-        tolerance: world units between a vertex and what a view shows there, if it is the same.
+    ``tolerance`` is the maximum distance between a visible vertex and the surface in its pixel.
     """
     given = jax.tree.map(jnp.asarray, (views.cameras, views.depth, np.float32(tolerance)))
-    read = functools.partial(jax.jit(jax.vmap(_toward_cameras, (None, None, None, 0, 0))), *given)
+    total = functools.partial(jax.jit(jax.vmap(_sum_directions, (None, None, None, 0, 0))), *given)
     rows = mesh.vertices.astype(np.float32), normals.astype(np.float32)
-    toward = in_chunks(lambda chunk: read(*chunk), rows)
+    toward = in_chunks(lambda chunk: total(*chunk), rows)
     length = np.linalg.norm(toward, axis=1, keepdims=True)
     return np.where(length > 0, toward / np.where(length > 0, length, 1.0), normals)
 
 
-def _toward_cameras(
+def _sum_directions(
     cameras: Cameras,
     depth: Float[Array, "N H W"],
     tolerance: Float[Array, ""],
     position: Float[Array, "3"],
     normal: Float[Array, "3"],
 ) -> Float[Array, "3"]:
-    """The sum of the directions to the cameras that see a place from before it, by cosine."""
+    """The directions to the cameras that see the front of a surface, summed with cosine weights."""
 
     def add(total: Array, view: tuple[Cameras, Array]) -> tuple[Array, None]:
-        distance, seen, inside = sight(*view, position)
+        distance, surface, inside = sample_depth(*view, position)
         toward = (view[0].world_from_camera[:, 3] - position) / distance
-        is_seen = inside & (jnp.abs(seen - distance) < tolerance)
-        return total + jnp.where(is_seen, jnp.maximum(toward @ normal, 0.0), 0.0) * toward, None
+        visible = inside & (jnp.abs(surface - distance) < tolerance)
+        return total + jnp.where(visible, jnp.maximum(toward @ normal, 0.0), 0.0) * toward, None
 
     return jax.lax.scan(add, jnp.zeros(3), (cameras, depth))[0]
 
 
-def seen_from(
+def vertex_colors(
+    mesh: Mesh,
     toward: Float[np.ndarray, "V 3"],
     render: Callable[[Rays], Rendering],
     background: Float[np.ndarray, "3"],
-    mesh: Mesh,
     voxel: float,
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> Float[np.ndarray, "V 3"]:
-    """Colours of vertices, by short rays that come in from outside.
-
-    A mesh has one colour a place where the scene has one a direction: which, is to be chosen.
+    """Render each vertex by a ray from two voxels in front of it to four behind it.
 
     Args:
-        toward: unit vectors from the vertices to where they are looked at from.
-        render: a model's, of R rays.
-        background: what is behind its renderings, and is taken out again.
-        mesh: its vertices in world units.
-        voxel: rays start two of these before the surface, and end four behind it.
-        tell: called with the vertices done, and all of them.
+        mesh: vertices in world units.
+        toward: unit vectors from the vertices to the origins of the rays.
+        render: a model's, for R rays.
+        background: of its renderings; it is removed from the colours.
+        voxel: in world units.
+        on_progress: called with the number of vertices done and their total.
     """
 
-    def look(rows: tuple[np.ndarray, np.ndarray]) -> Rendering:
+    def cast(rows: tuple[np.ndarray, np.ndarray]) -> Rendering:
         vertex, toward = map(jnp.asarray, rows)
-        like = jnp.zeros_like(vertex[:, 0])
+        zero = jnp.zeros_like(vertex[:, 0])
         return render(
             Rays(
                 origin=vertex + 2 * voxel * toward,
                 direction=-toward,
-                near=like,
-                far=like + 6 * voxel,
-                radius=like + 0.25,  # half a voxel at the surface
-                appearance=jnp.full_like(like, -1, jnp.int32),
+                near=zero,
+                far=zero + 6 * voxel,
+                radius=zero + 0.25,  # half a voxel at the surface
+                appearance=jnp.full_like(zero, -1, jnp.int32),
             )
         )
 
     rows = mesh.vertices.astype(np.float32), toward.astype(np.float32)
-    seen = in_chunks(look, rows, _RAYS_AT_ONCE, tell)
-    rgb = own_color(seen.rgb, seen.opacity, background)
-    return np.where(seen.opacity[:, None] > _FAINTEST, rgb, 0.5)
+    rendering = in_chunks(cast, rows, _RAYS_AT_ONCE, on_progress)
+    rgb = foreground_color(rendering.rgb, rendering.opacity, background)
+    return np.where(rendering.opacity[:, None] > _MIN_OPACITY, rgb, 0.5)

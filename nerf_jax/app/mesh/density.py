@@ -1,4 +1,4 @@
-"""Where the density passes a level: inside and outside, by what stops light."""
+"""The surface as a level set of the density."""
 
 import math
 from collections.abc import Callable
@@ -8,47 +8,41 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax.app.mesh.chunks import in_chunks
-from nerf_jax.app.mesh.marching_cubes import Value
+from nerf_jax.app.mesh.marching_cubes import ScalarField
 from nerf_jax.types import Point
 
-_STOPPED = 0.25
+_OPACITY = 0.25
 _RANGE = 4.0
-"""Logarithms of the density that values tell apart, either way of the level."""
+"""Log densities this far from the level are clipped to -1 and 1."""
 
 
 def default_level(pixel: float) -> float:
-    """The density that stops a quarter of the light across a photo's pixel; per world unit.
+    """The density with an opacity of a quarter across a photo's pixel; per world unit.
 
-    Densities rise over a pixel or two, and light that comes straight on is half gone only behind
-    the true surface: on the built-in scene by 0.7 % of its extent, where this level is right.
-
-    Args:
-        pixel: its width at the surface, world units.
+    Density rises within a pixel or two, and a perpendicular ray reaches an opacity of one half
+    behind the true surface: on the built-in scene by 0.7 % of its extent, where this level has no
+    such bias. ``pixel`` is the width of a pixel at the surface, in world units.
     """
-    return -math.log1p(-_STOPPED) / pixel
+    return -math.log1p(-_OPACITY) / pixel
 
 
-def level_value(
+def level_field(
     density: Callable[[Point], Float[Array, " n"]], level: float, voxel: float
-) -> Value:
-    """Inside where it is denser than a level.
+) -> ScalarField:
+    """The scalar field that is negative where the density exceeds a level.
 
-    By the density's logarithm: that is what networks with an exponential at their end give, and
-    near a surface it is straight where the density itself is not, so that marching cubes finds the
-    place between two nodes.
+    It is linear in the logarithm of the density: networks with an exponential output have a
+    logarithm that is nearly linear across a surface, so that marching cubes interpolates well.
 
-    Args:
-        density: of n points, per world unit.
-        level: the same.
-        voxel: of the grid, world units: what a point stands for.
+    ``density`` and ``level`` are per world unit; each point stands for a cube of side ``voxel``.
     """
 
-    def read(places: Float[np.ndarray, "m 3"]) -> Float[Array, " m"]:
-        position = jnp.asarray(places)
-        return density(Point(position, jnp.full_like(position, voxel**2 / 12)))  # a cube's
+    def evaluate(positions: Float[np.ndarray, "m 3"]) -> Float[Array, " m"]:
+        position = jnp.asarray(positions)
+        return density(Point(position, jnp.full_like(position, voxel**2 / 12)))  # a cube's variance
 
-    def value(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-        sigma = in_chunks(read, places)
+    def field(positions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        sigma = in_chunks(evaluate, positions)
         return np.clip(np.log(level / np.maximum(sigma, 1e-30)) / _RANGE, -1.0, 1.0)
 
-    return value
+    return field

@@ -1,8 +1,8 @@
-"""Depths fused into one signed distance (Curless and Levoy, 1996).
+"""Fuses depth maps into one truncated signed distance (Curless and Levoy, 1996).
 
-A camera that sees a surface says of places before it how far it is, along the ray; of those well
-behind it, nothing. The mean of what all cameras say is zero at the surface. In closed form of one
-place, so that no volume is kept and any part of space may be asked for.
+A camera measures, for a position in front of a surface, the distance to that surface along the
+ray; for positions far behind it, nothing. The weighted mean over all cameras is zero at the
+surface. It is evaluated per position in closed form, so no volume is stored.
 """
 
 import functools
@@ -13,54 +13,45 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax.app.mesh.chunks import in_chunks
-from nerf_jax.app.mesh.marching_cubes import Value
-from nerf_jax.app.mesh.views import Views, sight
+from nerf_jax.app.mesh.marching_cubes import ScalarField
+from nerf_jax.app.mesh.views import Views, sample_depth
 from nerf_jax.types import Cameras
 
-_LEAST_WEIGHT = 1.0
-"""More than one camera's: what one sees alone is as often a hole in a wall that is none. Measured
-on the built-in scene, the surface's mean error falls by a tenth."""
+_MIN_WEIGHT = 1.0
+"""More than one camera: depths seen by a single camera often open holes in closed walls. Measured
+on the built-in scene, the mean error of the surface falls by a tenth."""
 
 
-def fused_value(views: Views, truncation: float) -> Value:
-    """Inside where the views' surfaces are nearer to the cameras, by the mean of the views.
-
-    Args:
-        views: their depths.
-        truncation: world units before a surface from which on all is outside, and behind it, from
-            which on nothing is known.
-    """
+def fused_field(views: Views, truncation: float) -> ScalarField:
+    """:func:`fused_distance` of the views as a scalar field."""
     given = jax.tree.map(jnp.asarray, (views.cameras, views.depth, np.float32(truncation)))
-    read = functools.partial(jax.jit(jax.vmap(fused, (None, None, None, 0))), *given)
-    return lambda places: np.asarray(in_chunks(read, places))
+    evaluate = functools.partial(jax.jit(jax.vmap(fused_distance, (None, None, None, 0))), *given)
+    return lambda positions: np.asarray(in_chunks(evaluate, positions))
 
 
-def fused(
+def fused_distance(
     cameras: Cameras,
     depth: Float[Array, "N H W"],
     truncation: Float[Array, ""] | float,
     position: Float[Array, "3"],
 ) -> Float[Array, ""]:
-    """The fused distance of one place to the surface, in units of the truncation, at most 1.
+    """The fused signed distance of one position, in units of the truncation.
 
-    Args:
-        cameras: N pinholes.
-        depth: their distances; inf where there is nothing, NaN where that is unknown.
-        truncation: world units.
-        position: the place.
+    Farther than ``truncation`` in front of a surface, a camera measures 1; farther behind it,
+    nothing. The depths are those of :class:`Views`.
 
     Returns:
-        Negative inside; NaN where not two cameras look.
+        At most 1, negative inside; NaN where fewer than two cameras measure it.
     """
 
     def add(sums: tuple[Array, Array], view: tuple[Cameras, Array]) -> tuple[tuple, None]:
-        distance, seen, inside = sight(*view, position)
-        signed = (seen - distance) / truncation
-        # Less and less is known of what is behind a surface (Bylow et al., 2013). NaN is not more.
+        distance, surface, inside = sample_depth(*view, position)
+        signed = (surface - distance) / truncation
+        # The weight falls behind a surface (Bylow et al., 2013). Comparisons with NaN are false.
         weight = jnp.where(inside & (signed > -1), jnp.clip(1 + signed, 0.0, 1.0), 0.0)
         value = jnp.where(weight > 0, jnp.minimum(signed, 1.0), 0.0)
         return (sums[0] + weight * value, sums[1] + weight), None
 
     (total, weight), _ = jax.lax.scan(add, (jnp.zeros(()), jnp.zeros(())), (cameras, depth))
-    known = weight > _LEAST_WEIGHT
+    known = weight > _MIN_WEIGHT
     return jnp.where(known, total / jnp.where(known, weight, 1.0), jnp.nan)

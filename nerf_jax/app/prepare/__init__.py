@@ -1,13 +1,15 @@
-"""From photos, or a video, to a scene with cameras: a folder that can be trained on.
+"""Prepares photos, or a video, for training: finds the cameras with COLMAP.
+
+A photo is *placed* if COLMAP registers it, so that its pose is known. The output folder holds:
 
 ==================  ==================================================================
-``images/``         the photos, upright; or the frames picked from the video
+``images/``         the photos, upright; or the frames chosen from the video
 ``transforms.json`` the cameras, in nerfstudio's fields; written last
-``sparse_points.ply``  what the cameras were found by, in the same frame
-``cameras.png``     a picture of both, to judge them by
-``prepare.json``    what was done: photos placed, reprojection error, times, versions
-``colmap/``         COLMAP's database, by which the same photos go on, and its model, which
-                    ``transforms.json`` names: it says which photo shows which point
+``sparse_points.ply``  the points that COLMAP triangulated, in the same frame
+``cameras.png``     a plot of the cameras and the points
+``prepare.json``    a report: photos placed, reprojection error, times, versions
+``colmap/``         COLMAP's database, from which an interrupted run continues, and its sparse
+                    model, which ``transforms.json`` names: which photo shows which point
 ==================  ==================================================================
 """
 
@@ -23,23 +25,24 @@ from typing import Any, Literal
 from nerf_jax.app.prepare import colmap, photos, scene, video
 from nerf_jax.app.progress import duration, say
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.files import require_writable, write_json
 
-_EXHAUSTIVE_UP_TO = 150
-"""Photos: the pairs grow with the square, 11,175 of them here."""
+_MAX_EXHAUSTIVE = 150
+"""Photos: the number of pairs grows quadratically, 11,175 here."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the cameras are looked for."""
+    """How the cameras are found."""
 
     max_size: int = 1600
-    """Pixels: larger photos are looked at reduced to this; the photos themselves stay."""
+    """Pixels along the longest side: features are extracted from larger photos at this size."""
     max_features: int = 4096
-    """Of a photo."""
+    """Maximum number of features per photo."""
     frames: int = 120
-    """Picked from a video."""
+    """Maximum number of frames chosen from a video."""
     matching: Literal["auto", "exhaustive", "sequential"] = "auto"
-    """Which photos are compared: all with all; or each with the next ones, which suits a video.
+    """Which photos are matched: all pairs, or each photo with the next ones, as suits a video.
     [auto: sequential for a video and for more than 150 photos]"""
 
     def __post_init__(self) -> None:
@@ -53,15 +56,15 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
 
     Args:
         source: a folder of photos, or a video.
-        out: the scene's folder; if it is there, it must be of the same photos.
-        settings: how.
+        out: the scene's folder; if it exists, it must be of the same photos and settings.
+        settings: of the search.
 
     Returns:
-        What ``prepare.json`` holds.
+        The content of ``prepare.json``.
 
     Raises:
-        ValueError: the photos are not there, too few, or show too little in common; the video
-            cannot be read; ``out`` holds something else.
+        ValueError: photos are missing, too few, or overlap too little; the video cannot be read;
+            ``out`` holds something else.
         OSError: ``out`` cannot be written to.
         ImportError: ``pycolmap`` is missing.
     """
@@ -71,145 +74,133 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
     files = photos.find(source) if source.is_dir() else [source]
     _claim(out, source, files, settings)
     seconds: dict[str, float] = {}
+    images, database = out / "images", out / "colmap" / "database.db"
     with _timed("photos", seconds):
-        sizes, skipped, sequence = _images(source, files, out / "images", settings)
-    database = out / "colmap" / "database.db"
+        sizes, skipped = _gather(source, files, images, settings.frames)
     with _timed("features", seconds):
-        colmap.find_features(
-            database, out / "images", sizes, settings.max_size, settings.max_features
-        )
+        colmap.extract_features(database, images, sizes, settings.max_size, settings.max_features)
     with _timed("matching", seconds):
-        colmap.match(database, colmap.pairs(list(sizes), sequence))
+        ordered = not source.is_dir() or len(sizes) > _MAX_EXHAUSTIVE
+        sequential = settings.matching == "sequential" or (settings.matching == "auto" and ordered)
+        colmap.match(database, colmap.pairs(list(sizes), sequential=sequential))
     with _timed("placing", seconds):
-        reconstruction = colmap.place(database, out / "images", len(sizes))
-    placed = reconstruction.num_reg_images() if reconstruction else 0
-    if placed < 3:
-        reasons = _why(colmap.overlap(database), len(sizes))
+        model = colmap.reconstruct(database, images, len(sizes))
+    overlap = colmap.overlap(database)
+    placed = [image.name for image in scene.placed_images(model)] if model else []
+    if model is None or len(placed) < 3:
         raise ValueError(
-            f"{source}: only {placed} of {len(sizes)} photos could be placed: {reasons}"
+            f"{source}: only {len(placed)} of {len(sizes)} photos could be placed: "
+            f"{_diagnosis(overlap, len(sizes))}"
         )
-    return _write(out, source, reconstruction, sizes, skipped, settings, seconds)
-
-
-@contextlib.contextmanager
-def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - start, 2)
-
-
-def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> None:
-    """Make the folder, or see that it was begun with the same photos.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    found_by = {name: value for name, value in to_dict(settings).items() if name != "matching"}
-    about = {"files": photos.digest(files), "settings": found_by}
-    record = out / "colmap" / "photos.json"
-    if source.is_dir() and (out / "images").exists() and (out / "images").samefile(source):
-        raise ValueError(f"--output {out}: the photos are in its images/; name another folder")
-    if record.is_file():
-        try:
-            begun = json.loads(record.read_text())
-        except ValueError:  # cut off, or not from here
-            begun = {}
-        if begun == about:
-            say(f"{out}: begun before with the same photos; what is there is used again")
-            return
-        what = "other photos" if begun.get("files") != about["files"] else "other settings"
-        raise ValueError(
-            f"--output {out}: was made from {what} ({record}); remove it, or name another folder"
-        )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"--output {out}: is there already and not from here; name another folder")
-    try:
-        scene.write_json(record, about)
-    except OSError as error:
-        raise OSError(
-            f"--output {out}: cannot be written to ({error.strerror}); name another folder"
-        ) from error
-
-
-def _images(
-    source: Path, files: list[Path], images: Path, settings: Settings
-) -> tuple[dict[str, tuple[int, int]], dict[str, str], bool]:
-    """The photos in the scene's folder with their sizes, those skipped, and whether a sequence."""
-    if not source.is_dir():
-        video.write_frames(source, images, settings.frames)
-    sizes, skipped = photos.gather(files if source.is_dir() else photos.find(images), images)
-    for name, why in skipped.items():
-        say(f"  skipped {source / name}: {why}")
-    if len(sizes) < 3:
-        raise ValueError(
-            f"{source}: {len(skipped)} of {len(files)} photos could not be read, and "
-            f"{len(sizes)} are too few: poses take at least 3"
-        )
-    kinds = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes.values())))
-    say(f"{len(sizes)} photos of {kinds}" + (f", {len(skipped)} skipped" if skipped else ""))
-    long = not source.is_dir() or len(sizes) > _EXHAUSTIVE_UP_TO
-    sequence = settings.matching == "sequential" or (settings.matching == "auto" and long)
-    return sizes, skipped, sequence
-
-
-def _why(shared: colmap.Overlap, count: int) -> str:
-    """Why photos could not be placed, most likely, and what to do."""
-    numbers = (
-        f"a photo has {shared.features:.0f} features and shows the same as {shared.partners:.0f} "
-        f"of the {count - 1} others, in the median"
-    )
-    if shared.features < 500:
-        return (
-            f"{numbers}; few features: photos that are blurred or dark, or smooth things; take "
-            "sharp photos in good light, with something textured in view"
-        )
-    if shared.partners < 3:
-        return (
-            f"{numbers}; too little overlap: take more photos, each with two thirds of the one "
-            "before in view; for a video, --matching exhaustive compares all its frames"
-        )
-    return (
-        f"{numbers}; enough, but no motion explains them: walk around the scene rather than turn "
-        "on the spot, and keep what moves out of view"
-    )
-
-
-def _write(
-    out: Path,
-    source: Path,
-    reconstruction: Any,
-    sizes: dict[str, tuple[int, int]],
-    skipped: dict[str, str],
-    settings: Settings,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Write the scene, and say what became of the photos."""
-    names = [image.name for image in scene.placed_images(reconstruction)]
-    missing = [name for name in sizes if name not in set(names)]
-    shared = colmap.overlap(out / "colmap" / "database.db")
-    error = float(reconstruction.compute_mean_reprojection_error())
     report = {
         "source": str(source),
         "photos": len(sizes),
-        "placed": len(names),
-        "not_placed": missing,
+        "placed": len(placed),
+        "not_placed": [name for name in sizes if name not in set(placed)],
         "skipped": skipped,
-        "mean_reprojection_error_px": error,
-        "points": reconstruction.num_points3D(),
-        "median_features": shared.features,
-        "median_partners": shared.partners,
+        "mean_reprojection_error_px": float(model.compute_mean_reprojection_error()),
+        "points": model.num_points3D(),
+        "median_features": overlap.features,
+        "median_partners": overlap.partners,
         "seconds": seconds,
         "settings": to_dict(settings),
         "versions": {name: metadata.version(name) for name in ("nerf_jax", "pycolmap")},
     }
+    _write(out, model, report, overlap)
+    return report
+
+
+@contextlib.contextmanager
+def _timed(step: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - start, 2)
+
+
+def _claim(out: Path, source: Path, files: list[Path], settings: Settings) -> None:
+    """Create the output folder, or check that it was made from the same photos and settings.
+
+    Raises:
+        ValueError: it holds something else.
+        OSError: it cannot be written to.
+    """
+    used = {name: value for name, value in to_dict(settings).items() if name != "matching"}
+    inputs = {"files": photos.digests(files), "settings": used}
+    record = out / "colmap" / "photos.json"
+    if source.is_dir() and (out / "images").exists() and (out / "images").samefile(source):
+        raise ValueError(f"--output {out}: its images/ is the folder of photos; name another one")
+    if record.is_file():
+        try:
+            previous = json.loads(record.read_text())
+        except ValueError:  # truncated, or written by another program
+            previous = {}
+        if previous == inputs:
+            say(f"{out}: made from the same photos; its features and matches are used again")
+            return
+        changed = "photos" if previous.get("files") != inputs["files"] else "settings"
+        raise ValueError(
+            f"--output {out}: was made from other {changed} ({record}); remove it, or name another "
+            "folder"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--output {out}: exists and is no output of prepare; name another folder")
+    require_writable(out)
+    write_json(record, inputs)
+
+
+def _gather(
+    source: Path, files: list[Path], images: Path, num_frames: int
+) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """Put the photos, or the video's frames, into ``images``: as :func:`photos.gather`."""
+    if not source.is_dir():
+        video.write_frames(source, images, num_frames)
+    sizes, skipped = photos.gather(files if source.is_dir() else photos.find(images), images)
+    for name, reason in skipped.items():
+        say(f"  skipped {source / name}: {reason}")
+    if len(sizes) < 3:
+        raise ValueError(
+            f"{source}: {len(skipped)} of {len(files)} photos could not be read, and "
+            f"{len(sizes)} are too few: at least 3 are needed"
+        )
+    kinds = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes.values())))
+    say(f"{len(sizes)} photos of {kinds}" + (f", {len(skipped)} skipped" if skipped else ""))
+    return sizes, skipped
+
+
+def _write(out: Path, model: Any, report: dict[str, Any], overlap: colmap.Overlap) -> None:
+    """Write the scene, and print how many photos were placed."""
+    total, missing = report["photos"], report["not_placed"]
     title = (
-        f"placed {len(names)} of {len(sizes)} photos, mean reprojection error {error:.2f} px, "
-        f"{report['points']:,} points"
+        f"placed {report['placed']} of {total} photos, mean reprojection error "
+        f"{report['mean_reprojection_error_px']:.2f} px, {report['points']:,} points"
     )
-    scene.write(out, reconstruction, title, report)
-    say(f"{title}, in {duration(sum(seconds.values()))}")
+    scene.write(out, model, title, report)
+    say(f"{title}, in {duration(sum(report['seconds'].values()))}")
     if missing:
         say(f"not placed: {', '.join(missing)}")
-    if len(missing) > len(sizes) / 2:
-        say(f"less than half: {_why(shared, len(sizes))}")
-    return report
+    if len(missing) > total / 2:
+        say(f"less than half: {_diagnosis(overlap, total)}")
+
+
+def _diagnosis(overlap: colmap.Overlap, count: int) -> str:
+    """The most likely reason why photos could not be placed, and its remedy."""
+    statistics = (
+        f"a photo has {overlap.features:.0f} features and overlaps {overlap.partners:.0f} of the "
+        f"{count - 1} others, in the median"
+    )
+    if overlap.features < 500:
+        reason = (
+            "few features: photos are blurred or dark, or surfaces have no texture; take sharp "
+            "photos in good light, with textured objects in view"
+        )
+    elif overlap.partners < 3:
+        reason = (
+            "too little overlap: take more photos, each sharing two thirds of its view with the "
+            "previous one; for a video, --matching exhaustive matches all pairs of frames"
+        )
+    else:
+        reason = (
+            "overlap suffices, but no camera motion explains it: walk around the scene instead of "
+            "turning on the spot, and keep moving objects out of view"
+        )
+    return f"{statistics}; {reason}"

@@ -1,7 +1,7 @@
-"""COLMAP's three stages, with progress: features, matches, and the cameras that explain them.
+"""COLMAP's steps: feature extraction, matching, and incremental reconstruction.
 
-Each goes in batches, so that progress shows, an interruption loses little, and what is in the
-database already is not done again.
+Features and matches are computed in batches and kept in COLMAP's database, so that progress shows
+and an interrupted run continues: photos and pairs already in the database are skipped.
 """
 
 import contextlib
@@ -19,23 +19,24 @@ from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
-_PHOTOS_A_BATCH = 8
-_PAIRS_A_BATCH = 100
-_NEXT_PHOTOS = 10
-"""In a sequence, each photo is matched with so many that follow."""
+_PHOTOS_PER_BATCH = 8
+_PAIRS_PER_BATCH = 100
+_NUM_NEXT = 10
+"""In a sequence, the number of following photos that each photo is matched with."""
+_MIN_INLIERS = 30
+"""Matches that agree with one two-view geometry, for two photos that overlap."""
 
 
 class Overlap(NamedTuple):
-    """What the photos have in common, to judge a failure by."""
+    """Statistics of a database: medians over the photos."""
 
     features: float
-    """Of a photo; the median."""
     partners: float
-    """Other photos that show the same, for a photo; the median."""
+    """Number of other photos that overlap a photo."""
 
 
 def load() -> ModuleType:
-    """The package ``pycolmap``, silenced.
+    """The package ``pycolmap``, with its log silenced.
 
     Raises:
         ImportError: it is missing; the message is the line that installs it.
@@ -45,36 +46,34 @@ def load() -> ModuleType:
     return pycolmap
 
 
-def find_features(
+def extract_features(
     database: Path,
     images: Path,
     sizes: dict[str, tuple[int, int]],
     max_size: int,
     max_features: int,
 ) -> None:
-    """Find features in the photos, into the database; photos of one size share a camera.
+    """Extract the features of photos into the database; photos of one size share a camera.
 
     Args:
-        database: COLMAP's; made if need be.
+        database: COLMAP's; created if missing.
         images: the photos' folder.
-        sizes: ``{name: (width, height)}`` of each.
-        max_size: pixels; larger photos are looked at reduced to this.
-        max_features: of a photo.
+        sizes: ``{name: (width, height)}`` of each photo.
+        max_size: longest side in pixels; larger photos are reduced to it.
+        max_features: maximum number of features per photo.
     """
     pycolmap = load()
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.max_image_size = max_size
     extraction.sift.max_num_features = max_features
     cameras = _cameras(database)
-    left = [name for name in sizes if name not in cameras]
-    batches = [
-        batch
-        for size in sorted(set(sizes.values()))
-        for batch in _batches([name for name in left if sizes[name] == size], _PHOTOS_A_BATCH)
-    ]
+    batches = []
+    for size in sorted(set(sizes.values())):
+        names = [name for name in sizes if sizes[name] == size and name not in cameras]
+        batches += _batches(names, _PHOTOS_PER_BATCH)
     for batch in _track(batches, "features"):
-        shared = [camera for name, camera in cameras.items() if sizes.get(name) == sizes[batch[0]]]
         reader = pycolmap.ImageReaderOptions(camera_model="OPENCV")
+        shared = [camera for name, camera in cameras.items() if sizes.get(name) == sizes[batch[0]]]
         if shared:
             reader.existing_camera_id = shared[0]
         pycolmap.extract_features(
@@ -88,54 +87,52 @@ def find_features(
         cameras = _cameras(database)
 
 
-def pairs(names: Sequence[str], sequence: bool) -> list[tuple[str, str]]:
-    """The photos to compare.
+def pairs(names: Sequence[str], *, sequential: bool) -> list[tuple[str, str]]:
+    """The pairs of photos to match.
 
     Args:
-        names: of the photos, in the order they were taken if they are a sequence.
-        sequence: each only with those that follow it soon, and, fewer and fewer, with later ones,
-            so that a way that comes back to where it was is closed; else all with all.
+        names: of the photos, in the order they were taken if ``sequential``.
+        sequential: only pairs whose distance in the order is small, or a power of two, which
+            closes loops; else all pairs.
     """
     count = len(names)
-    if not sequence:
-        return [(names[i], names[j]) for i in range(count) for j in range(i + 1, count)]
-    steps = {*range(1, _NEXT_PHOTOS + 1), *(2**power for power in range(count.bit_length()))}
+    steps = {*range(1, _NUM_NEXT + 1), *(2**power for power in range(count.bit_length()))}
     return [
-        (names[i], names[i + step])
-        for i in range(count)
-        for step in sorted(steps)
-        if i + step < count
+        (names[first], names[second])
+        for first in range(count)
+        for second in range(first + 1, count)
+        if not sequential or second - first in steps
     ]
 
 
 def match(database: Path, wanted: Sequence[tuple[str, str]]) -> None:
-    """Compare the features of pairs of photos, into the database."""
+    """Match the features of pairs of photos, by name, into the database."""
     pycolmap = load()
     with _opened(database) as opened:
-        numbers = {image.name: image.image_id for image in opened.read_all_images()}
+        ids = {image.name: image.image_id for image in opened.read_all_images()}
         left = [
-            (one, other)
-            for one, other in wanted
-            if not opened.exists_two_view_geometry(numbers[one], numbers[other])
+            (first, second)
+            for first, second in wanted
+            if not opened.exists_two_view_geometry(ids[first], ids[second])
         ]
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "pairs.txt"
-        for batch in _track(_batches(left, _PAIRS_A_BATCH), "pairs"):
-            names.write_text("".join(f"{one} {other}\n" for one, other in batch))
+        for batch in _track(_batches(left, _PAIRS_PER_BATCH), "pairs"):
+            names.write_text("".join(f"{first} {second}\n" for first, second in batch))
             pairing = pycolmap.ImportedPairingOptions(match_list_path=names)
             pycolmap.match_image_pairs(database, pairing_options=pairing)
 
 
-def place(database: Path, images: Path, total: int) -> Any | None:
-    """Find the cameras and the points that explain the matches.
+def reconstruct(database: Path, images: Path, total: int) -> Any | None:
+    """Reconstruct the cameras and sparse points from the matches.
 
     Args:
         database: with the matches.
         images: the photos' folder, for the points' colours.
-        total: photos.
+        total: number of photos.
 
     Returns:
-        The ``pycolmap.Reconstruction`` that places the most photos; None if there is none.
+        The ``pycolmap.Reconstruction`` with the most registered photos; None if there is none.
     """
     pycolmap = load()
     options = pycolmap.IncrementalPipelineOptions()
@@ -145,7 +142,7 @@ def place(database: Path, images: Path, total: int) -> Any | None:
 
         def add(count: int) -> None:
             nonlocal placed
-            placed = count if count == 2 else placed + count  # two: a model is begun
+            placed = count if count == 2 else placed + count  # a pair begins a new model
             progress.update(placed, f"after {duration(time.monotonic() - start)}")
 
         models = pycolmap.incremental_mapping(
@@ -160,19 +157,19 @@ def place(database: Path, images: Path, total: int) -> Any | None:
 
 
 def overlap(database: Path) -> Overlap:
-    """What the photos of a database have in common."""
+    """The statistics of a database with matches."""
     with _opened(database) as opened:
-        numbers = [image.image_id for image in opened.read_all_images()]
-        features = [opened.num_keypoints_for_image(number) for number in numbers]
-        partners = dict.fromkeys(numbers, 0)
+        ids = [image.image_id for image in opened.read_all_images()]
+        features = [opened.num_keypoints_for_image(image_id) for image_id in ids]
+        partners = dict.fromkeys(ids, 0)
         for pair, inliers in zip(*opened.read_two_view_geometry_num_inliers(), strict=True):
-            for number in load().pair_id_to_image_pair(pair) if inliers >= 30 else ():
-                partners[number] += 1
+            for image_id in load().pair_id_to_image_pair(pair) if inliers >= _MIN_INLIERS else ():
+                partners[image_id] += 1
     return Overlap(float(np.median(features)), float(np.median(list(partners.values()))))
 
 
 def _cameras(database: Path) -> dict[str, int]:
-    """The camera of each photo whose features are in the database."""
+    """The camera id of each photo in the database."""
     with _opened(database) as opened:
         return {image.name: image.camera_id for image in opened.read_all_images()}
 
@@ -191,7 +188,7 @@ def _batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 
 def _track(batches: Sequence[Sequence[T]], label: str) -> Iterator[Sequence[T]]:
-    """The batches, with progress in what they hold."""
+    """The batches, with progress that counts their items."""
     start, done, total = time.monotonic(), 0, sum(map(len, batches))
     with Progress(label, total) as progress:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""Photos to place, upright and readable, in a folder of their own."""
+"""Collects the photos of a scene, upright and readable, in one folder."""
 
 import hashlib
 import os
@@ -11,9 +11,9 @@ from nerf_jax.data.files import atomic_write, optional_import
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 _KEPT_MODES = ("L", "RGB", "RGBA")
-"""What every reader of scenes reads; the rest is written anew."""
+"""Pillow's; every reader of scenes supports these. Other photos are converted."""
 
-_ORIENTATION = 0x0112  # EXIF: 1 is upright
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
 def find(folder: Path) -> list[Path]:
@@ -23,33 +23,33 @@ def find(folder: Path) -> list[Path]:
         ValueError: there are fewer than three.
     """
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    photos = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    photos = [path for path in paths if _is_photo(path)]
     if photos and len(photos) < 3:
         raise ValueError(
-            f"{folder}: {len(photos)} photo(s), but poses take at least 3, and 20 to 200 do well"
+            f"{folder}: {len(photos)} photo(s), but at least 3 are needed, better 20 to 200"
         )
     if not photos:
         raw = [path for path in paths if path.suffix.lower() in (".heic", ".heif", ".dng")]
-        inside = [path for path in paths if path.is_dir() and _holds_photos(path)]
+        inside = [path for path in paths if path.is_dir() and any(map(_is_photo, path.iterdir()))]
         hint = f"; it holds {len(raw)} {raw[0].suffix} files: convert them to JPEG" if raw else ""
         hint += f"; did you mean {inside[0]}?" if inside else ""
-        raise ValueError(f"{folder}: no photos there (looked for *{', *'.join(SUFFIXES)}){hint}")
+        raise ValueError(f"{folder}: no photos (looked for *{', *'.join(SUFFIXES)}){hint}")
     return photos
 
 
-def _holds_photos(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def gather(photos: list[Path], images: Path) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Put photos into the folder ``images``: hard links or copies where they can stay as they are.
+    """Put photos into the folder ``images``: links or copies if they can be used as they are.
 
-    A photo that its EXIF data turns is turned, so that nobody after this needs to know; its other
-    EXIF data, which hold the focal length, are kept.
+    Photos with an EXIF orientation are rotated, so that no later step depends on it; their other
+    EXIF data, such as the focal length, are kept.
 
     Returns:
-        ``{name: (width, height)}`` of those that are there now, and ``{name: why}`` of those that
-        could not be read.
+        ``{name: (width, height)}`` of the photos in the folder, and ``{name: reason}`` of those
+        that could not be read.
 
     Raises:
         OSError: ``images`` cannot be written to.
@@ -58,43 +58,43 @@ def gather(photos: list[Path], images: Path) -> tuple[dict[str, tuple[int, int]]
     sizes, skipped = {}, {}
     for path in track(photos, "photos", len(photos)):
         try:
-            size, kept = _look(path)
+            size, usable = _inspect(path)
         except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for damaged files
             skipped[path.name] = str(error)
             continue
-        name = "_".join(path.name.split())  # COLMAP's lists of pairs are parted by spaces
+        name = "_".join(path.name.split())  # spaces separate names in COLMAP's lists of pairs
         name = name if path.suffix.lower() in _KEPT_SUFFIXES else f"{name}.png"
         while name in sizes:
             name = f"_{name}"
-        if kept:
-            _copy(path, images / name)
-        sizes[name] = size if kept else _write_upright(path, images / name)
+        if usable:
+            _link(path, images / name)
+        sizes[name] = size if usable else _write_upright(path, images / name)
     return sizes, skipped
 
 
-def _look(path: Path) -> tuple[tuple[int, int], bool]:
-    """The size of a photo, and whether it can stay as it is. Decodes it, to find damage here."""
+def _inspect(path: Path) -> tuple[tuple[int, int], bool]:
+    """The size of a photo, and whether it can be used as it is; decodes it to detect damage."""
     with optional_import("PIL.Image", "pillow").open(path) as image:
         size = image.size
-        image.draft(None, (size[0] // 8, size[1] // 8))  # JPEG: all the bytes, few of the pixels
+        image.draft(None, (size[0] // 8, size[1] // 8))  # JPEG: reads all bytes, few pixels
         image.load()
         upright = image.getexif().get(_ORIENTATION, 1) == 1
         plain = image.mode in _KEPT_MODES and path.suffix.lower() in _KEPT_SUFFIXES
         return size, upright and plain
 
 
-def _copy(path: Path, target: Path) -> None:
+def _link(path: Path, target: Path) -> None:
     with atomic_write(target) as aside:
         try:
             os.link(path, aside)
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or one without hard links
             shutil.copyfile(path, aside)
 
 
 def _write_upright(path: Path, target: Path) -> tuple[int, int]:
-    pillow, turn = optional_import("PIL.Image", "pillow"), optional_import("PIL.ImageOps", "pillow")
+    pillow, ops = optional_import("PIL.Image", "pillow"), optional_import("PIL.ImageOps", "pillow")
     with pillow.open(path) as image:
-        upright = turn.exif_transpose(image)
+        upright = ops.exif_transpose(image)
         if upright.mode not in _KEPT_MODES:
             upright = upright.convert("RGB")
         with atomic_write(target) as aside:
@@ -102,8 +102,8 @@ def _write_upright(path: Path, target: Path) -> tuple[int, int]:
     return upright.size
 
 
-def digest(paths: list[Path]) -> dict[str, str]:
-    """What is in the files, in a few letters each: the same again, or something else."""
+def digests(paths: list[Path]) -> dict[str, str]:
+    """A short hash of each file's content, by name."""
     found = {}
     for path in paths:
         with path.open("rb") as file:

@@ -5,7 +5,6 @@ second call goes on behind the last. Pictures and videos are made of those files
 frame in memory at a time.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from nerf_jax.app.video.frames import Frames
 from nerf_jax.app.video.outputs import develop
 from nerf_jax.app.video.trajectory import Trajectory, frame_size, make_trajectory
 from nerf_jax.config import RenderConfig
-from nerf_jax.data.files import optional_import
+from nerf_jax.data.files import optional_import, require_writable
 from nerf_jax.types import Cameras
 
 __all__ = ["frame_size", "render_video"]
@@ -80,10 +79,4 @@ def _check(shot: Trajectory, wanted: RenderConfig, folder: Path) -> None:
             f"render.fps is {shot.fps:g}, but a GIF has 50 frames a second at most; lower it, or "
             "leave gif out of render.formats"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written to ({error.strerror}); name another folder by --output"
-        ) from error
+    require_writable(folder)

@@ -100,4 +100,4 @@ def mesh(scene: Trained, crop: Crop | None, tell: Tell) -> list[Path]:
     """The scene's mesh within a box, as ``run.py export`` makes it."""
     box = None if crop is None else (*crop[0], *crop[1])
     wanted = ExportConfig(parts=("mesh",), crop=box)
-    return export_scene(scene, wanted, scene.run.folder / "export", tell=tell)
+    return export_scene(scene, wanted, scene.run.folder / "export", on_progress=tell)

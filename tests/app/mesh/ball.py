@@ -31,7 +31,7 @@ def density(params: Params, aux: tuple, points: Point) -> jax.Array:
 
 
 def render(params: Params, aux: tuple, rays: Rays) -> Rendering:
-    """The ball's surface, over white; its colour says where the eye is that sees it."""
+    """The ball's surface, over white; its colour gives the direction it is seen from."""
     origin = rays.origin - jnp.asarray(CENTER, jnp.float32)[None]
     along = jnp.sum(origin * rays.direction, axis=1)
     inside = along**2 - jnp.sum(origin**2, axis=1) + RADIUS**2
@@ -67,11 +67,11 @@ def cameras(count: int = 24, distance: float = 3.0, size: int = 64) -> Cameras:
     )
 
 
-def scene(folder: Path, aux: object = (), with_cameras: bool = True) -> Trained:
+def scene(folder: Path, with_cameras: bool = True) -> Trained:
     """The ball as a run that was opened again."""
     names = tuple(f"photo_{number:02d}" for number in range(24))
     shots = {"train": SplitCameras(names, cameras(), (64, 64))} if with_cameras else {}
-    state = TrainState(jnp.int32(8), (), aux, (), jax.random.key(0))
+    state = TrainState(jnp.int32(8), (), (), (), jax.random.key(0))
     return Trained(
         Run(folder),
         small.config(),

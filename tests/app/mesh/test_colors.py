@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_jax.app.mesh.colors import best_seen_from
+from nerf_jax.app.mesh.colors import viewing_directions
 from nerf_jax.app.mesh.marching_cubes import Mesh
-from nerf_jax.app.mesh.views import look
+from nerf_jax.app.mesh.views import render_views
 from tests.app.mesh import ball
 
 TOLERANCE = 0.05
@@ -31,10 +31,10 @@ def seen_directions(views, place: np.ndarray) -> list[np.ndarray]:
 
 
 def test_vertices_are_looked_at_from_where_the_cameras_are(tmp_path):
-    views = look(ball.scene(tmp_path), 1.0, 5, lambda *_: None)
+    views = render_views(ball.scene(tmp_path), 1.0, 5, lambda *_: None)
     normals = Rotation.random(40, np.random.default_rng(0)).apply([0.0, 0.0, 1.0])
     places = ball.CENTER + ball.RADIUS * normals
-    toward = best_seen_from(Mesh(places, np.zeros((0, 3), int)), normals, views, TOLERANCE)
+    toward = viewing_directions(Mesh(places, np.zeros((0, 3), int)), normals, views, TOLERANCE)
     unseen = 0
     for place, normal, found in zip(places, normals, toward, strict=True):
         directions = seen_directions(views, place)
@@ -46,8 +46,8 @@ def test_vertices_are_looked_at_from_where_the_cameras_are(tmp_path):
 
 
 def test_what_faces_away_from_who_sees_it_is_looked_at_along_its_normal(tmp_path):
-    views = look(ball.scene(tmp_path), 1.0, 1, lambda *_: None)
+    views = render_views(ball.scene(tmp_path), 1.0, 1, lambda *_: None)
     ahead = -np.asarray(views.cameras.world_from_camera)[0, :, 2]
     place, normal = ball.CENTER - ball.RADIUS * ahead, ahead
     mesh = Mesh(place[None], np.zeros((0, 3), int))
-    np.testing.assert_allclose(best_seen_from(mesh, normal[None], views, TOLERANCE)[0], normal)
+    np.testing.assert_allclose(viewing_directions(mesh, normal[None], views, TOLERANCE)[0], normal)

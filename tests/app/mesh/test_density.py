@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax.app.mesh.density import default_level, level_value
-from nerf_jax.app.mesh.marching_cubes import grid_over, march
+from nerf_jax.app.mesh.density import default_level, level_field
+from nerf_jax.app.mesh.marching_cubes import grid_over, isosurface
 from nerf_jax.types import Point
 
 RADIUS, LEVEL = 0.7, 12.0
@@ -25,17 +25,17 @@ def hard_ball(points: Point) -> jnp.ndarray:
     return jnp.where(jnp.linalg.norm(points.position, axis=1) < RADIUS, 1e3, 0.0)
 
 
-def errors(value, resolution: int = 24) -> np.ndarray:
+def errors(field, resolution: int = 24) -> np.ndarray:
     """How far vertices are from the surface, in voxels."""
     grid = grid_over(-np.ones(3), np.ones(3), resolution)
-    mesh = march(value, grid, lambda *_: None)
+    mesh = isosurface(field, grid, lambda *_: None)
     return (np.linalg.norm(mesh.vertices, axis=1) - RADIUS) / grid.voxel
 
 
 def test_by_the_logarithm_marching_cubes_finds_the_place_between_two_nodes():
     """Straight values leave the error of the ball's own curve; the density itself, ten times it."""
     density = soft_ball(30.0)
-    by_logarithm = errors(level_value(density, LEVEL, 0.1))
+    by_logarithm = errors(level_field(density, LEVEL, 0.1))
     assert np.abs(by_logarithm).mean() < 0.02
 
     def itself(places: np.ndarray) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_by_the_logarithm_marching_cubes_finds_the_place_between_two_nodes():
 
 
 def test_a_hard_ball_is_right_to_half_a_voxel():
-    off = errors(level_value(hard_ball, LEVEL, 0.1))
+    off = errors(level_field(hard_ball, LEVEL, 0.1))
     assert np.abs(off).max() < 0.5 + 0.1
 
 
@@ -57,7 +57,7 @@ def test_a_point_stands_for_its_voxel():
         asked.append(np.asarray(points.variance))
         return jnp.ones(len(points.position))
 
-    level_value(density, 1.0, 0.3)(np.zeros((5, 3), np.float32))
+    level_field(density, 1.0, 0.3)(np.zeros((5, 3), np.float32))
     np.testing.assert_allclose(asked[0], 0.3**2 / 12)
 
 

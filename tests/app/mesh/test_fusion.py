@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nerf_jax.app.mesh.fusion import fused, fused_value
+from nerf_jax.app.mesh.fusion import fused_distance, fused_field
 from nerf_jax.app.mesh.views import Views
 from nerf_jax.cameras import look_at
 from nerf_jax.types import Cameras
@@ -51,7 +51,7 @@ def test_it_is_what_a_slow_loop_finds():
     depth[rng.random(depth.shape) < 0.1] = np.inf
     depth[rng.random(depth.shape) < 0.1] = np.nan
     positions = rng.uniform(-1.5, 1.5, (400, 3)).astype(np.float32)
-    found = fused_value(Views(cams, depth, np.zeros(0, np.uint8)), 0.6)(positions)
+    found = fused_field(Views(cams, depth, np.zeros(0, np.uint8)), 0.6)(positions)
     expected = np.array([slow(cams, depth, 0.6, position) for position in positions])
     known = ~np.isnan(expected)
     assert 50 < known.sum() < 390
@@ -75,7 +75,7 @@ def wall(distance: float) -> tuple[Cameras, np.ndarray]:
 def test_before_a_wall_is_outside_behind_it_inside_and_farther_unknown():
     cams, depth = wall(2.0)
     truncation = 0.4
-    value = jax.jit(lambda p: fused(cams, jnp.asarray(depth), truncation, p))
+    value = jax.jit(lambda p: fused_distance(cams, jnp.asarray(depth), truncation, p))
     for offset in (-0.3, -0.1, 0.1, 0.2):
         found = float(value(jnp.array([0.0, 2.0 + offset, 0.0])))
         assert abs(found + offset / truncation) < 0.05
@@ -90,6 +90,6 @@ def test_where_nothing_is_hit_all_is_outside_and_what_one_alone_sees_unknown():
     cams, depth = wall(2.0)
     empty = np.full_like(depth, np.inf)
     place = jnp.array([0.0, 3.0, 0.0])
-    assert float(fused(cams, jnp.asarray(empty), 0.4, place)) == 1.0
+    assert float(fused_distance(cams, jnp.asarray(empty), 0.4, place)) == 1.0
     alone = np.where(np.arange(3)[:, None, None] == 1, empty, np.nan).astype(np.float32)
-    assert np.isnan(fused(cams, jnp.asarray(alone), 0.4, place))
+    assert np.isnan(fused_distance(cams, jnp.asarray(alone), 0.4, place))

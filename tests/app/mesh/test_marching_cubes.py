@@ -5,14 +5,21 @@ import pytest
 import trimesh
 
 from nerf_jax.app.mesh import marching_cubes
-from nerf_jax.app.mesh.marching_cubes import Grid, Mesh, Value, closed, grid_over, march
+from nerf_jax.app.mesh.marching_cubes import (
+    Grid,
+    Mesh,
+    ScalarField,
+    close_holes,
+    grid_over,
+    isosurface,
+)
 
 
 def quiet(done: int, total: int) -> None:
     pass
 
 
-def on_nodes(volume: np.ndarray, grid: Grid) -> Value:
+def on_nodes(volume: np.ndarray, grid: Grid) -> ScalarField:
     """The values of a volume at the grid's nodes; beyond it nothing is known."""
 
     def value(places: np.ndarray) -> np.ndarray:
@@ -51,7 +58,7 @@ def test_a_plane_is_where_it_is():
     """Marching cubes interpolates: what is straight between nodes is exact."""
     normal = np.array([0.6, -0.48, 0.64])
     grid = grid_over(-np.ones(3), np.ones(3), 10)
-    mesh = march(lambda x: (x @ normal - 0.123).clip(-1, 1).astype(float), grid, quiet)
+    mesh = isosurface(lambda x: (x @ normal - 0.123).clip(-1, 1).astype(float), grid, quiet)
     np.testing.assert_allclose(mesh.vertices @ normal, 0.123, atol=2e-5)
     body = trimesh.Trimesh(*mesh, process=False)
     np.testing.assert_allclose(body.face_normals @ normal, 1, atol=1e-3)  # outwards
@@ -61,9 +68,9 @@ def test_a_plane_is_where_it_is():
 @pytest.mark.parametrize("nodes", [2**21, 18 * 18 * 3, 1])
 def test_what_is_closed_is_watertight_however_the_grid_is_cut(monkeypatch, seed, nodes):
     volume, grid = noise(seed)
-    whole = march(*closed(on_nodes(volume, grid), grid), quiet)
+    whole = isosurface(*close_holes(on_nodes(volume, grid), grid), quiet)
     monkeypatch.setattr(marching_cubes, "_NODES_AT_ONCE", nodes)
-    mesh = march(*closed(on_nodes(volume, grid), grid), quiet)
+    mesh = isosurface(*close_holes(on_nodes(volume, grid), grid), quiet)
     assert (edges(mesh) == 2).all()
     assert len(mesh.vertices) == len(whole.vertices)
     assert len(mesh.faces) == len(whole.faces)
@@ -74,7 +81,7 @@ def test_what_is_closed_is_watertight_however_the_grid_is_cut(monkeypatch, seed,
 
 def test_all_unknown_is_inside_and_all_beyond_the_grid_outside():
     grid = Grid(np.zeros(3), 1.0, (4, 4, 4))
-    mesh = march(*closed(lambda x: np.full(len(x), np.nan), grid), quiet)
+    mesh = isosurface(*close_holes(lambda x: np.full(len(x), np.nan), grid), quiet)
     np.testing.assert_allclose(mesh.vertices.min(axis=0), -0.5)
     np.testing.assert_allclose(mesh.vertices.max(axis=0), 3.5)
 
@@ -82,20 +89,20 @@ def test_all_unknown_is_inside_and_all_beyond_the_grid_outside():
 def test_only_cubes_that_are_known_have_a_surface(monkeypatch):
     """As marching each cube by itself and leaving out those with an unknown corner."""
     volume, grid = noise(5, size=8)
-    mesh = march(on_nodes(volume, grid), grid, quiet)
+    mesh = isosurface(on_nodes(volume, grid), grid, quiet)
     assert edges(mesh).max() == 2
     alone, area = grid._replace(shape=(2, 2, 2)), 0.0
     for corner in np.ndindex(7, 7, 7):
         cube = volume[tuple(slice(c, c + 2) for c in corner)]
         if not np.isnan(cube).any():
-            one = march(on_nodes(cube, alone), alone, quiet)
+            one = isosurface(on_nodes(cube, alone), alone, quiet)
             area += trimesh.Trimesh(*one, process=False).area
     assert np.isclose(trimesh.Trimesh(*mesh, process=False).area, area, rtol=1e-5)
 
 
 def test_values_of_exactly_zero_make_no_faces_without_an_area():
     grid = Grid(np.zeros(3), 1.0, (6, 6, 6))
-    mesh = march(lambda x: (x[:, 0] - 2.0).clip(-1, 1).astype(float), grid, quiet)
+    mesh = isosurface(lambda x: (x[:, 0] - 2.0).clip(-1, 1).astype(float), grid, quiet)
     assert np.isclose(trimesh.Trimesh(*mesh, process=False).area, 25)
     assert trimesh.Trimesh(*mesh, process=False).area_faces.min() > 0.1
     np.testing.assert_allclose(mesh.vertices[:, 0], 2, atol=2e-3)
@@ -104,7 +111,7 @@ def test_values_of_exactly_zero_make_no_faces_without_an_area():
 def test_nothing_has_no_surface_and_progress_is_told():
     told = []
     grid = Grid(np.zeros(3), 1.0, (5, 4, 4))
-    mesh = march(lambda x: np.ones(len(x)), grid, lambda *done: told.append(done))
+    mesh = isosurface(lambda x: np.ones(len(x)), grid, lambda *done: told.append(done))
     assert mesh.vertices.shape == (0, 3)
     assert mesh.faces.shape == (0, 3)
     assert told[-1] == (4, 4)

@@ -1,17 +1,16 @@
 """A whole export of a ball: right radius, frame, scale and colours, in every format."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import trimesh
 
 from nerf_jax.app.mesh import export_scene
-from nerf_jax.config import ExportConfig
-from nerf_jax.contraction import Box
+from nerf_jax.app.trained import Trained
+from nerf_jax.config import ExportConfig, HashConfig
 from nerf_jax.types import Rays
 from tests.app.mesh import ball
 
@@ -20,14 +19,9 @@ VOXEL = 2 * ball.RADIUS / 48
 """World units."""
 
 
-@pytest.fixture(autouse=True)
-def _method(monkeypatch):
-    monkeypatch.setattr("nerf_jax.methods.build", lambda config: ball.MODEL)
-
-
-def export(folder: Path, **wanted: object) -> list[Path]:
-    scene = ball.scene(folder / "run")
-    return export_scene(scene, ExportConfig(**wanted), folder / "out", tell=lambda *_: None)
+def export(folder: Path, scene: Trained | None = None, **wanted: object) -> list[Path]:
+    scene = scene or ball.scene(folder / "run")
+    return export_scene(scene, ExportConfig(**wanted), folder / "out", on_progress=lambda *_: None)
 
 
 def off_the_ball(mesh: trimesh.Trimesh) -> np.ndarray:
@@ -52,7 +46,7 @@ def test_a_ball_has_its_radius_and_stands_in_the_frame_of_its_files(tmp_path, su
     assert np.abs(colors - (0.5 + 0.4 * normals)).mean() < 0.03  # seen against the normals
     text = readme.read_text()
     assert "watertight" in text
-    assert "Do not measure by it" in text
+    assert "Do not take measurements from it" in text
 
 
 def test_the_radius_is_found_more_exactly_on_a_finer_grid(tmp_path):
@@ -137,22 +131,18 @@ def test_simplified_it_keeps_its_shape(tmp_path):
 
 def test_without_cameras_the_density_alone_is_left(tmp_path):
     """Trained on rays: the box is the method's."""
-    low, high = (jnp.asarray(ball.CENTER + side, jnp.float32) for side in (-1.0, 1.0))
-
-    class Aux(NamedTuple):
-        space: Box
-
-    scene = ball.scene(tmp_path / "run", aux=Aux(Box(low, high)), with_cameras=False)
-    wanted = ExportConfig(resolution=32, parts=("mesh",))
-    path = export_scene(scene, wanted, tmp_path, tell=lambda *_: None)[0]
+    boxless = ball.scene(tmp_path / "run", with_cameras=False)
+    box = HashConfig(box_center=tuple(ball.CENTER.tolist()), box_radius=1.0)
+    scene = replace(boxless, config=replace(boxless.config, model=box))
+    wanted = {"resolution": 32, "parts": ("mesh",)}
+    path = export(tmp_path, scene, **wanted)[0]
     assert np.abs(off_the_ball(trimesh.load(path, process=False))).max() < 2 / 48
     with pytest.raises(ValueError, match=r"run: trained on a ray dataset.*--parts mesh"):
-        export_scene(scene, ExportConfig(), tmp_path, tell=lambda *_: None)
+        export(tmp_path, scene)
     with pytest.raises(ValueError, match=r"ray dataset.*--surface density"):
-        export_scene(scene, ExportConfig(**SMALL, surface="fusion"), tmp_path, tell=lambda *_: None)
-    nowhere = ball.scene(tmp_path / "run", with_cameras=False)
-    with pytest.raises(ValueError, match=r"not known where the scene is: name the box.*--crop"):
-        export_scene(nowhere, wanted, tmp_path, tell=lambda *_: None)
+        export(tmp_path, scene, **SMALL, surface="fusion")
+    with pytest.raises(ValueError, match=r"extent of the scene is unknown: give the box.*--crop"):
+        export(tmp_path, boxless, **wanted)
 
 
 @pytest.mark.parametrize("parts", [("mesh",), ("points",)])
@@ -171,7 +161,7 @@ def test_a_scene_that_is_not_solid_says_so(tmp_path, monkeypatch):
         return seen(params, aux, rays._replace(far=rays.near))
 
     monkeypatch.setattr("tests.app.mesh.ball.render", nothing)
-    with pytest.raises(ValueError, match=r"see nothing solid in it.*train for longer"):
+    with pytest.raises(ValueError, match=r"see no surface.*train for longer"):
         export(tmp_path, **SMALL)
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 
 from nerf_jax.app.mesh.region import Region
-from nerf_jax.app.mesh.views import Views, look, pixel_width, points
+from nerf_jax.app.mesh.views import Views, pixel_width, render_views, surface_points
 from tests.app.mesh import ball
 
 
 def test_views_are_of_cameras_evenly_chosen_with_depths_where_something_is_hit(tmp_path):
     told = []
-    views = look(ball.scene(tmp_path), 0.5, 5, lambda *done: told.append(done))
+    views = render_views(ball.scene(tmp_path), 0.5, 5, lambda *done: told.append(done))
     assert views.depth.shape == (5, 32, 32)
     assert told == [(number, 5) for number in range(1, 6)]
     given = ball.cameras().world_from_camera
@@ -25,7 +25,7 @@ def test_views_are_of_cameras_evenly_chosen_with_depths_where_something_is_hit(t
 
 
 def test_a_pixel_is_as_wide_as_it_is_far_over_the_focal_length(tmp_path):
-    views = look(ball.scene(tmp_path), 0.5, 3, lambda *_: None)
+    views = render_views(ball.scene(tmp_path), 0.5, 3, lambda *_: None)
     distance = np.median(views.depth[np.isfinite(views.depth)])
     assert np.isclose(pixel_width(views, 64), distance / (1.6 * 64), rtol=1e-5)
     assert np.isclose(pixel_width(views, 16), distance / (1.6 * 16), rtol=1e-5)
@@ -38,11 +38,11 @@ def test_points_are_where_rays_end():
     depth[:, 3, 4] = 3.0 - ball.RADIUS
     depth[1, 0, 0] = np.nan
     rgb = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    places, colors = points(Views(cameras, depth, rgb))
+    places, colors = surface_points(Views(cameras, depth, rgb))
     assert places.shape == (2, 3)
     off = np.linalg.norm(places - ball.CENTER, axis=1) - ball.RADIUS
     assert np.abs(off).max() < 0.02  # the pixel next to the middle
     np.testing.assert_array_equal(colors, rgb[:, 3, 4])
     box = Region(places[0] - 0.1, places[0] + 0.1)
-    np.testing.assert_array_equal(box.holds(places), [True, False])
+    np.testing.assert_array_equal(box.contains(places), [True, False])
     assert str(Region(np.zeros(3), np.ones(3))) == "0 0 0 1 1 1"
