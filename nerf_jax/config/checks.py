@@ -13,12 +13,6 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
         raise ValueError(f"{name} must be {expected}, but is {value!r}")
 
 
-def require_positive(section: object, prefix: str, *names: str) -> None:
-    """The same for fields that must be finite and positive."""
-    for name in names:
-        POSITIVE.require(f"{prefix}.{name}", getattr(section, name))
-
-
 @dataclass(frozen=True)
 class Constraint:
     """A condition on a field's value: ``width: Annotated[int, POSITIVE] = 64``."""
