@@ -1,9 +1,9 @@
-"""What the defaults are worth: the lego preset with one choice changed at a time.
+"""Ablations of the lego preset: one choice changed at a time.
 
     python benchmarks/ablations.py --seconds 60
 
-Every variant trains for the same time from the same seed and is scored on val views 0, 12, ...,
-84 of 400x400. Prints a table, and writes ``benchmarks/results/ablations.json``.
+Every variant trains for the same time from the same seed and is scored on val views 0, 12, ..., 84
+at 400x400. Prints a table, and writes ``benchmarks/results/ablations.json``.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nerf_jax.config import Config
 
 
 def variants(base: Config) -> dict[str, Config]:
-    """By name; the config has one choice changed."""
+    """The variants of a config, by name."""
 
     def model(**fields: Any) -> Config:
         return replace(base, model=replace(base.model, **fields))
@@ -50,7 +50,7 @@ def variants(base: Config) -> dict[str, Config]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0, help="of training, for each")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of training, per variant")
     parser.add_argument("--only", nargs="*", help="variants to run again, by name")
     args = parser.parse_args()
     known = variants(lego("cpu"))
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def _updated(rows: list[dict[str, Any]], order: list[str]) -> list[dict[str, Any]]:
-    """The rows of the last record, those of now in the place of theirs."""
+    """The rows of the last record, with the given ones replaced."""
     record = Path(__file__).parent / "results" / "ablations.json"
     last = json.loads(record.read_text())["rows"] if record.is_file() else []
     by_name = {row["variant"]: row for row in [*last, *rows]}

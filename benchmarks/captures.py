@@ -1,4 +1,4 @@
-"""Scores of captures, gathered from finished runs.
+"""Scores of captures, from finished runs.
 
     python run.py --config fox.py --output outputs/fox
     python run.py --config fern.py --output outputs/fern
@@ -18,7 +18,7 @@ from nerf_jax.app.scene_cameras import SceneCameras
 
 
 def row(run: Run) -> dict[str, object]:
-    """What a run reached, and how."""
+    """The scores and the settings of a run."""
     found = json.loads((run.folder / "results.json").read_text())
     config, protocol = run.config(), found["protocol"]
     scores = [image["psnr"] for image in found["per_image"]]

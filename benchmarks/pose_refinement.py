@@ -1,11 +1,11 @@
-"""What learning the cameras is worth: the fox from poses that are a little off.
+"""Pose refinement on the fox, from inaccurate poses.
 
     python benchmarks/pose_refinement.py --steps 4000
 
-Three trainings of as many steps: from the fox's own poses; from poses turned by 1 degree about
-random axes and moved by 1 % of the scene's extent (the largest distance between two cameras) in
-random directions, as a whole left where they were; and from those again, with the cameras to be
-learned. The held-out photos' cameras stay where they truly are. Writes
+Three trainings of the same number of steps: from the fox's own poses; from poses rotated by 1
+degree about random axes and moved by 1 % of the scene's extent (the largest distance between two
+cameras) in random directions; and from these with pose refinement. The cameras of the held-out
+photos are the true ones. Writes
 ``benchmarks/results/pose_refinement.json``.
 """
 
@@ -35,17 +35,17 @@ from nerf_jax.types import Cameras
 
 
 def disturbed(cameras: Cameras, degrees: float, percent: float) -> Cameras:
-    """The cameras, each turned and moved by so much some way of its own."""
+    """The cameras, each rotated and moved by the given amounts in a random direction."""
     given = np.asarray(cameras.world_from_camera)
     between = np.linalg.norm(given[:, None, :, 3] - given[None, :, :, 3], axis=-1).max()
-    ways = np.random.default_rng(0).normal(size=(2, len(given), 3))
-    turns, moves = ways / np.linalg.norm(ways, axis=-1, keepdims=True)
+    directions = np.random.default_rng(0).normal(size=(2, len(given), 3))
+    turns, moves = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     motions = np.c_[np.radians(degrees) * turns, percent / 100 * between * moves]
     return moved(motions.astype(np.float32), cameras)
 
 
 def trial(config: Config, scene: Scene, given: Cameras, folder: Path) -> dict[str, Any]:
-    """One training from the given cameras; scores, and how far the cameras are off in the end."""
+    """The scores and the final pose errors of one training from the given cameras."""
     train, held_out = scene.split("train"), scene.split("val")
     true = train.dataset.cameras
     method, run = methods.build(config), Run(folder)
@@ -69,8 +69,8 @@ def trial(config: Config, scene: Scene, given: Cameras, folder: Path) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4000, help="of each training")
-    parser.add_argument("--rate", type=float, default=1e-3, help="at which cameras are learned")
+    parser.add_argument("--steps", type=int, default=4000, help="steps of each training")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of the poses")
     parser.add_argument("--downscale", type=int, default=4, help="of the photos of 1080x1920")
     args = parser.parse_args()
     base = configs.load("fox.py", jax.default_backend())
@@ -86,14 +86,14 @@ def main() -> None:
     true = scene.split("train").dataset.cameras
     off = disturbed(true, degrees=1.0, percent=1.0)
     rows = {}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         for name, optimizer, given in (
             ("true poses", still, true),
             ("disturbed", still, off),
             ("disturbed and learned", learning, off),
         ):
             config = replace(base, optimizer=optimizer)
-            rows[name] = trial(config, scene, given, Path(place) / name)
+            rows[name] = trial(config, scene, given, Path(folder) / name)
             print(name, rows[name], flush=True)
     best, worst, learned = (row["psnr"] for row in rows.values())
     recovered = (learned - worst) / (best - worst)

@@ -1,9 +1,10 @@
-"""Lego by proposals in the place of the occupancy grid: from as many rays, and in what time.
+"""Proposal sampling against the occupancy grid on lego, from the same number of rays.
 
     python benchmarks/proposals.py --rays 4e6
 
-The preset of ``lego.py``, and the same field read where proposals say; each is trained on as many
-rays, its learning rate falling to a twentieth meanwhile, and scored on val views 0, 12, ..., 84.
+The preset of ``lego.py``, and the same field with proposal sampling. Each is trained on the same
+number of rays, with a learning rate that decays to a twentieth, and scored on val views 0, 12, ...,
+84.
 Prints a table, and writes ``benchmarks/results/proposals.json``.
 """
 
@@ -21,13 +22,13 @@ VIEWS = range(0, 96, 12)
 
 
 def over(config: Config, steps: float) -> Config:
-    """The config, its learning rate falling over so many steps."""
+    """The config with a learning rate that decays over the given number of steps."""
     schedule = Exponential(final=0.05, steps=max(1, round(steps)))
     return replace(config, optimizer=replace(config.optimizer, schedule=schedule))
 
 
 def by_proposals(base: Config) -> Config:
-    """The preset, its field read by proposals."""
+    """The preset, with its field sampled by proposals."""
     kept = ("box_radius", "num_levels", "num_features", "max_entries", "max_resolution", "width")
     model = ProposalConfig(
         **{name: getattr(base.model, name) for name in kept},
@@ -48,12 +49,12 @@ def by_proposals(base: Config) -> Config:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rays", type=float, default=4e6, help="that each learns from")
+    parser.add_argument("--rays", type=float, default=4e6, help="training rays of each")
     args = parser.parse_args()
     base = lego("cpu")
     rows = []
     for name, config in (
-        ("occupancy grid", over(base, args.rays / 3000)),  # what is kept of a step's rays
+        ("occupancy grid", over(base, args.rays / 3000)),  # rays of a step that are not dropped
         ("proposals", over(by_proposals(base), args.rays / 1024)),
     ):
         trial, learned = Trial(config), 0.0

@@ -1,4 +1,4 @@
-"""A figure is worth what is known about it: the machine, the versions and the command."""
+"""Records of benchmarks: the figures with the machine, the versions and the command."""
 
 import json
 import platform
@@ -14,7 +14,7 @@ from nerf_jax.devices import device_name, processor
 def write_record(
     script: Path, figures: dict[str, Any], versions: dict[str, str], name: str | None = None
 ) -> None:
-    """Write ``results/<name>.json`` beside the script, the name being its own unless given."""
+    """Write ``results/<name>.json`` next to the script; by default, the name is the script's."""
     ours = {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
     record = {
         "command": " ".join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),

@@ -1,10 +1,10 @@
-"""Pictures smaller than those learned from: the hash grid read at points, and in cones.
+"""Views smaller than the training images: the hash grid evaluated at points, and on cones.
 
     python benchmarks/scales.py --steps 1000
 
-The built-in scene is learned from pictures of 128x128, or from those and their halves, quarters and
-eighths, as many rays of each; and scored on held-out views of all four sizes, whose truth is
-averaged by area. Prints a table, and writes ``benchmarks/results/scales.json``.
+The built-in scene is trained on images of 128x128, or on those and their halves, quarters and
+eighths with the same number of rays of each size, and scored on held-out views of all four sizes,
+reduced by averaging areas. Prints a table, and writes ``benchmarks/results/scales.json``.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from trial import Trial
 
 from nerf_jax import config as configs
 from nerf_jax import data
-from nerf_jax.cameras import cast_rays
+from nerf_jax.cameras import cast_image_rays
 from nerf_jax.config import Config
 from nerf_jax.types import Dataset, RayTable
 
 FACTORS = (1, 2, 4, 8)
 SIDE = 16
-"""Of the squares that pictures are cut into, so that all sizes fit into one table of rays."""
+"""Side of the squares that images are cut into, so that one table of rays holds all sizes."""
 
 
 def shrunk(config: Config, split: str, factor: int) -> Dataset:
@@ -39,16 +39,15 @@ def squares(images: np.ndarray) -> np.ndarray:
 
 
 def of_all_sizes(config: Config) -> Dataset:
-    """The training pictures of all sizes, the small ones as often as it takes."""
-    cast = jax.vmap(cast_rays, (None, None, 0))
-    cast = jax.jit(jax.vmap(jax.vmap(cast, (None, None, 0)), (None, 0, None)))
+    """The training images of all sizes, small ones repeated to the same number of rays."""
     parts = []
     for factor in FACTORS:
         pictures = shrunk(config, "train", factor)
         cameras, pixels = pictures.cameras, pictures.pixels
         count, height, width, _ = pixels.shape
-        place = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-        rays = cast(cameras, np.arange(count), place)
+        rays = jax.vmap(cast_image_rays, (None, 0, None))(
+            cameras, np.arange(count), (height, width)
+        )
         images = np.asarray(rays.origin), np.asarray(rays.direction), pixels
         parts.append([np.tile(squares(image), (factor**2, 1, 1, 1)) for image in images])
     origin, direction, pixels = map(np.concatenate, zip(*parts, strict=True))
@@ -58,7 +57,7 @@ def of_all_sizes(config: Config) -> Dataset:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1000, help="of training, for each")
+    parser.add_argument("--steps", type=int, default=1000, help="of training, per variant")
     args = parser.parse_args()
     base = configs.load("bricks.py", "cpu")
     rows = []

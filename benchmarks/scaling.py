@@ -1,10 +1,10 @@
-"""How the cost of the flagship grows: with rays, samples, table size, image size and devices.
+"""The cost of the flagship over rays, samples, table size, image size and devices.
 
     python benchmarks/scaling.py
 
-One knob at a time is turned from the preset; the occupancy grid and, where shapes allow, the
-parameters are those of a scene trained for a minute, so that rays meet what they would meet.
-Prints tables, and writes ``benchmarks/results/scaling_<preset>.json``.
+One value of the preset is changed at a time. The occupancy grid and, if the shapes agree, the
+parameters are those of a scene trained for a minute, so that rays meet realistic cells. Prints
+tables, and writes ``benchmarks/results/scaling_<preset>.json``.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FACTORS = (0.25, 0.5, 1, 2, 4)
 
 
 def step_milliseconds(trial: Trial, config: Config, calls: int = 5, steps: int = 10) -> float:
-    """Of a config's training step, on a trial's scene and grid; the median over calls."""
+    """The time of a config's training step on a trial's scene and grid, median over calls."""
     other = trial if config == trial.config else _like(trial, config)
     optimizer = make_optimizer(config.optimizer)
     state = init_state(other.model, optimizer, trial.dataset, trial.mesh)
@@ -61,8 +61,7 @@ def _like(trial: Trial, config: Config) -> Trial:
 def sweep(trial: Trial, part: str, name: str) -> list[dict[str, float]]:
     """The step's time over a field of the config, from a quarter to four times the preset.
 
-    A step has at least a sample for each ray: where samples are few, so are rays; and there are
-    no more rays than samples.
+    A step has at least one sample per ray: rays are limited to the number of samples.
     """
     rows, base = [], getattr(getattr(trial.config, part), name)
     for factor in FACTORS:
@@ -75,12 +74,12 @@ def sweep(trial: Trial, part: str, name: str) -> list[dict[str, float]]:
         config = replace(config, train=replace(config.train, rays_per_step=fitting))
         taken = step_milliseconds(trial, config)
         rows.append({name: value, "milliseconds": taken})
-        print(f"{name:16s} {value:9,d}  {taken:8.2f} ms a step", flush=True)
+        print(f"{name:16s} {value:9,d}  {taken:8.2f} ms per step", flush=True)
     return rows
 
 
 def images(trial: Trial) -> list[dict[str, float]]:
-    """The time of a view over its size."""
+    """The time of rendering a view, over its size."""
     rows, (height, width) = [], trial.size_hw
     for factor in (0.25, 0.5, 1, 2):
         size = int(height * factor), int(width * factor)
@@ -96,15 +95,17 @@ def images(trial: Trial) -> list[dict[str, float]]:
 
 
 def devices(trial: Trial, preset: str) -> list[dict[str, float]]:
-    """The step's time over virtual devices of one CPU, the same rays and samples shared out."""
+    """The step's time over virtual devices of one CPU, for the same rays and samples in total."""
     rows = []
     for count in (1, 2):
         flags = f"--xla_force_host_platform_device_count={count}"
         command = [sys.executable, __file__, "--preset", preset, "--devices", str(count)]
         environment = {**os.environ, "XLA_FLAGS": flags}
-        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        rows.append(json.loads(told.stdout.splitlines()[-1]))
-        print(f"{count} devices: {rows[-1]['milliseconds']:.2f} ms a step", flush=True)
+        finished = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
+        rows.append(json.loads(finished.stdout.splitlines()[-1]))
+        print(f"{count} devices: {rows[-1]['milliseconds']:.2f} ms per step", flush=True)
     return rows
 
 

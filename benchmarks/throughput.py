@@ -1,11 +1,11 @@
-"""Training throughput of the flagship on lego, where a step's time goes, and a plain NeRF's.
+"""Training throughput of the flagship on lego, the time of each stage, and a plain NeRF's.
 
-    pip install torch          # the CPU build will do; without it there is no comparison
+    pip install torch          # the CPU build suffices; without it there is no comparison
     python benchmarks/throughput.py
 
-The state is first trained for a while, so that the occupancy grid is that of a scene and not of
-fog. Stages are compiled by themselves and timed in turn; they overlap in the whole step, so they
-need not add up to it. Prints tables, and writes ``benchmarks/results/throughput_<preset>.json``.
+The state is first trained, so that the occupancy grid is that of a scene. Stages are compiled
+separately and timed in turn; in the complete step they overlap, so their sum is not its time.
+Prints tables, and writes ``benchmarks/results/throughput_<preset>.json``.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""How soon the lego scene looks how good: PSNR on held-out views over the time of training.
+"""PSNR on held-out views of lego over training time.
 
-    python benchmarks/time_to_psnr.py                              # the CPU's preset, 10 minutes
-    python benchmarks/time_to_psnr.py --preset gpu --seconds 120   # the GPU's, at 800x800
+    python benchmarks/time_to_psnr.py                              # the CPU preset, 10 minutes
+    python benchmarks/time_to_psnr.py --preset gpu --seconds 120   # the GPU preset, at 800x800
 
-Training time is what the steps take, without compiling and scoring. Prints a table, and writes
+Training time is the time of the steps, without compilation and scoring. Prints a table, and writes
 ``benchmarks/results/time_to_psnr_<preset>.json`` with the machine, the versions and the command.
 """
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seconds", type=float, default=600.0, help="of training")
-    parser.add_argument("--every", type=int, default=12, help="each so manieth val view")
+    parser.add_argument("--every", type=int, default=12, help="only every k-th val view")
     parser.add_argument("--all-at-end", action="store_true", help="score every view at the end")
     args = parser.parse_args()
     config = lego(args.preset)
@@ -49,7 +49,7 @@ def main() -> None:
         row = rows[-1]
         print(
             f"{row['seconds']:7.1f} s  step {row['step']:6d}  {row['psnr']:6.2f} dB  "
-            f"worst {row['worst']:6.2f} dB  {row['rays_per_step']:6d} rays a step",
+            f"worst {row['worst']:6.2f} dB  {row['rays_per_step']:6d} rays per step",
             flush=True,
         )
         if trial.step >= config.train.num_steps:

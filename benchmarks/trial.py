@@ -1,4 +1,4 @@
-"""A training run to measure: a config, its state, and scores on held-out views."""
+"""A training run for measurements: a config, its state, and scores on held-out views."""
 
 import time
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, methods
-from nerf_jax.compositing import pixel_over, solid_background
+from nerf_jax.compositing import pixel_over, solid_background, to_float
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
@@ -18,12 +18,12 @@ from nerf_jax.types import Dataset
 
 
 class Trial:
-    """A scene in training, stopped whenever something is to be measured."""
+    """A scene in training, which can be interrupted for measurements."""
 
     def __init__(
         self, config: Config, steps_per_call: int = 20, pictures: Dataset | None = None
     ) -> None:
-        """``pictures``: to learn from, in the place of the scene's."""
+        """``pictures``: training images that replace the scene's."""
         self.config, self.mesh = config, ray_mesh()
         self.model = methods.build(config)
         scene = data.load(config.data)
@@ -44,7 +44,7 @@ class Trial:
         self.seconds = 0.0
 
     def train(self, until_seconds: float, max_steps: int | None = None) -> dict[str, float]:
-        """Train up to a time of training; the mean metrics of the last call."""
+        """Train up to a training time or step; the mean metrics of the last call."""
         metrics: dict[str, np.ndarray] = {}
         while self.seconds < until_seconds and (max_steps is None or self.step < max_steps):
             start = time.perf_counter()
@@ -59,21 +59,21 @@ class Trial:
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Of the held-out views."""
+        """Height and width of the held-out views."""
         return self.held_out.pixels.shape[1:3]
 
     def view(self, index: int) -> np.ndarray:
-        """A held-out view as it is rendered now."""
+        """A held-out view, rendered from the current state."""
         cameras = self.held_out.cameras
-        seen = self.render(self.state.params, self.state.aux, cameras, index, self.size_hw)
-        return np.clip(seen.rgb, 0.0, 1.0)
+        view = self.render(self.state.params, self.state.aux, cameras, index, self.size_hw)
+        return np.clip(view.rgb, 0.0, 1.0)
 
     def psnrs(self, views: range) -> list[float]:
         """PSNR of held-out views, in float32 over the config's background."""
         background = solid_background(self.config.data.background)
         found = []
         for index in views:
-            truth = pixel_over(self.held_out.pixels[index] / np.float32(255), background)
+            truth = pixel_over(to_float(self.held_out.pixels[index]), background)
             found.append(float(-10 * np.log10(np.mean((self.view(index) - truth) ** 2))))
         return found
 

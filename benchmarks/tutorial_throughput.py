@@ -1,9 +1,9 @@
-"""Training throughput of the tutorial config against a plain PyTorch version of the same.
+"""Training throughput of the tutorial config against a plain PyTorch version.
 
-The same network, batch and samples, eager PyTorch as the 100-line NeRF is written, measured in
-turn in one process, so that the ratio holds on a machine whose speed drifts.
+The same network, batch and samples in eager PyTorch, as the 100-line NeRF is written. Both are
+measured alternately in one process, so that the ratio is valid on a machine of varying speed.
 
-    pip install torch          # the CPU build will do
+    pip install torch          # the CPU build suffices
     python benchmarks/tutorial_throughput.py
 
 Prints a table, and writes it with the machine and the versions to
@@ -32,12 +32,12 @@ NEAR, FAR, SAMPLES, WIDTH = 2.0, 6.0, 192, 256
 
 
 def scene() -> Dataset:
-    """Random pixels: what is in them changes no cost."""
-    turns = np.arange(10)
-    places = np.stack([4 * np.cos(turns), 4 * np.sin(turns), 0 * turns + 1.0], axis=1)
+    """Random pixels: their content does not affect the cost."""
+    angles = np.arange(10)
+    origins = np.stack([4 * np.cos(angles), 4 * np.sin(angles), 0 * angles + 1.0], axis=1)
     up = np.array([0.0, 0.0, 1.0])
     cameras = Cameras(
-        world_from_camera=np.stack([look_at(place, np.zeros(3), up) for place in places]),
+        world_from_camera=np.stack([look_at(origin, np.zeros(3), up) for origin in origins]),
         focal=np.full((10, 2), 140, np.float32),
         principal=np.full((10, 2), 50, np.float32),
         near=np.full(10, NEAR, np.float32),
@@ -65,7 +65,7 @@ def in_jax(rays: int) -> Callable[[], None]:
 
 
 class TorchNerf(torch.nn.Module):
-    """Four layers, the input again, four more; a head with the direction."""
+    """Four layers, the concatenated input, four more; a head with the direction."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class TorchNerf(torch.nn.Module):
 
 
 def in_torch(rays: int) -> Callable[[], None]:
-    """One training step of the same, in eager PyTorch; warm when this returns."""
+    """One training step of the same method in eager PyTorch."""
     network = TorchNerf()
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-4)
     origin = torch.randn(rays, 3)
@@ -125,8 +125,8 @@ def in_torch(rays: int) -> Callable[[], None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rays", type=int, default=1024, help="rays a step")
-    parser.add_argument("--rounds", type=int, default=5, help="steps of each, in turn")
+    parser.add_argument("--rays", type=int, default=1024, help="rays per step")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each, alternating")
     args = parser.parse_args()
     steps = {"nerf_jax": in_jax(args.rays), "PyTorch, eager": in_torch(args.rays)}
     seconds: dict[str, list[float]] = {name: [] for name in steps}

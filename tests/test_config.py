@@ -45,7 +45,7 @@ def through_json(config: Config) -> Config:
 
 
 @pytest.mark.parametrize("config", [Config(), UNUSUAL], ids=lambda config: config.name)
-def test_json_gives_back_the_config(config: Config):
+def test_json_round_trip_returns_the_same_config(config: Config):
     again = through_json(config)
     assert again == config
     assert type(again.model) is type(config.model)
@@ -54,18 +54,18 @@ def test_json_gives_back_the_config(config: Config):
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize("name", PACKAGED)
-def test_a_packaged_config_loads_and_survives_json(name: str, platform: str):
+def test_packaged_configs_load_and_survive_json(name: str, platform: str):
     config = load(name, platform)
     assert config.name == Path(name).stem
     assert through_json(config) == config
 
 
-def test_what_a_file_leaves_out_has_its_default():
+def test_missing_fields_have_their_defaults():
     values = {"name": "short", "model": {"method": "tutorial", "width": 8}, "train": {}}
     assert from_dict(Config, values) == Config(name="short", model=TutorialConfig(width=8))
 
 
-def test_whole_numbers_will_do_where_fractions_may_stand():
+def test_integers_are_accepted_for_float_fields():
     config = from_dict(Config, {"data": {"near": 1, "far": 3}})
     assert isinstance(config.data.near, float)
     assert config == Config(data=DataConfig(near=1.0, far=3.0))
@@ -105,7 +105,7 @@ def test_whole_numbers_will_do_where_fractions_may_stand():
         ([], r"config: expected a table of fields, found \[\]"),
     ],
 )
-def test_a_mistake_in_a_saved_config_is_named_by_its_path(values, message: str):
+def test_errors_in_a_saved_config_give_the_path_of_the_field(values, message: str):
     with pytest.raises(ValueError, match=message):
         from_dict(Config, values)
 
@@ -121,19 +121,19 @@ def test_a_mistake_in_a_saved_config_is_named_by_its_path(values, message: str):
         (DataConfig, {"image_size": (0, 4)}, "data.image_size must be positive"),
         (TutorialConfig, {"num_samples": 1}, "model.num_samples must be at least 2"),
         (TutorialConfig, {"width": 0}, "model.width must be positive"),
-        (TutorialConfig, {"position_bands": -1}, "model.position_bands must be >= 0"),
-        (TutorialConfig, {"direction_bands": -1}, "model.direction_bands must be >= 0"),
+        (TutorialConfig, {"position_bands": -1}, "model.position_bands must be at least 0"),
+        (TutorialConfig, {"direction_bands": -1}, "model.direction_bands must be at least 0"),
         (NerfConfig, {"num_coarse": 1}, "model.num_coarse must be at least 2"),
         (NerfConfig, {"num_fine": 0}, "model.num_fine must be positive"),
         (NerfConfig, {"depth": 0}, "model.depth must be positive"),
         (NerfConfig, {"depth": 4}, r"model.skip must be in \[0, 4\], but is 5"),
         (NerfConfig, {"skip": -1}, "model.skip must be in"),
-        (NerfConfig, {"position_bands": -1}, "model.position_bands must be >= 0"),
-        (NerfConfig, {"direction_bands": -1}, "model.direction_bands must be >= 0"),
+        (NerfConfig, {"position_bands": -1}, "model.position_bands must be at least 0"),
+        (NerfConfig, {"direction_bands": -1}, "model.direction_bands must be at least 0"),
         (MipConfig, {"num_samples": 1}, "model.num_samples must be at least 2"),
         (MipConfig, {"position_bands": 0}, "model.position_bands must be positive"),
         (MipConfig, {"depth": 4}, r"model.skip must be in \[0, 4\], but is 5"),
-        (MipConfig, {"direction_bands": -1}, "model.direction_bands must be >= 0"),
+        (MipConfig, {"direction_bands": -1}, "model.direction_bands must be at least 0"),
         (MipConfig, {"coarse_weight": -1.0}, "model.coarse_weight must be finite and at least 0"),
         (MipConfig, {"color_padding": float("inf")}, "model.color_padding must be finite"),
         (Exponential, {"final": 0.0}, "optimizer.schedule.final must be positive"),
@@ -144,7 +144,7 @@ def test_a_mistake_in_a_saved_config_is_named_by_its_path(values, message: str):
         (OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate must be positive"),
         (OptimizerConfig, {"learning_rate": float("inf")}, "learning_rate must be positive"),
         (OptimizerConfig, {"epsilon": 0.0}, "optimizer.epsilon must be positive"),
-        (OptimizerConfig, {"warmup_steps": -1}, "optimizer.warmup_steps must be >= 0"),
+        (OptimizerConfig, {"warmup_steps": -1}, "optimizer.warmup_steps must be at least 0"),
         (OptimizerConfig, {"beta1": 1.0}, r"optimizer.beta1 must be in \[0, 1\)"),
         (OptimizerConfig, {"beta2": -0.1}, r"optimizer.beta2 must be in \[0, 1\)"),
         (TrainConfig, {"num_steps": 0}, "train.num_steps must be positive"),
@@ -186,12 +186,12 @@ def test_a_mistake_in_a_saved_config_is_named_by_its_path(values, message: str):
         (RenderConfig, {"outputs": ()}, "render.outputs must be not empty"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_named(section, values, message: str):
+def test_invalid_values_are_reported_with_the_field(section, values, message: str):
     with pytest.raises(ValueError, match=message):
         section(**values)
 
 
-def test_replacing_a_value_checks_it_again_and_leaves_the_rest():
+def test_replace_checks_the_new_value_and_configs_are_frozen():
     config = Config()
     with pytest.raises(ValueError, match=r"train\.seed"):
         replace(config, train=replace(config.train, seed=-1))
@@ -208,24 +208,24 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_config_is_found_by_its_path(tmp_path: Path):
+def test_load_accepts_a_path(tmp_path: Path):
     path = write(tmp_path, "from nerf_jax.config import Config\nconfig = Config(name='mine')\n")
     assert load(path, "cpu") == Config(name="mine")
 
 
-def test_a_config_may_depend_on_the_platform(tmp_path: Path):
+def test_load_passes_the_platform_to_a_function(tmp_path: Path):
     text = "from nerf_jax.config import Config\ndef config(platform): return Config(name=platform)"
     for platform in ("cpu", "gpu", "tpu"):
         assert load(write(tmp_path, text), platform).name == platform
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_a_packaged_config_is_found_with_and_without_its_ending(name, tmp_path, monkeypatch):
+def test_packaged_configs_are_found_with_and_without_suffix(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load(name, "cpu") == load(name.removesuffix(".py"), "cpu")
 
 
-def test_a_file_here_goes_before_a_packaged_one(tmp_path: Path, monkeypatch):
+def test_a_file_in_the_working_directory_takes_precedence(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = tmp_path / "bricks.py"
     here.write_text("from nerf_jax.config import Config\nconfig = Config(name='here')\n")
@@ -234,12 +234,12 @@ def test_a_file_here_goes_before_a_packaged_one(tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["brick", "bircks.py", "Bricks"])
-def test_a_name_that_is_nearly_right_is_set_right(name: str):
+def test_load_suggests_similar_names(name: str):
     with pytest.raises(ValueError, match=rf"no config '{name}'.* Did you mean .*bricks\.py"):
         load(name, "cpu")
 
 
-def test_a_name_like_no_other_lists_them_all():
+def test_load_lists_all_configs_if_no_name_is_similar():
     with pytest.raises(ValueError, match="no config 'zzz': ") as error:
         load("zzz", "cpu")
     assert all(name in str(error.value) for name in PACKAGED)
@@ -262,12 +262,12 @@ def test_a_name_like_no_other_lists_them_all():
         ("def config(platform): return 3", r"mine\.py: must define `config`.*found int"),
     ],
 )
-def test_a_file_that_is_no_config_is_named(tmp_path: Path, text: str, message: str):
+def test_invalid_config_files_are_reported_with_the_error(tmp_path: Path, text: str, message: str):
     with pytest.raises(ValueError, match=message):
         load(write(tmp_path, text), "cpu")
 
 
-def test_near_miss_names_the_closest_first():
+def test_near_miss_lists_the_most_similar_first():
     assert near_miss("dept", ["width", "depth", "skip"]) == " Did you mean depth?"
     assert near_miss("num_fin", ["num_coarse", "num_fine"]).startswith(" Did you mean num_fine")
     assert near_miss("zzz", ["width", "depth", "skip"]) == ""

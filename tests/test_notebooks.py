@@ -80,7 +80,7 @@ def test_notebook_runs(path, tmp_path):
 def clean_environment(folder: Path) -> dict[str, str]:
     """A reader's: this repository, one device, inline pictures, and no settings besides."""
     kept = {name: value for name, value in os.environ.items() if name not in _OURS}
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), str(ROOT / "notebooks"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(paths),
         "IPYTHONDIR": str(folder / "ipython"),

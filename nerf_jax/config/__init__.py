@@ -1,9 +1,9 @@
-"""What a run is made of: frozen dataclasses, checked when they are made, and no jax.
+"""The configuration of a run: frozen dataclasses, checked at construction, without jax.
 
-A config file is Python that defines ``config``: a :class:`Config`, or a function of the
-platform ("cpu", "gpu" or "tpu") that returns one where sizes should suit the device. Its
-docstring says the command and what to expect. A finished run keeps the resolved config as
-``config.json``; :mod:`nerf_jax.config.serialization` has that file's two directions.
+A config file is Python that defines ``config``: a :class:`Config`, or a function of the platform
+("cpu", "gpu" or "tpu") that returns one. Its docstring gives the command and the expected results.
+A run's folder contains the resolved config as ``config.json``, which
+:mod:`nerf_jax.config.serialization` writes and reads.
 """
 
 import runpy
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nerf_jax.config.data import DataConfig
-from nerf_jax.config.export import ExportConfig
+from nerf_jax.config.export import ExportConfig as ExportConfig
 from nerf_jax.config.methods import (
     HashConfig,
     MipConfig,
@@ -22,43 +22,24 @@ from nerf_jax.config.methods import (
 from nerf_jax.config.serialization import near_miss
 from nerf_jax.config.training import (
     EvalConfig,
-    Exponential,
-    Milestones,
     OptimizerConfig,
     RenderConfig,
     TrainConfig,
 )
-
-__all__ = [
-    "CONFIGS",
-    "Config",
-    "DataConfig",
-    "EvalConfig",
-    "Exponential",
-    "ExportConfig",
-    "HashConfig",
-    "Milestones",
-    "MipConfig",
-    "NerfConfig",
-    "OptimizerConfig",
-    "ProposalConfig",
-    "RenderConfig",
-    "TrainConfig",
-    "TutorialConfig",
-    "load",
-]
+from nerf_jax.config.training import Exponential as Exponential
+from nerf_jax.config.training import Milestones as Milestones
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run, whole."""
+    """The configuration of a run."""
 
     name: str = "unnamed"
-    """Of the run's folder under `outputs/`."""
+    """Name of the run's folder in `outputs/`."""
     note: str = ""
-    """Why the sizes are what they are; said at the start."""
+    """The reason for the chosen sizes, printed at the start."""
     data: DataConfig = field(default_factory=DataConfig)
     model: HashConfig | MipConfig | NerfConfig | ProposalConfig | TutorialConfig = field(
         default_factory=NerfConfig
@@ -74,10 +55,10 @@ def load(name: str, platform: str) -> Config:
 
     Args:
         name: a path, or the name of a packaged config, with or without ``.py``.
-        platform: "cpu", "gpu" or "tpu", for files whose sizes depend on it.
+        platform: "cpu", "gpu" or "tpu", the argument of a config that is a function.
 
     Raises:
-        ValueError: no such config (the near misses are named), or the file defines none.
+        ValueError: no such config (the error names similar ones), or the file defines none.
     """
     candidates = [Path(name), CONFIGS / name, CONFIGS / f"{name}.py"]
     path = next((path for path in candidates if path.is_file()), None)

@@ -1,16 +1,59 @@
-"""The checks that config dataclasses make of their fields."""
+"""Constraints on config fields: declared in their annotations, checked at construction."""
 
 import math
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:
-    """Raise a ValueError that names the field, what was expected and what came."""
+    """Raise a ValueError that names the field, the expected values and the given one."""
     if not condition:
         raise ValueError(f"{name} must be {expected}, but is {value!r}")
 
 
-def require_positive(section: object, prefix: str, *names: str) -> None:
-    """The same of several fields that must be finite and positive."""
-    for name in names:
-        value = getattr(section, name)
-        require(math.isfinite(value) and value > 0, f"{prefix}.{name}", value, "positive")
+@dataclass(frozen=True)
+class Constraint:
+    """A condition on a field's value: ``width: Annotated[int, POSITIVE] = 64``."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+    def require(self, name: str, value: Any) -> None:
+        """Raise a ValueError unless the condition holds."""
+        require(self.holds(value), name, value, self.expected)
+
+
+POSITIVE = Constraint("positive", lambda value: 0 < value < math.inf)
+NON_NEGATIVE = Constraint("finite and at least 0", lambda value: 0 <= value < math.inf)
+BELOW_ONE = Constraint("in [0, 1)", lambda value: 0 <= value < 1)
+NOT_EMPTY = Constraint("not empty", lambda value: len(value) > 0)
+
+
+def at_least(minimum: int) -> Constraint:
+    """The value is not below ``minimum``."""
+    return Constraint(f"at least {minimum}", lambda value: value >= minimum)
+
+
+def below_power_of_two(exponent: int) -> Constraint:
+    """The value is below 2^exponent."""
+    return Constraint(f"below 2^{exponent}", lambda value: value < 2**exponent)
+
+
+class Section:
+    """Base of the config dataclasses: checks the constraints of their fields.
+
+    A field whose default is None may be None.
+    """
+
+    prefix = ""
+    """The section's name in error messages: ``prefix.field``."""
+
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            value = getattr(self, name)
+            if value is None and getattr(type(self), name, 0) is None:
+                continue
+            for constraint in getattr(hint, "__metadata__", ()):
+                constraint.require(f"{self.prefix}.{name}", value)

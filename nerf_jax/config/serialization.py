@@ -1,4 +1,4 @@
-"""Nested dataclasses as what JSON can hold, and back."""
+"""Nested dataclasses to JSON values and back."""
 
 import dataclasses
 import difflib
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:
-    """``" Did you mean ...?"`` with the known words closest to one that is not, or nothing."""
+    """``" Did you mean ...?"`` with the known words most similar to an unknown one, or ``""``."""
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def to_dict(config: object) -> dict[str, Any]:
-    """The config as JSON can hold it: :func:`from_dict` reads it back."""
+    """The config as JSON values; :func:`from_dict` is the inverse."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value):
@@ -34,10 +34,10 @@ def to_dict(config: object) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
-    """A config dataclass from what :func:`to_dict` made of it.
+    """A config dataclass from the JSON values of :func:`to_dict`.
 
     Raises:
-        ValueError: an unknown field or a wrong type, named by its full path.
+        ValueError: an unknown field or a wrong type; the message gives its full path.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected a table of fields, found {values!r}")
@@ -49,7 +49,7 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as the type that ``hint`` asks for: the few that configs are made of."""
+    """``value`` as the type ``hint``, for the types that occur in configs."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
@@ -57,7 +57,7 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         choices = [choice for choice in arguments if choice is not type(None)]
-        if len(choices) > 1:  # dataclasses, told apart by their first field: `method`, `kind`
+        if len(choices) > 1:  # dataclasses, distinguished by their first field: `method`, `kind`
             return from_dict(_choose(choices, value, where), value, where)
         return _parse(choices[0], value, where)
     if origin is Literal and value in arguments:

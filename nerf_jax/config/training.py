@@ -1,177 +1,151 @@
-"""How a method is trained, scored and shown."""
+"""Training, evaluation and the video."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from nerf_jax.config.checks import require, require_positive
+from nerf_jax.config.checks import (
+    BELOW_ONE,
+    NOT_EMPTY,
+    POSITIVE,
+    Constraint,
+    Section,
+    at_least,
+    below_power_of_two,
+)
 
 LARGEST_SIDE = 2**15
-"""Of a frame, in pixels."""
+"""Maximum height and width of a frame, in pixels."""
 
-
-@dataclass(frozen=True)
-class Exponential:
-    """The learning rate falls along an exponential, and stays at its end."""
-
-    kind: Literal["exponential"] = "exponential"
-    final: float = 0.1
-    """What is left of the learning rate after `steps`."""
-    steps: int = 250_000
-    """Steps until then. Absolute, so that a resumed or lengthened run repeats the same steps."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "optimizer.schedule", "final", "steps")
-
-
-@dataclass(frozen=True)
-class Milestones:
-    """The learning rate is multiplied by `factor` at the start of each epoch named."""
-
-    kind: Literal["milestones"] = "milestones"
-    epochs: tuple[float, ...] = (2.0, 4.0, 8.0)
-    """An epoch is as many steps as the rays of the training split take."""
-    factor: float = 0.5
-
-    def __post_init__(self) -> None:
-        require_positive(self, "optimizer.schedule", "factor")
-        require(
-            all(epoch > 0 for epoch in self.epochs) and list(self.epochs) == sorted(self.epochs),
-            "optimizer.schedule.epochs",
-            self.epochs,
-            "positive and ascending",
-        )
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam, and its learning rate."""
-
-    learning_rate: float = 5e-4
-    warmup_steps: int = 0
-    """The learning rate rises linearly from a hundredth over these first steps."""
-    schedule: Exponential | Milestones = field(default_factory=Exponential)
-    pose_learning_rate: float = 0.0
-    """Of the cameras' motions, in radians and world units; it follows the same schedule. 0: the
-    cameras are where the files say."""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def __post_init__(self) -> None:
-        require_positive(self, "optimizer", "learning_rate", "epsilon")
-        rate = self.pose_learning_rate
-        require(0 <= rate < 1, "optimizer.pose_learning_rate", rate, "in [0, 1)")
-        require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, ">= 0")
-        for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"optimizer.{name}", value, "in [0, 1)")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long, how much at a time, and how often to look."""
-
-    num_steps: int = 200_000
-    max_seconds: float | None = None
-    """Training ends after this time too, not counting compilation, validation and checkpoints."""
-    rays_per_step: int = 4096
-    """Shared out over all devices."""
-    rays_per_pass: int = 0
-    """Rays whose gradient is taken at once: bounds the memory, changes nothing else.
-    0: all of a step's, but 128 on a CPU, whose caches that suits."""
-    steps_per_call: int = 0
-    """Steps of one compiled `lax.scan`, between looks from the host; 0: about a second's worth."""
-    seed: int = 0
-    report_every_seconds: float = 1.0
-    """A line of metrics.jsonl, at the first call to end after this time; 0: at every call."""
-    validate_every: int = 1000
-    """Steps between scores on held-out rays; 0 for never."""
-    validation_rays: int = 4096
-    """Held-out rays of such a score, spread over all images of the validation split."""
-    checkpoint_every: int = 5000
-    """Steps between checkpoints; one is always made at the end. 0: only at the end."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "train", "num_steps", "rays_per_step", "validation_rays")
-        if self.max_seconds is not None:
-            require_positive(self, "train", "max_seconds")
-        for name in (
-            "steps_per_call",
-            "seed",
-            "report_every_seconds",
-            "validate_every",
-            "checkpoint_every",
-        ):
-            value = getattr(self, name)
-            require(value >= 0, f"train.{name}", value, "at least 0")
-        require(self.num_steps < 2**31, "train.num_steps", self.num_steps, "below 2^31")
-        require(self.seed < 2**32, "train.seed", self.seed, "below 2^32")
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """Scores on held-out views."""
-
-    split: str = "val"
-    every: int = 1
-    """Each so manieth view only."""
-    rays_per_chunk: int = 4096
-    """Rays rendered at once: bounds the memory of evaluation and rendering."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "eval", "every", "rays_per_chunk")
-
-
+Output = Literal["color", "depth", "normals"]
+Format = Literal["mp4", "gif", "png", "png16", "exr"]
 PATHS = ("orbit", "ellipse", "spiral", "tour", "spline")
 
+_ASCENDING = Constraint(
+    "positive and ascending",
+    lambda epochs: all(epoch > 0 for epoch in epochs) and list(epochs) == sorted(epochs),
+)
+_FRAME_SIZE = Constraint(
+    f"two sides of 1 to {LARGEST_SIDE} pixels",
+    lambda size: all(0 < side <= LARGEST_SIDE for side in size),
+)
+_PATH = Constraint(
+    f"{', '.join(PATHS)}, or a file that ends in .json",
+    lambda path: path in PATHS or path.endswith(".json"),
+)
+_NOT_A_POLE = Constraint("between -90 and 90", lambda degrees: -90 < degrees < 90)
+"""At the poles, the vertical direction has no projection into the image."""
+
 
 @dataclass(frozen=True)
-class RenderConfig:
+class Exponential(Section):
+    """A learning rate that decays exponentially, and then stays constant."""
+
+    prefix = "optimizer.schedule"
+
+    kind: Literal["exponential"] = "exponential"
+    final: Annotated[float, POSITIVE] = 0.1
+    """Factor of the learning rate after `steps`."""
+    steps: Annotated[int, POSITIVE] = 250_000
+    """Steps of the decay; absolute, so that an extended run repeats the same steps."""
+
+
+@dataclass(frozen=True)
+class Milestones(Section):
+    """A learning rate that is multiplied by `factor` at the start of given epochs."""
+
+    prefix = "optimizer.schedule"
+
+    kind: Literal["milestones"] = "milestones"
+    epochs: Annotated[tuple[float, ...], _ASCENDING] = (2.0, 4.0, 8.0)
+    """An epoch is one pass over the rays of the training split."""
+    factor: Annotated[float, POSITIVE] = 0.5
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Section):
+    """Adam and its learning rate."""
+
+    prefix = "optimizer"
+
+    learning_rate: Annotated[float, POSITIVE] = 5e-4
+    warmup_steps: Annotated[int, at_least(0)] = 0
+    """Steps over which the learning rate rises linearly from a hundredth of its value."""
+    schedule: Exponential | Milestones = field(default_factory=Exponential)
+    pose_learning_rate: Annotated[float, BELOW_ONE] = 0.0
+    """Learning rate of the camera poses, in radians and world units; 0: the poses are fixed."""
+    beta1: Annotated[float, BELOW_ONE] = 0.9
+    beta2: Annotated[float, BELOW_ONE] = 0.999
+    epsilon: Annotated[float, POSITIVE] = 1e-8
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section):
+    """Duration, batch size, and intervals of reports, validation and checkpoints."""
+
+    prefix = "train"
+
+    num_steps: Annotated[int, POSITIVE, below_power_of_two(31)] = 200_000
+    max_seconds: Annotated[float | None, POSITIVE] = None
+    """Time limit of training, without compilation, validation and checkpoints."""
+    rays_per_step: Annotated[int, POSITIVE] = 4096
+    """Rays of a step, divided among all devices."""
+    rays_per_pass: int = 0
+    """Rays of one gradient evaluation: bounds the memory, does not change the result. 0: all rays
+    of a step; on a CPU, 128 for the methods without a hash grid, which suits its caches."""
+    steps_per_call: Annotated[int, at_least(0)] = 0
+    """Steps of one compiled `lax.scan`; 0: about a second's worth."""
+    seed: Annotated[int, at_least(0), below_power_of_two(32)] = 0
+    report_every_seconds: Annotated[float, at_least(0)] = 1.0
+    """Seconds between lines of metrics.jsonl, written at the end of a call; 0: at every call."""
+    validate_every: Annotated[int, at_least(0)] = 1000
+    """Steps between scores on held-out rays; 0 for none."""
+    validation_rays: Annotated[int, POSITIVE] = 4096
+    """Held-out rays of such a score, from all images of the validation split."""
+    checkpoint_every: Annotated[int, at_least(0)] = 5000
+    """Steps between checkpoints; 0: only one, at the end."""
+
+
+@dataclass(frozen=True)
+class EvalConfig(Section):
+    """Scores on held-out views."""
+
+    prefix = "eval"
+
+    split: str = "val"
+    every: Annotated[int, POSITIVE] = 1
+    """Only every k-th view is evaluated."""
+    rays_per_chunk: Annotated[int, POSITIVE] = 4096
+    """Rays rendered at once: bounds the memory of evaluation and rendering."""
+
+
+@dataclass(frozen=True)
+class RenderConfig(Section):
     """The video."""
 
-    path: str = "orbit"
-    """orbit: a turn around what the cameras look at; ellipse: the same through the middle of the
-    capture; spiral: before one point, for photos from one side; tour: past the training cameras,
-    for captures that were not taken from all around; spline: exactly through them, in their order.
-    Or a file that ends in .json, with the fields of nerfstudio's camera paths."""
-    num_frames: int = 60
-    """Over the whole path; 0 for no video. A path's file has its own."""
-    fps: float | None = None
-    """Frames a second; without it, those of a path's file, or 15."""
-    size: tuple[int, int] | None = None
-    """Height and width; without it, those of a path's file, or of the dataset's images. Another
-    shape shows more or less at the sides."""
-    downscale: int = 1
-    """Frames are this much smaller."""
-    elevation_degrees: float | None = None
-    """Of an orbit's camera over the horizon; without it, the mean of the training cameras."""
-    outputs: tuple[Literal["color", "depth", "normals"], ...] = ("color", "depth")
-    """What is seen. Depth is coloured by one scale for all frames, which is told."""
-    formats: tuple[Literal["mp4", "gif", "png", "png16", "exr"], ...] = ("mp4",)
-    """Of each output. mp4 and gif are videos; the others folders of frames: png 8 bits, png16 16
-    bits with depth as numbers, exr float32 with depth as numbers and colour made linear."""
-    depth_unit: float = 0.001
-    """A step of png16's depth, in units of the dataset's files: a millimetre where those are
-    metres."""
-    keep_frames: bool = False
-    """Keep what was rendered, so that other outputs and formats of the same path need no rendering.
-    Else it is there until the end only, for a render that is broken off to go on from."""
+    prefix = "render"
 
-    def __post_init__(self) -> None:
-        require(
-            self.path in PATHS or self.path.endswith(".json"),
-            "render.path",
-            self.path,
-            f"{', '.join(PATHS)}, or a file that ends in .json",
-        )
-        require(self.num_frames >= 0, "render.num_frames", self.num_frames, "at least 0")
-        require_positive(self, "render", "downscale", "depth_unit")
-        if self.fps is not None:
-            require_positive(self, "render", "fps")
-        sides = self.size is None or all(0 < side <= LARGEST_SIDE for side in self.size)
-        require(sides, "render.size", self.size, f"two sides of 1 to {LARGEST_SIDE} pixels")
-        elevation = self.elevation_degrees
-        between = elevation is None or -90 < elevation < 90  # at the poles, no way is up
-        require(between, "render.elevation_degrees", elevation, "between -90 and 90")
-        for name in ("outputs", "formats"):
-            require(bool(getattr(self, name)), f"render.{name}", getattr(self, name), "not empty")
+    path: Annotated[str, _PATH] = "orbit"
+    """The camera path. orbit: a circle around the point that the cameras look at; ellipse: the same
+    through the capture; spiral: in front of a point, for photos from one side; tour: past the
+    training cameras, for captures that were not taken from all sides; spline: exactly through them,
+    in order. Or a file that ends in .json, with the fields of nerfstudio's camera paths."""
+    num_frames: Annotated[int, at_least(0)] = 60
+    """Frames of the path; 0 for no video. A path file has its own."""
+    fps: Annotated[float | None, POSITIVE] = None
+    """Frames per second. Default: given by the path file, or else 15."""
+    size: Annotated[tuple[int, int] | None, _FRAME_SIZE] = None
+    """Height and width. Default: given by the path file, or else the dataset's."""
+    downscale: Annotated[int, POSITIVE] = 1
+    """Factor by which frames are reduced."""
+    elevation_degrees: Annotated[float | None, _NOT_A_POLE] = None
+    """Elevation of an orbit above the horizon. Default: the mean of the training cameras."""
+    outputs: Annotated[tuple[Output, ...], NOT_EMPTY] = ("color", "depth")
+    """The rendered quantities. Depth is coloured by one scale for all frames, which is printed."""
+    formats: Annotated[tuple[Format, ...], NOT_EMPTY] = ("mp4",)
+    """The formats of each output. mp4 and gif are videos, the others folders of frames: png 8 bits;
+    png16 16 bits, depth as numbers; exr float32, depth as numbers and colour linear."""
+    depth_unit: Annotated[float, POSITIVE] = 0.001
+    """One step of depth in png16, in units of the dataset's files."""
+    keep_frames: bool = False
+    """Keep the rendered frames, so that other outputs and formats of the same path need no
+    rendering. Otherwise they are kept until the end, so that an interrupted render can resume."""

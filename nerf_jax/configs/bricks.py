@@ -1,9 +1,9 @@
-"""The built-in scene by the flagship, at 128x128.
+"""The built-in scene at 128x128, with the flagship method.
 
     python run.py
 
-Made for two CPU cores: the scene is ray-traced in about 10 s (once), training takes a minute or so,
-the scores and the video a few seconds. About 34 dB on held-out views.
+For two CPU cores: ray tracing the scene takes about 10 s (once), training about a minute, the
+scores and the video a few seconds. About 34 dB on held-out views.
 """
 
 from nerf_jax.config import (
@@ -19,7 +19,7 @@ from nerf_jax.config import (
 
 config = Config(
     name="bricks",
-    note="sizes for two CPU cores and a minute or two",
+    note="sizes for two CPU cores and two minutes",
     data=DataConfig(scene="bricks", downscale=2, near=2.5, far=5.5, background="random"),
     model=HashConfig(
         box_radius=1.05,

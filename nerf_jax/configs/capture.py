@@ -1,11 +1,11 @@
-"""A capture of your own, photos taken from all around or from within, in ten minutes on two cores.
+"""Your own photos, taken around an object or inside a room: ten minutes on two CPU cores.
 
     python run.py prepare photos/ --output data/mine
     python run.py --config capture.py --data.root data/mine
 
-The first line finds where the photos were taken from (``pip install 'nerf_jax[prepare]'``), and is
-not needed where COLMAP, nerfstudio or instant-ngp have done so. Images are shrunk to 500 pixels at
-most; ``--data.max_side`` says otherwise. For photos taken from one side, ``fern.py`` is better.
+The first command estimates the camera poses (``pip install 'nerf_jax[prepare]'``). It is not needed
+for scenes prepared with COLMAP, nerfstudio or instant-ngp. Images are reduced to at most 500 pixels
+(``--data.max_side``). For photos taken from one side, use ``fern.py``.
 """
 
 from nerf_jax.config import (
@@ -21,8 +21,8 @@ from nerf_jax.config import (
 
 config = Config(
     name="capture",
-    note="8 levels of 2^17 entries, a grid of 96 cells, images of 500 pixels at most: for two CPU "
-    "cores and ten minutes",
+    note="8 levels of 2^17 entries, an occupancy grid of 96^3 cells, images of at most 500 pixels: "
+    "for two CPU cores and ten minutes",
     data=DataConfig(scene="capture", max_side=500, background="random"),
     model=HashConfig(
         space="contracted",

@@ -1,9 +1,9 @@
-"""The fern: 20 photos taken from one side, with normalised device coordinates.
+"""The fern: 20 photos taken from one side, in normalised device coordinates.
 
     python run.py --config fern.py
 
-At an eighth of its size, 504x378, for ten minutes on two cores: 25.3 dB on the 3 photos held out.
-For photos of your own that were all taken from one side: ``--data.root data/mine
+At an eighth of the original resolution, 504x378, ten minutes on two CPU cores: 25.3 dB on the 3
+held-out photos. For your own photos taken from one side: ``--data.root data/mine
 --data.downscale 1 --data.max_side 500``.
 """
 
@@ -16,7 +16,7 @@ assert isinstance(_capture.model, HashConfig)
 config = replace(
     _capture,
     name="fern",
-    note="8 levels of 2^17 entries, a grid of 64 cells: for two CPU cores and ten minutes",
+    note="8 levels of 2^17 entries, a grid of 64^3 cells: for two CPU cores and ten minutes",
     data=DataConfig(scene="fern", downscale=8, background="random"),
     model=replace(
         _capture.model,

@@ -1,9 +1,9 @@
-"""The fox: 50 photos by a phone, all around and without bounds.
+"""The fox: 50 phone photos of an unbounded scene.
 
     python run.py --config fox.py
 
-At a quarter of its size, 270x480, for ten minutes on two cores: 30.6 dB on the 7 photos held out,
-27 dB after one minute (``--train.max_seconds 60``).
+At a quarter of the original resolution, 270x480, ten minutes on two CPU cores: 30.6 dB on the 7
+held-out photos, 27 dB after one minute (``--train.max_seconds 60``).
 """
 
 from dataclasses import replace

@@ -1,10 +1,10 @@
-"""The lego scene by the flagship: minutes on two CPU cores, seconds on a GPU.
+"""The lego scene with the flagship method.
 
     python run.py --config lego.py
 
-On a CPU 400x400 pictures for ten minutes: 32.1 dB on val views 0, 12, ..., 84, white, on two cores,
-in 1.2 GB; 29.8 dB after the first two (``--train.max_seconds 120``). On a GPU the published recipe
-at 800x800 for 20k steps, not measured yet. The paper's own method is ``lego_nerf.py``.
+On two CPU cores, at 400x400: 32.1 dB after ten minutes, 29.8 dB after two (``--train.max_seconds
+120``), on val views 0, 12, ..., 84 over white; 1.2 GB of memory. On a GPU, the published sizes at
+800x800 for 20k steps; not measured yet. The method of the 2020 paper is ``lego_nerf.py``.
 """
 
 from nerf_jax.config import (
@@ -20,8 +20,8 @@ from nerf_jax.config import (
 
 CPU = Config(
     name="lego",
-    note="half-size pictures, and 8 levels of 2^17 entries, for two cores and ten minutes; "
-    "--train.max_seconds 120 for a first look",
+    note="images of half the size and 8 levels of 2^17 entries, for two CPU cores and ten minutes; "
+    "--train.max_seconds 120 for a first result",
     data=DataConfig(scene="lego", downscale=2, near=2.0, far=6.0, background="random"),
     model=HashConfig(
         box_radius=1.25,
@@ -37,7 +37,7 @@ CPU = Config(
         min_transmittance=1e-3,
         min_alpha=1e-3,
     ),
-    # Small steps: this early, more of them do more than more rays do.
+    # Small steps: in ten minutes, more steps improve the result more than more rays per step.
     optimizer=OptimizerConfig(
         learning_rate=2e-2,
         warmup_steps=100,
@@ -59,7 +59,7 @@ CPU = Config(
 
 GPU = Config(
     name="lego",
-    note="the published recipe: 16 levels of 2^19 entries, 2^18 samples a step, 800x800",
+    note="the published sizes: 16 levels of 2^19 entries, 2^18 samples a step, 800x800",
     data=DataConfig(scene="lego", near=2.0, far=6.0, background="random"),
     model=HashConfig(box_radius=1.5, num_candidates=1024, max_samples=2**18),
     optimizer=OptimizerConfig(

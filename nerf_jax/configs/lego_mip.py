@@ -1,10 +1,10 @@
-"""mip-NeRF on the lego scene: what a pixel's cone holds, instead of the line through its middle.
+"""mip-NeRF on the lego scene: cones through pixels instead of rays through their centres.
 
     python run.py --config lego_mip.py
 
-On a GPU 800x800 pictures and the paper's sizes, for a fifth of its 1M steps; on a CPU small
-pictures and a small network for ten minutes. Neither has been measured here yet. The flagship,
-``lego.py``, is much faster; this is for pictures seen from near and far.
+On a GPU, 800x800 images and the paper's sizes, for a fifth of its 1M steps; on a CPU, small images
+and a small network for ten minutes. Neither has been measured yet. The flagship, ``lego.py``, is
+much faster; this method is for views at different distances.
 """
 
 from nerf_jax.config import (
@@ -20,7 +20,7 @@ from nerf_jax.config import (
 
 CPU = Config(
     name="lego_mip",
-    note="pictures of an eighth of the size and a small network, for two cores and ten minutes",
+    note="images of an eighth of the size and a small network, for two CPU cores and ten minutes",
     data=DataConfig(scene="lego", downscale=8, near=2.0, far=6.0),
     model=MipConfig(num_samples=48, depth=4, width=64, skip=3),
     optimizer=OptimizerConfig(
@@ -33,7 +33,7 @@ CPU = Config(
 
 GPU = Config(
     name="lego_mip",
-    note="the paper's sizes and rates, for a fifth of its steps",
+    note="the paper's sizes and learning rates, for a fifth of its steps",
     data=DataConfig(scene="lego", near=2.0, far=6.0),
     model=MipConfig(),
     optimizer=OptimizerConfig(

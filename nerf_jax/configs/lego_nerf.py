@@ -2,8 +2,8 @@
 
     python run.py --config lego_nerf.py
 
-The paper reports 32.54 dB on the test split, after about a day on a V100. This wants a GPU; half
-size (``--data.downscale 2``) is the customary short version.
+The paper reports 32.54 dB on the test split, after about a day on a V100. Needs a GPU; training at
+half the size (``--data.downscale 2``) is the usual shorter version.
 """
 
 from nerf_jax.config import (

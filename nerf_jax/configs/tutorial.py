@@ -2,9 +2,9 @@
 
     python run.py --config tutorial.py
 
-It is as slow as it is simple. On a GPU the scene is read at 400x400, as the tutorial does. On a
-CPU of two cores a step of 1024 rays takes about 10 s; pictures are kept small there, so that one
-can look at some after a short run (``--train.max_seconds 300``).
+Simple and slow. On a GPU the images have 400x400 pixels, as in the tutorial. On two CPU cores a
+step of 1024 rays takes about 10 s, so the images have 100x100 pixels there: a short run
+(``--train.max_seconds 300``) gives first results.
 """
 
 from nerf_jax.config import (
@@ -23,7 +23,7 @@ def config(platform: str) -> Config:
     small = platform == "cpu"
     return Config(
         name="tutorial",
-        note="pictures of 100x100, few of them, since a CPU needs minutes for each at 400x400"
+        note="few images of 100x100, since rendering one of 400x400 takes a CPU minutes"
         if small
         else "",
         data=DataConfig(scene="lego", downscale=8 if small else 2, near=2.0, far=6.0),

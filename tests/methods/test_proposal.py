@@ -128,7 +128,7 @@ def test_it_learns():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_proposals": ()}, "model.num_proposals must be some of at least 16"),
+        ({"num_proposals": ()}, "model.num_proposals must be one or more numbers of at least 16"),
         ({"proposal_resolutions": (128,)}, "model.proposal_resolutions must be 2 numbers"),
         ({"num_samples": 0}, "model.num_samples must be positive"),
         ({"interlevel": -1.0}, "model.interlevel must be positive"),
