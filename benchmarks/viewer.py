@@ -191,7 +191,7 @@ def _open(browser: Browser, viewer: Viewer) -> tuple[Page, Any]:
 
 
 class Schedule:
-    """The ``watch`` of a training whose visitor comes and goes, and the time of each call of it."""
+    """The ``callback`` of a training whose visitor comes and goes, and the time of each call."""
 
     def __init__(self, browser: Browser, viewer: Viewer, rounds: int, seconds: float) -> None:
         self._browser, self._viewer = browser, viewer
@@ -281,7 +281,7 @@ def slowdown(rounds: int, seconds: float) -> dict[str, Any]:
 
         with look_on(PORT, config, method, (split, setting), reopen) as viewer:
             schedule = Schedule(browser, viewer, rounds, seconds)
-            fit(run, config, method, split.dataset, None, ray_mesh(), watch=schedule)
+            fit(run, config, method, split.dataset, None, ray_mesh(), callback=schedule)
     return {
         "slower_by_percent": slower_by(schedule.calls),
         "ms_per_step": [

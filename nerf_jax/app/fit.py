@@ -77,8 +77,8 @@ class TrainingStatus(NamedTuple):
     """Of held-out rays, dB; None before it is measured."""
 
 
-Watch = Callable[[TrainingStatus], bool]
-"""Somebody who looks on, and says whether to go on. Asked again and again until that is so."""
+TrainingCallback = Callable[[TrainingStatus], bool]
+"""Called between compiled calls; training pauses while it returns False, and calls it again."""
 
 
 def fit(
@@ -90,7 +90,7 @@ def fit(
     mesh: Mesh,
     *,
     resume: bool = False,
-    watch: Watch | None = None,
+    callback: TrainingCallback | None = None,
 ) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
@@ -102,7 +102,8 @@ def fit(
         held_out: for the validation score along the way.
         mesh: the devices.
         resume: go on from the run's newest checkpoint.
-        watch: who looks on between calls.
+        callback: called before the first step and after every compiled call; training pauses
+            while it returns False.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -118,7 +119,9 @@ def fit(
         clock = Clock(**checkpoints.about()["clock"])
         run.forget_metrics_after(int(state.step))
     on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
-    loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device, watch)
+    loop = _Loop(
+        run, config, model, optimizer, mesh, checkpoints, state, clock, on_device, callback
+    )
     if held_out is not None and settings.validate_every:
         loop.validate_on(jax.device_put(held_out, NamedSharding(mesh, REPLICATED)))
     with _stop_signals() as stop:
@@ -179,7 +182,7 @@ class _Loop:
     state: TrainState
     clock: Clock
     dataset: Dataset
-    watch: Watch | None = None
+    callback: TrainingCallback | None = None
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
@@ -214,26 +217,26 @@ class _Loop:
             say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
             return
         per_call = settings.steps_per_call or self._a_second_of_steps()
-        self._be_watched(stop)
+        self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
             while not self._finished() and stop.signal is None:
                 before = self.step
                 self._call(min(per_call, settings.num_steps - self.step))
                 if self._validate and self._passed(before, settings.validate_every):
                     self._val_psnr, self._val_is_new = self._validate(), True
-                self._be_watched(stop)
+                self._run_callback(stop)
                 self._report(progress)
                 if self._passed(before, settings.checkpoint_every) and not self._finished():
                     self.save()
 
-    def _be_watched(self, stop: _Stop) -> None:
-        """Let somebody look, and wait for as long as they want."""
-        if self.watch is None:
+    def _run_callback(self, stop: _Stop) -> None:
+        """Call the callback until it returns True."""
+        if self.callback is None:
             return
         calls, num_steps = self._since_report, self.config.train.num_steps
         score = float(psnr(jnp.float32(np.mean(calls[-1]["mse"])))) if calls else None
-        glimpse = TrainingStatus(self.state, self.step, num_steps, score, self._val_psnr)
-        while not self.watch(glimpse) and stop.signal is None:
+        status = TrainingStatus(self.state, self.step, num_steps, score, self._val_psnr)
+        while not self.callback(status) and stop.signal is None:
             time.sleep(0.05)
 
     def _finished(self) -> bool:

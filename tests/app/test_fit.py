@@ -23,11 +23,13 @@ from tests import small
 from tests.test_train import same_bits
 
 
-def run_fit(folder, *, resume: bool = False, method=None, watch=None, **train: object) -> FitResult:
+def run_fit(
+    folder, *, resume: bool = False, method=None, callback=None, **train: object
+) -> FitResult:
     config, run = small.config(**train), Run(folder)
     run.write_json("config.json", to_dict(config))
     data, method = small.dataset(), method or methods.build(config)
-    return fit(run, config, method, data, data, ray_mesh(), resume=resume, watch=watch)
+    return fit(run, config, method, data, data, ray_mesh(), resume=resume, callback=callback)
 
 
 def test_resuming_continues_bit_for_bit(tmp_path):
@@ -163,45 +165,45 @@ def test_the_length_of_a_call_divides_the_run(tmp_path):
 def test_who_looks_on_is_told_between_calls_and_changes_nothing(tmp_path):
     seen = []
 
-    def watch(glimpse) -> bool:
-        params = jax.tree.map(np.array, glimpse.state.params)  # a copy
-        seen.append((glimpse, params))
+    def callback(status) -> bool:
+        params = jax.tree.map(np.array, status.state.params)  # a copy
+        seen.append((status, params))
         return True
 
     alone = run_fit(tmp_path / "alone")
-    watched = run_fit(tmp_path / "watched", watch=watch)
-    assert same_bits(alone.state, watched.state)
-    assert [glimpse.step for glimpse, _ in seen] == [0, 4, 8]
-    assert same_bits(seen[-1][1], watched.state.params)
+    observed = run_fit(tmp_path / "watched", callback=callback)
+    assert same_bits(alone.state, observed.state)
+    assert [status.step for status, _ in seen] == [0, 4, 8]
+    assert same_bits(seen[-1][1], observed.state.params)
     assert not same_bits(seen[0][1], seen[1][1])
     assert seen[0][0].psnr is None
     records = Run(tmp_path / "watched").metrics()
-    for (glimpse, _), record in zip(seen[1:], records, strict=True):
-        assert glimpse.num_steps == 8
-        np.testing.assert_allclose(glimpse.psnr, record["psnr"], atol=1e-4)
-        assert glimpse.val_psnr == record["val_psnr"]
+    for (status, _), record in zip(seen[1:], records, strict=True):
+        assert status.num_steps == 8
+        np.testing.assert_allclose(status.psnr, record["psnr"], atol=1e-4)
+        assert status.val_psnr == record["val_psnr"]
 
 
 def test_who_looks_on_can_halt_it(tmp_path):
     answers = iter([True, False, False, False, True, True])
     steps = []
 
-    def watch(glimpse) -> bool:
-        steps.append(glimpse.step)
-        jax.block_until_ready(glimpse.state.params)  # still there to be looked at
+    def callback(status) -> bool:
+        steps.append(status.step)
+        jax.block_until_ready(status.state.params)  # still there to be looked at
         return next(answers)
 
-    fitted = run_fit(tmp_path, watch=watch)
+    fitted = run_fit(tmp_path, callback=callback)
     assert steps == [0, 4, 4, 4, 4, 8]
     assert int(fitted.state.step) == 8
 
 
 def test_a_signal_ends_a_halt(tmp_path):
-    def watch(glimpse) -> bool:
-        if glimpse.step == 4:
+    def callback(status) -> bool:
+        if status.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return glimpse.step == 0
+        return status.step == 0
 
-    fitted = run_fit(tmp_path, watch=watch, num_steps=1000)
+    fitted = run_fit(tmp_path, callback=callback, num_steps=1000)
     assert fitted.interrupted_by == signal.SIGINT
     assert Run(tmp_path).checkpoints.latest() == 4

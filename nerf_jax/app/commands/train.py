@@ -81,8 +81,10 @@ def train(arguments: list[str]) -> int:
 
     unseen = held_out.dataset if held_out else None
     with look_on(port, config, method, (split, setting), reopen) as page:
-        watch = page.learning if page else None
-        fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume, watch=watch)
+        callback = page.learning if page else None
+        fitted = fit(
+            run, config, method, dataset, unseen, ray_mesh(), resume=resume, callback=callback
+        )
         run.draw_curves()
         step = int(fitted.state.step)
         say(f"trained {step} steps in {duration(fitted.clock.train_seconds)}")

@@ -32,7 +32,7 @@ class Stage:
 
 
 class Learning:
-    """Training, as it is looked on: the ``watch`` of :func:`nerf_jax.app.fit.fit`.
+    """Training, as it is looked on: the ``callback`` of :func:`nerf_jax.app.fit.fit`.
 
     Training's next call overwrites the state that it shows, so what visitors see is a copy; it is
     made when one of them asks for it, and else nothing is done at all.
