@@ -6,3 +6,5 @@ makes a method of them and ``train`` fits it. ``types`` holds the contracts betw
 """
 
 __version__ = "0.1.0"
+
+from nerf_jax import _moved as _moved

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 
 FLOORS: list[set[str]] = [
-    {"types", "numerics", "packing", "devices"},
+    {"types", "numerics", "packing", "devices", "_moved"},
     {
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
@@ -38,6 +38,7 @@ FLOORS: list[set[str]] = [
 program's, ``app``, whose parts have floors of their own."""
 
 NEIGHBOURS = {
+    ("__init__", "_moved"),  # old names, known from the first import on
     ("app.camera_paths", "app.splines"),
     ("app.ffmpeg", "app.images"),  # frames as bytes
     ("compositing", "sampling"),  # midpoints of intervals
