@@ -5,7 +5,6 @@ import importlib.abc
 import importlib.machinery
 import sys
 import warnings
-from collections.abc import Sequence
 from types import ModuleType
 
 MOVED = {
@@ -22,7 +21,7 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds modules by their old names; it comes last in ``sys.meta_path``."""
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, name: str, path: object, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The spec of a moved module; None for any other name."""
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None

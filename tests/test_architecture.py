@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
         *{"app.normals", "app.progress", "app.splines"},
     },
-    {"app.advice", "app.prepare", "app.runs", "app.scene_cameras"},
+    {"app.advice", "app.prepare", "app.programs", "app.runs", "app.scene_cameras"},
     {"app.fit", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},

@@ -1,10 +1,9 @@
-"""What the terminal shows while something takes long: a live line, or plain lines elsewhere."""
+"""Progress of long computations: a live line on a terminal, plain lines elsewhere."""
 
 import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, TypeVar
 
 from nerf_jax.data.files import optional_import
@@ -13,12 +12,12 @@ T = TypeVar("T")
 
 
 def say(*words: object) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line and flush it: a pipe shows it at once."""
     print(*words, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Seconds as text: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if not math.isfinite(seconds):
         return "unknown"
     whole = round(seconds)
@@ -30,12 +29,12 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """A line that is updated in place on a terminal, and printed now and then anywhere else.
+    """A line that is updated in place on a terminal, and printed at intervals anywhere else.
 
     Args:
-        label: what is going on.
-        total: how many there are to do.
-        every_seconds: between plain lines.
+        label: the name of the computation.
+        total: the number of its items.
+        every_seconds: the interval between plain lines.
     """
 
     def __init__(self, label: str, total: int, every_seconds: float = 5.0) -> None:
@@ -56,17 +55,12 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
 
     def update(self, done: int, text: str) -> None:
-        """Say how much is done of the total, and what there is to say about it."""
+        """Show the number of items done, and a text."""
         if self._live:
             self._live.update(self._task, completed=done, text=text)
             return
@@ -77,12 +71,12 @@ class Progress:
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """The items, with progress and the time to go."""
+    """The items, with their progress and the estimated time of the rest."""
     start = time.monotonic()
     with Progress(label, total) as progress:
-        for number, item in enumerate(items):
-            if number:
-                rest = (time.monotonic() - start) / number * (total - number)
-                progress.update(number, f"ETA {duration(rest)}")
+        for done, item in enumerate(items):
+            if done:
+                rest = (time.monotonic() - start) / done * (total - done)
+                progress.update(done, f"ETA {duration(rest)}")
             yield item
         progress.update(total, f"took {duration(time.monotonic() - start)}")

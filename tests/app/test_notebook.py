@@ -73,7 +73,7 @@ def test_a_turn_is_what_its_cameras_see(scene, tmp_path):
 def test_what_cannot_be_shown(scene):
     with pytest.raises(ValueError, match="orbit of 0 frames of 128 pixels shows nothing"):
         notebook.orbit(scene, num_frames=0)
-    with pytest.raises(ValueError, match="no way to fly past them"):
+    with pytest.raises(ValueError, match="trained on a ray dataset, which has no cameras"):
         notebook.orbit(untrained(rays=True))
 
 
