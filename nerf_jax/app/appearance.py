@@ -24,7 +24,7 @@ NUM_RAYS = 1024
 """Sampled at each step from the whole photo: half of them count. Twice as many change nothing."""
 
 
-@functools.partial(jax.jit, static_argnames=("model", "num_steps", "num_rays", "learning_rate"))
+@functools.partial(jax.jit, static_argnames=("model", "num_rays"))
 def fit_code(
     model: Model,
     params: Params,
@@ -32,9 +32,7 @@ def fit_code(
     photo: Dataset,
     key: Array,
     *,
-    num_steps: int = NUM_STEPS,
     num_rays: int = NUM_RAYS,
-    learning_rate: float = 0.1,
 ) -> Params:
     """Fit the appearance code of one photo to a trained scene, whose other parameters are fixed.
 
@@ -56,7 +54,7 @@ def fit_code(
     if learned is None:
         raise ValueError("the model has no appearance codes to fit: model.code_size is 0")
     # Fifty steps are too few for the usual averages over the last ten and the last thousand steps.
-    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+    schedule = optax.cosine_decay_schedule(0.1, NUM_STEPS)
     optimizer = optax.adam(schedule, b1=0.5, b2=0.9)
 
     def step(state: tuple[Array, optax.OptState], key: Array) -> tuple[tuple, None]:
@@ -74,7 +72,7 @@ def fit_code(
 
     mean = jnp.mean(learned, axis=0)
     (code, _), _ = jax.lax.scan(
-        step, (mean, optimizer.init(mean)), jax.random.split(key, num_steps)
+        step, (mean, optimizer.init(mean)), jax.random.split(key, NUM_STEPS)
     )
     return with_appearance_code(params, code)
 

@@ -18,21 +18,15 @@ T = TypeVar("T")
 
 
 class Checkpoints:
-    """The newest checkpoints of one folder.
+    """The newest two checkpoints of one folder, which the first save creates."""
 
-    Args:
-        folder: created by the first save.
-        keep: the number of checkpoints to keep.
-    """
-
-    def __init__(self, folder: Path, keep: int = 2) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self._keep = keep
         self._open: ocp.CheckpointManager | None = None
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._open is None:
-            options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True)
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True)
             self._open = ocp.CheckpointManager(self.folder, options=options)
         return self._open
 
@@ -86,13 +80,12 @@ class Checkpoints:
                 "from it with --resume"
             ) from error
 
-    def restore(self, like: T, step: int | None = None) -> T:
-        """The saved tree.
+    def restore(self, like: T) -> T:
+        """The tree of the newest checkpoint.
 
         Args:
             like: a tree of the same structure, shapes and types: arrays, whose shardings the
                 result takes over, or ``jax.ShapeDtypeStruct``.
-            step: of the checkpoint; the newest if None.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -101,7 +94,7 @@ class Checkpoints:
         shapes = jax.eval_shape(_without_keys, like)
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
         reason = "damaged, or made by another method or other sizes than this config's"
-        with self._reading(step, reason) as step:
+        with self._read_errors(reason) as step:
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager().restore(step, args=args)["tree"]
             for wanted, found in zip(jax.tree.leaves(target), jax.tree.leaves(tree), strict=True):
@@ -109,16 +102,15 @@ class Checkpoints:
                     raise ValueError(f"an array of shape {found.shape} for {wanted.shape}")
         return _with_keys_of(like, tree)
 
-    def metadata(self, step: int | None = None) -> dict[str, Any]:
-        """The metadata that a checkpoint was saved with; errors as in :meth:`restore`."""
-        with self._reading(step, "not a checkpoint of nerf_jax, or damaged") as step:
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the newest checkpoint; raises as :meth:`restore` does."""
+        with self._read_errors("not a checkpoint of nerf_jax, or damaged") as step:
             args = ocp.args.Composite(about=ocp.args.JsonRestore())
             return self._manager().restore(step, args=args)["about"]
 
     @contextlib.contextmanager
-    def _reading(self, step: int | None, reason: str) -> Iterator[int]:
-        """The step to read; any error within becomes a ValueError that gives the reason."""
-        step = self.latest() if step is None else step
+    def _read_errors(self, reason: str) -> Iterator[int]:
+        step = self.latest()
         if step is None:
             raise FileNotFoundError(f"{self.folder}: no checkpoint there yet")
         try:

@@ -26,7 +26,7 @@ from nerf_jax.devices import REPLICATED
 from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
 from nerf_jax.train import TrainState, init_state
-from nerf_jax.types import Dataset, Metrics, Model
+from nerf_jax.types import Dataset, Model
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class _Stop:
 def _stop_signals() -> Iterator[_Stop]:
     """The first Ctrl-C or SIGTERM requests a stop; the second one ends the program as usual."""
     stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python allows signal handlers in the main thread only
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python allows signal handlers in the main thread only.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    previous = {number: signal.getsignal(number) for number in numbers}
 
     def request_stop(number: int, frame: FrameType | None) -> None:
         stop.signal = number
@@ -169,11 +169,11 @@ class _Reporter:
         self.val_psnr: float | None = None
         self._val_is_new = False
         self._reported_at = -np.inf
-        self._calls: list[Metrics] = []
+        self._calls: list[dict[str, np.ndarray]] = []
         self._seconds = 0.0
         self._advised: set[str] = set()
 
-    def add_call(self, metrics: Metrics, seconds: float) -> None:
+    def add_call(self, metrics: dict[str, np.ndarray], seconds: float) -> None:
         self._calls.append(metrics)
         self._seconds += seconds
         self.clock.train_seconds += seconds

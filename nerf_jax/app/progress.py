@@ -10,6 +10,8 @@ from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
+SECONDS_BETWEEN_LINES = 5.0
+
 
 def say(*words: object) -> None:
     """Print a line and flush it: a pipe shows it at once."""
@@ -34,11 +36,10 @@ class Progress:
     Args:
         label: the name of the computation.
         total: the number of its items.
-        every_seconds: the interval between plain lines.
     """
 
-    def __init__(self, label: str, total: int, every_seconds: float = 5.0) -> None:
-        self._label, self._total, self._every = label, total, every_seconds
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
         self._last_line = -math.inf
         self._live: Any = None
         if sys.stdout.isatty():
@@ -65,7 +66,7 @@ class Progress:
             self._live.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
-        if now - self._last_line >= self._every or done >= self._total:
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._last_line = now
             say(f"{self._label} {done}/{self._total}  {text}")
 

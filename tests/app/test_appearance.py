@@ -110,7 +110,7 @@ def test_neither_the_right_half_nor_another_photo_nor_what_is_masked_is_looked_a
     spoilt[kept] = data.pixels[kept]
     photo = appearance.left_half(data._replace(pixels=spoilt, mask=mask), 1)
     found = fit(method, params, photo)
-    np.testing.assert_array_equal(appearance_codes(found), appearance.codes(expected))
+    np.testing.assert_array_equal(appearance_codes(found), appearance_codes(expected))
 
 
 def test_all_photos_share_one_compilation():
