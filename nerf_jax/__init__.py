@@ -29,3 +29,5 @@ The program around it:
 """
 
 __version__ = "0.1.0"
+
+from nerf_jax import _moved as _moved

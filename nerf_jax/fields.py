@@ -172,6 +172,23 @@ class HashField(nn.Module):
         return self.color(self.density(point)[1], view)
 
 
+def appearance_codes(params: Params) -> Float[Array, "N C"] | None:
+    """The appearance codes of the training photos, in any method's parameters; None without any."""
+    leaves = jax.tree.leaves_with_path(params)
+    return next((leaf for path, leaf in leaves if _is_codes(path)), None)
+
+
+def with_appearance_code(params: Params, code: Float[Array, " C"]) -> Params:
+    """The parameters with one code for all photos, which is then that of a view of none too."""
+    return jax.tree.map_with_path(
+        lambda path, leaf: jnp.broadcast_to(code, leaf.shape) if _is_codes(path) else leaf, params
+    )
+
+
+def _is_codes(path: tuple) -> bool:
+    return path[-1:] == (jax.tree_util.DictKey("codes"),)
+
+
 def as_field(
     module: nn.Module,
     encode_point: Callable[[Point], Any],

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "nerf_jax"
 
 FLOORS: list[set[str]] = [
-    {"types", "numerics", "packing", "devices"},
+    {"types", "numerics", "packing", "devices", "_moved"},
     {
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
         *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
-    {"app.advice", "app.prepare", "app.runs", "app.scene_cameras"},
+    {"app.advice", "app.prepare", "app.programs", "app.runs", "app.scene_cameras"},
     {"app.fit", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
@@ -38,6 +38,7 @@ FLOORS: list[set[str]] = [
 program's, ``app``, whose parts have floors of their own."""
 
 NEIGHBOURS = {
+    ("__init__", "_moved"),  # old names, known from the first import on
     ("app.camera_paths", "app.splines"),
     ("app.ffmpeg", "app.images"),  # frames as bytes
     ("compositing", "sampling"),  # midpoints of intervals

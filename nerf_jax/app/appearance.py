@@ -1,8 +1,8 @@
-"""Appearance codes of photos that were not learned from: fitted on one half, judged on the other.
+"""Appearance codes of held-out photos: fitted on the left half, scored on the right half.
 
-A held-out photo has an exposure of its own as well, and no code for it. As is customary (NeRF in
-the Wild, Martin-Brualla et al., 2021, Section 5), one is fitted on the left half of the photo, the
-scene standing still, and the right half is scored with it.
+A held-out photo has its own exposure, but no code. As in NeRF in the Wild (Martin-Brualla et al.,
+2021, Section 5), a code is fitted on the left half of the photo with the scene fixed, and the right
+half is scored with it.
 """
 
 import functools
@@ -11,36 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
+from nerf_jax.fields import appearance_codes, with_appearance_code
 from nerf_jax.train import sample_ray
 from nerf_jax.types import Aux, Dataset, HostArray, Model, Params
 
 NUM_STEPS = 50
-"""Steps of a fit: on the fox, twice as many change the PSNR of either half by less than 0.05 dB."""
+"""On the fox, twice as many steps change the PSNR of either half by less than 0.05 dB."""
 
 NUM_RAYS = 1024
-"""Drawn at each step, from the whole photo: half of them count. Twice as many change nothing."""
+"""Sampled at each step from the whole photo: half of them count. Twice as many change nothing."""
 
 
-def codes(params: Params) -> Float[Array, "N C"] | None:
-    """The codes of the training photos, wherever a method keeps them; None: it has none."""
-    leaves = jax.tree.leaves_with_path(params)
-    return next((leaf for path, leaf in leaves if _are_codes(path)), None)
-
-
-def with_code(params: Params, code: Float[Array, " C"]) -> Params:
-    """The parameters with one code for all photos, which then is that of a view of none too."""
-    return jax.tree.map_with_path(
-        lambda path, leaf: jnp.broadcast_to(code, leaf.shape) if _are_codes(path) else leaf, params
-    )
-
-
-def _are_codes(path: tuple) -> bool:
-    return path[-1:] == (jax.tree_util.DictKey("codes"),)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "num_steps", "num_rays", "learning_rate"))
+@functools.partial(jax.jit, static_argnames=("model", "num_rays"))
 def fit_code(
     model: Model,
     params: Params,
@@ -48,31 +32,29 @@ def fit_code(
     photo: Dataset,
     key: Array,
     *,
-    num_steps: int = NUM_STEPS,
     num_rays: int = NUM_RAYS,
-    learning_rate: float = 0.1,
 ) -> Params:
-    """Find the code with which a trained scene looks most like a photo. Nothing else changes.
+    """Fit the appearance code of one photo to a trained scene, whose other parameters are fixed.
 
-    Adam on the method's own loss, from the mean code on, its learning rate falling along a cosine
-    to nothing. Compiled once for all photos of a size.
+    Adam on the method's own loss, from the mean code on, with a learning rate that falls to zero
+    along a cosine. Compiled once for all photos of a size.
 
     Args:
         model, params, aux: trained.
-        photo: one; what its mask hides is not looked at.
-        key: of the rays.
+        photo: one photo; the pixels that its mask hides are ignored.
+        key: samples the rays.
 
     Returns:
-        The parameters with the photo's code: the views that they render are of this photo.
+        The parameters with the photo's code: they render all views with its appearance.
 
     Raises:
         ValueError: the method has no codes.
     """
-    learned = codes(params)
+    learned = appearance_codes(params)
     if learned is None:
         raise ValueError("the model has no appearance codes to fit: model.code_size is 0")
-    # So few steps leave no time for the usual averages over the last ten and the last thousand.
-    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+    # Fifty steps are too few for the usual averages over the last ten and the last thousand steps.
+    schedule = optax.cosine_decay_schedule(0.1, NUM_STEPS)
     optimizer = optax.adam(schedule, b1=0.5, b2=0.9)
 
     def step(state: tuple[Array, optax.OptState], key: Array) -> tuple[tuple, None]:
@@ -83,36 +65,37 @@ def fit_code(
         batch = batch._replace(rays=batch.rays._replace(appearance=of_none))
 
         def loss(code: Array) -> Array:
-            return model.loss(with_code(params, code), aux, keys[:, 1], batch)[0]
+            return model.loss(with_appearance_code(params, code), aux, keys[:, 1], batch)[0]
 
         updates, opt_state = optimizer.update(jax.grad(loss)(code), opt_state)
         return (optax.apply_updates(code, updates), opt_state), None
 
     mean = jnp.mean(learned, axis=0)
     (code, _), _ = jax.lax.scan(
-        step, (mean, optimizer.init(mean)), jax.random.split(key, num_steps)
+        step, (mean, optimizer.init(mean)), jax.random.split(key, NUM_STEPS)
     )
-    return with_code(params, code)
+    return with_appearance_code(params, code)
 
 
-def counted(dataset: Dataset, index: int) -> Bool[np.ndarray, "H W"]:
-    """The pixels of a photo that count."""
+def valid_pixels(dataset: Dataset, index: int) -> Bool[np.ndarray, "H W"]:
+    """The pixels of a photo that its mask does not hide."""
     if dataset.mask is None:
-        return np.ones(dataset.pixels.shape[1:3], bool)
+        return np.ones(dataset.size_hw, bool)
     return np.asarray(dataset.mask[index])
 
 
-def middle_column(counts: Bool[HostArray, "H W"]) -> int:
-    """Where the right half of a photo begins: halfway between the columns that count, as the
-    margin of a smaller photo is no half of it.
+def middle_column(valid: Bool[HostArray, "H W"]) -> int:
+    """The first column of a photo's right half: halfway between the outermost valid columns.
+
+    The margin of a smaller photo belongs to neither half.
     """
-    columns = np.flatnonzero(np.any(counts, axis=0))
-    return int(columns[0] + columns[-1] + 1) // 2 if columns.size else counts.shape[1] // 2
+    columns = np.flatnonzero(np.any(valid, axis=0))
+    return int(columns[0] + columns[-1] + 1) // 2 if columns.size else valid.shape[1] // 2
 
 
 def left_half(dataset: Dataset, index: int) -> Dataset:
-    """One photo, of which the left half alone counts."""
+    """A dataset of one photo, whose mask hides the right half."""
     one: Dataset = jax.tree.map(lambda leaf: leaf[index : index + 1], dataset)
-    counts = counted(dataset, index)
-    left = np.arange(counts.shape[1]) < middle_column(counts)
-    return one._replace(mask=(counts & left)[None])
+    valid = valid_pixels(dataset, index)
+    left = np.arange(valid.shape[1]) < middle_column(valid)
+    return one._replace(mask=(valid & left)[None])

@@ -29,17 +29,17 @@ nerf_jax: neural radiance fields in pure JAX
   run.py [train] [--config lego.py] [--output DIR] [--resume]   train, evaluate, render
   run.py eval RUN [--split val] [--every K]                     scores, pictures, report.html
   run.py compare RUN RUN... [--output PAGE.html]                several runs on one page
-  run.py render RUN [--path spiral] [--formats gif]             a film along a path, and stills
-  run.py view RUN                                               look around in the browser
+  run.py render RUN [--path spiral] [--formats gif]             a video along a path, and stills
+  run.py view RUN                                               the scene in the browser
   run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
-  run.py prepare PHOTOS --output DIR                            photos or a video to a scene
+  run.py prepare PHOTOS --output DIR                            a scene from photos or a video
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 
 Without a config, the built-in scene. `run.py COMMAND --help` lists every option."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the return value is the exit status."""
+    """Run a command and return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train,
@@ -73,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say_error(message: str) -> None:
-    """One line, to standard error."""
+    """Print one line to standard error."""
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def _quiet_libraries() -> None:
-    """Errors are told in one line of our own, and compilations are kept for the next run."""
+    """Silence libraries whose errors we report in one line; cache compilations for later runs."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="orbax")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"

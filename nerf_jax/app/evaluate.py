@@ -1,4 +1,4 @@
-"""A trained scene against photos that it never saw."""
+"""Evaluation: the scores of a trained scene on held-out views."""
 
 import functools
 import platform
@@ -16,17 +16,18 @@ from nerf_jax.app import appearance
 from nerf_jax.app.images import color_depth, depth_range, write_png
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
-from nerf_jax.compositing import pixel_over, solid_background
+from nerf_jax.compositing import pixel_over, solid_background, to_float
 from nerf_jax.config import Config
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import device_name, processor
+from nerf_jax.fields import appearance_codes
 from nerf_jax.metrics import psnr, ssim
 from nerf_jax.types import Rendering
 
 
 @dataclass(frozen=True)
-class Score:
-    """How a picture compares to its photo."""
+class ImageMetrics:
+    """The similarity of a rendering to its photo."""
 
     psnr: float
     ssim: float
@@ -34,34 +35,34 @@ class Score:
 
 @dataclass(frozen=True)
 class RightHalf:
-    """How the right half of a view does, by the appearance code that it is seen with."""
+    """The metrics of a view's right half with two appearance codes."""
 
-    fitted_code: Score
-    """FitResult on the left half: :mod:`nerf_jax.app.appearance`."""
-    mean_code: Score
-    """The mean of the training photos', which all else is seen with."""
+    fitted_code: ImageMetrics
+    """The code fitted on the left half: :mod:`nerf_jax.app.appearance`."""
+    mean_code: ImageMetrics
+    """The mean of the training photos' codes, as in all other renderings."""
 
 
 @dataclass(frozen=True)
 class ViewScore:
-    """How one held-out view does."""
+    """The metrics of one held-out view."""
 
     name: str
-    whole: Score
+    whole: ImageMetrics
     right_half: RightHalf | None = None
-    """Where the model has appearance codes."""
+    """Of models with appearance codes."""
 
-    def numbers(self) -> dict[str, Any]:
-        """As ``results.json`` has them."""
+    def to_json(self) -> dict[str, Any]:
+        """The metrics as in ``results.json``."""
         halves = {"right_half": asdict(self.right_half)} if self.right_half else {}
         return asdict(self.whole) | halves
 
 
 def evaluate(scene: Trained, held_out: Split) -> list[Path]:
-    """Score the views of a split, as the scene's config says, and tell.
+    """Score the views of a split as the scene's config says, and print the scores.
 
     Returns:
-        What was written: ``results.json``, and the folder of pictures.
+        The paths written: ``results.json``, and the folder of pictures.
     """
     config, run = scene.config, scene.run
     images = run.folder / "images" / config.eval.split
@@ -77,98 +78,79 @@ def evaluate(scene: Trained, held_out: Split) -> list[Path]:
         right = outcome["right_half"]
         say(
             f"right halves: PSNR {right['fitted_code']['psnr']:.2f} dB with codes fitted on the "
-            f"left ones, {right['mean_code']['psnr']:.2f} dB with the mean code"
+            f"left halves, {right['mean_code']['psnr']:.2f} dB with the mean code"
         )
     return [run.write_json("results.json", outcome), images]
 
 
 def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
-    """Render the held-out views, compare them, and write each beside its truth.
+    """Render the held-out views, score them, and write a picture of each.
 
     Args:
-        scene: its config says what is behind it, and how many views to skip.
-        split: its images.
-        folder: where ``<name>.png`` goes: truth, rendering, error (three times as strong), depth.
+        scene: its config gives the background, and which views to skip.
+        split: the held-out images.
+        folder: receives ``<name>.png``: truth, rendering, error (three times as strong), depth.
     """
-    config = scene.config
-    dataset = split.dataset
-    size_hw = (dataset.pixels.shape[1], dataset.pixels.shape[2])
+    config, dataset, state = scene.config, split.dataset, scene.state
+    background = solid_background(config.data.background)
     chosen = range(0, len(split.names), config.eval.every)
-    scores = []
-    state = scene.state
-    has_codes = appearance.codes(state.params) is not None
-    fit = functools.partial(
+    has_codes = appearance_codes(state.params) is not None
+    fit_code = functools.partial(
         appearance.fit_code,
         *(scene.model, state.params, state.aux),
         key=jax.random.key(0),
-        # No more at once than training is known to have room for.
+        # At most as many as training had memory for.
         num_rays=min(appearance.NUM_RAYS, config.train.rays_per_step),
     )
+    scores = []
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
-        seen = scene.render(dataset.cameras, index, size_hw)
-        image, truth = _clipped(seen), _photo(np.asarray(dataset.pixels[index]), config)
-        counts, right_half = appearance.counted(dataset, index), None
+        rendering = scene.render(dataset.cameras, index, dataset.size_hw)
+        photo = jnp.asarray(to_float(np.asarray(dataset.pixels[index])))
+        image, truth = _clipped_rgb(rendering), np.asarray(pixel_over(photo, background))
+        valid, right_half = appearance.valid_pixels(dataset, index), None
         if has_codes:
-            fitted = fit(photo=appearance.left_half(dataset, index))
-            again = scene.renderer(fitted, state.aux, dataset.cameras, index, size_hw)
-            right_half = _right_half(_clipped(again), image, truth, counts)
-        scores.append(ViewScore(split.names[index], _compare(image, truth, counts), right_half))
+            params = fit_code(photo=appearance.left_half(dataset, index))
+            fitted = scene.renderer(params, state.aux, dataset.cameras, index, dataset.size_hw)
+            right = np.s_[:, appearance.middle_column(valid) :]
+            right_half = RightHalf(
+                _compare(_clipped_rgb(fitted)[right], truth[right], valid[right]),
+                _compare(image[right], truth[right], valid[right]),
+            )
+        scores.append(ViewScore(split.names[index], _compare(image, truth, valid), right_half))
         error = np.clip(3 * np.abs(image - truth), 0.0, 1.0)
-        strip = [truth, image, error, _depth_picture(seen)]
-        write_png(folder / f"{split.names[index].replace('/', '_')}.png", np.hstack(strip))
+        depth, opacity = np.asarray(rendering.median_depth), np.asarray(rendering.opacity)
+        depth_image = color_depth(depth, opacity, *depth_range(depth, opacity))
+        strip = np.hstack([truth, image, error, depth_image])
+        write_png(folder / f"{split.names[index].replace('/', '_')}.png", strip)
     return scores
 
 
 def _compare(
     image: Float[np.ndarray, "H W 3"],
     truth: Float[np.ndarray, "H W 3"],
-    counts: Bool[np.ndarray, "H W"],
-) -> Score:
-    mse = jnp.mean((image - truth)[counts] ** 2)
-    windows = min(counts.shape) >= 11
-    similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if windows else np.nan
-    return Score(float(psnr(mse)), similarity)
+    valid: Bool[np.ndarray, "H W"],
+) -> ImageMetrics:
+    mse = jnp.mean((image - truth)[valid] ** 2)
+    has_window = min(valid.shape) >= 11
+    similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if has_window else np.nan
+    return ImageMetrics(float(psnr(mse)), similarity)
 
 
-def _right_half(
-    by_fitted_code: Float[np.ndarray, "H W 3"],
-    by_mean_code: Float[np.ndarray, "H W 3"],
-    truth: Float[np.ndarray, "H W 3"],
-    counts: Bool[np.ndarray, "H W"],
-) -> RightHalf:
-    right = np.s_[:, appearance.middle_column(counts) :]
-    return RightHalf(
-        _compare(by_fitted_code[right], truth[right], counts[right]),
-        _compare(by_mean_code[right], truth[right], counts[right]),
-    )
-
-
-def _clipped(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
-    return np.clip(np.asarray(seen.rgb), 0.0, 1.0)
-
-
-def _photo(pixels: np.ndarray, config: Config) -> Float[np.ndarray, "H W 3"]:
-    values = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-    return np.asarray(pixel_over(jnp.asarray(values), solid_background(config.data.background)))
-
-
-def _depth_picture(seen: Rendering) -> Float[np.ndarray, "H W 3"]:
-    depth, opacity = np.asarray(seen.median_depth), np.asarray(seen.opacity)
-    return color_depth(depth, opacity, *depth_range(depth, opacity))
+def _clipped_rgb(rendering: Rendering) -> Float[np.ndarray, "H W 3"]:
+    return np.clip(np.asarray(rendering.rgb), 0.0, 1.0)
 
 
 def results(
     scores: list[ViewScore], split: Split, config: Config, step: int, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """The scores, and everything that says what they mean.
+    """The content of ``results.json``: scores, protocol, times and versions.
 
-    Beside each ``psnr`` and ``ssim``, the means' and the images', there is a ``right_half`` where
-    the model has appearance codes, with a ``fitted_code`` and a ``mean_code`` that have the same.
+    The means and the scores of each image have ``psnr`` and ``ssim``, and for models with
+    appearance codes ``right_half``, with the same fields under ``fitted_code`` and ``mean_code``.
     """
-    height, width = split.dataset.pixels.shape[1:3]
     background = "black" if config.data.background == "black" else "white"
-    numbers = [score.numbers() for score in scores]
-    means = jax.tree.map(lambda *each: float(np.mean(each)), *numbers)
+    metrics = [score.to_json() for score in scores]
+    means = jax.tree.map(lambda *each: float(np.mean(each)), *metrics)
     return {
         **means,
         "protocol": {
@@ -176,7 +158,7 @@ def results(
             "split": config.eval.split,
             "views": len(scores),
             "every": config.eval.every,
-            "image_size_hw": [height, width],
+            "image_size_hw": list(split.dataset.size_hw),
             "downscale": config.data.downscale,
             "background": background,
             "quantisation": "none: float32 renderings clipped to [0, 1]",
@@ -193,7 +175,7 @@ def results(
             **{name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")},
         },
         "per_image": [
-            {"name": score.name, **own} for score, own in zip(scores, numbers, strict=True)
+            {"name": score.name, **each} for score, each in zip(scores, metrics, strict=True)
         ],
     }
 

@@ -1,11 +1,10 @@
-"""The host's side of training: compile, call, report, validate, save, and stop when asked to."""
+"""The training loop on the host: compiled calls; between them reports, validation, checkpoints."""
 
 import contextlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 from typing import NamedTuple
@@ -13,45 +12,55 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
+from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run
-from nerf_jax.compositing import solid_background
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
-from nerf_jax.devices import REPLICATED, split_evenly
+from nerf_jax.devices import REPLICATED
 from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
-from nerf_jax.train import (
-    TrainState,
-    TrainSteps,
-    init_state,
-    make_train_steps,
-    make_validation,
-)
-from nerf_jax.types import Dataset, Metrics, Model
+from nerf_jax.train import TrainState, init_state
+from nerf_jax.types import Dataset, Model
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training ended."""
+    """The result of training."""
 
     state: TrainState
     clock: Clock
     interrupted_by: int | None = None
-    """The signal that ended it early."""
+    """The signal that stopped it early."""
+
+
+class TrainingStatus(NamedTuple):
+    """The status of training between two compiled calls."""
+
+    state: TrainState
+    """The next call overwrites it: copy the arrays that must outlive the callback."""
+    step: int
+    num_steps: int
+    psnr: float | None
+    """Of the last call's rays, dB; None before the first call."""
+    val_psnr: float | None
+    """Of held-out rays, dB; None before the first validation."""
+
+
+TrainingCallback = Callable[[TrainingStatus], bool]
+"""Called between compiled calls; training pauses while it returns False, and calls it again."""
 
 
 def training_dataset(split: Split, config: Config) -> Dataset:
-    """The dataset of a split; with its depths, which take memory, only where they are asked for.
+    """The dataset of a split, with depths only if the method learns from them: they take memory.
 
     Raises:
-        ValueError: they are, and none is known.
+        ValueError: the method learns from depths, and the split has none.
     """
     if not config.model.learns_depth:
         return split.dataset
@@ -64,23 +73,6 @@ def training_dataset(split: Split, config: Config) -> Dataset:
     return split.dataset._replace(depth=split.depth)
 
 
-class TrainingStatus(NamedTuple):
-    """What training looks like between two calls."""
-
-    state: TrainState
-    """The next call overwrites it: who keeps something copies it."""
-    step: int
-    num_steps: int
-    psnr: float | None
-    """Of the last call's rays, dB; None before the first."""
-    val_psnr: float | None
-    """Of held-out rays, dB; None before it is measured."""
-
-
-Watch = Callable[[TrainingStatus], bool]
-"""Somebody who looks on, and says whether to go on. Asked again and again until that is so."""
-
-
 def fit(
     run: Run,
     config: Config,
@@ -90,19 +82,20 @@ def fit(
     mesh: Mesh,
     *,
     resume: bool = False,
-    watch: Watch | None = None,
+    callback: TrainingCallback | None = None,
 ) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
     Args:
-        run: where checkpoints and metrics go.
+        run: receives the checkpoints and metrics.
         config: resolved.
         model: the config's method.
-        dataset: to learn from, on the host.
-        held_out: for the validation score along the way.
+        dataset: the training images, on the host.
+        held_out: the images of the validation PSNR.
         mesh: the devices.
-        resume: go on from the run's newest checkpoint.
-        watch: who looks on between calls.
+        resume: continue from the run's newest checkpoint.
+        callback: called before the first step and after every compiled call; training pauses
+            while it returns False.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -110,29 +103,27 @@ def fit(
         OSError: a checkpoint could not be written.
     """
     settings = config.train
-    optimizer = make_optimizer(config.optimizer, _rays(dataset) / settings.rays_per_step)
+    count, height, width, _ = dataset.pixels.shape
+    rays_per_epoch = count * height * width
+    optimizer = make_optimizer(config.optimizer, rays_per_epoch / settings.rays_per_step)
     state = init_state(model, optimizer, dataset, mesh, seed=settings.seed)
     clock, checkpoints = Clock(), run.checkpoints
     if resume:
         state = checkpoints.restore(state)
-        clock = Clock(**checkpoints.about()["clock"])
+        clock = Clock(**checkpoints.metadata()["clock"])
         run.forget_metrics_after(int(state.step))
-    on_device = jax.device_put(dataset, NamedSharding(mesh, REPLICATED))
-    loop = _Loop(run, config, model, optimizer, mesh, checkpoints, state, clock, on_device, watch)
-    if held_out is not None and settings.validate_every:
-        loop.validate_on(jax.device_put(held_out, NamedSharding(mesh, REPLICATED)))
+    dataset, held_out = jax.device_put(
+        (dataset, held_out if settings.validate_every else None), NamedSharding(mesh, REPLICATED)
+    )
+    programs = TrainingPrograms(config, model, optimizer, mesh, dataset, held_out)
+    loop = _Loop(config, programs, checkpoints, _Reporter(run, config, clock), state, callback)
     with _stop_signals() as stop:
         try:
-            loop.run_until(stop)
+            loop.run(stop)
             loop.save()
         finally:
             checkpoints.close()
     return FitResult(loop.state, clock, stop.signal)
-
-
-def _rays(dataset: Dataset) -> int:
-    count, height, width, _ = dataset.pixels.shape
-    return count * height * width
 
 
 @dataclass
@@ -142,24 +133,24 @@ class _Stop:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM ask once, politely; a second time they end the program as ever."""
+    """The first Ctrl-C or SIGTERM requests a stop; the second one ends the program as usual."""
     stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals belong to the main thread: a notebook's helper may train without
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Python allows signal handlers in the main thread only.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    previous = {number: signal.getsignal(number) for number in numbers}
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         stop.signal = number
         say(f"\n{signal.Signals(number).name}: stopping after this call, then saving")
         restore()
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    for number in before:
-        signal.signal(number, ask)
+    for number in previous:
+        signal.signal(number, request_stop)
     try:
         yield stop
     finally:
@@ -167,212 +158,163 @@ def _stop_signals() -> Iterator[_Stop]:
 
 
 @dataclass
-class _Loop:
-    """The calls of one sitting, and what happens between them."""
+class _Reporter:
+    """Reports of training: lines of ``metrics.jsonl``, the progress line, and advice."""
 
     run: Run
     config: Config
-    model: Model
-    optimizer: optax.GradientTransformation
-    mesh: Mesh
-    checkpoints: Checkpoints
-    state: TrainState
     clock: Clock
-    dataset: Dataset
-    watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        self.val_psnr: float | None = None
+        self._val_is_new = False
+        self._reported_at = -np.inf
+        self._calls: list[dict[str, np.ndarray]] = []
+        self._seconds = 0.0
+        self._advised: set[str] = set()
+
+    def add_call(self, metrics: dict[str, np.ndarray], seconds: float) -> None:
+        self._calls.append(metrics)
+        self._seconds += seconds
+        self.clock.train_seconds += seconds
+
+    def add_validation(self, val_psnr: float | None) -> None:
+        self.val_psnr, self._val_is_new = val_psnr, True
+
+    def last_psnr(self) -> float | None:
+        """The PSNR of the last call's rays in dB; None before the first call."""
+        return _psnr(np.mean(self._calls[-1]["mse"])) if self._calls else None
+
+    @property
+    def seconds_left(self) -> float:
+        """The training time until the config's limit; infinite without one."""
+        limit = self.config.train.max_seconds
+        return np.inf if limit is None else limit - self.clock.train_seconds
+
+    def report(self, step: int, progress: Progress, *, is_last: bool) -> None:
+        """Report the calls since the last report, if that was long enough ago."""
+        settings, train_seconds = self.config.train, self.clock.train_seconds
+        if train_seconds - self._reported_at < settings.report_every_seconds and not is_last:
+            return
+        mean = {
+            name: float(np.mean(np.concatenate([call[name] for call in self._calls])))
+            for name in self._calls[0]
+        }
+        steps_per_second = sum(len(call["loss"]) for call in self._calls) / self._seconds
+        rays_per_second = steps_per_second * settings.rays_per_step * mean.get("kept", 1.0)
+        record = {
+            "step": step,
+            "train_seconds": round(train_seconds, 3),
+            **mean,
+            "psnr": _psnr(mean["mse"]),
+            "val_psnr": self.val_psnr if self._val_is_new else None,
+            "rays_per_second": round(rays_per_second, 1),
+        }
+        self.run.add_metrics(record)
+        seconds_to_go = (settings.num_steps - step) / steps_per_second
+        eta = duration(max(0.0, min(seconds_to_go, self.seconds_left)))
+        val = "" if self.val_psnr is None else f"  val {self.val_psnr:.2f} dB"
+        progress.update(
+            step,
+            f"loss {record['loss']:.5f}  train {record['psnr']:.2f} dB{val}  "
+            f"{rays_per_second:,.0f} rays/s  ETA {eta}",
+        )
+        for metric, message in advise(self.config, {**mean, "step": step}).items():
+            if metric not in self._advised:
+                say(message)
+                self._advised.add(metric)
+        self._reported_at = train_seconds
+        self._calls, self._seconds, self._val_is_new = [], 0.0, False
+
+
+@dataclass
+class _Loop:
+    """The calls of one session of training, and the work between them."""
+
+    config: Config
+    programs: TrainingPrograms
+    checkpoints: Checkpoints
+    reporter: _Reporter
+    state: TrainState
+    callback: TrainingCallback | None
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
-        self._compiled: dict[int, TrainSteps] = {}
-        self._compile_validation: Callable[[], Callable[[], float]] | None = None
-        self._validate: Callable[[], float] | None = None
-        self._val_psnr: float | None = None
-        self._val_is_new = False
-        self._reported_at = -np.inf
-        self._since_report: list[Metrics] = []
-        self._seconds_since_report = 0.0
-        self._advised: set[str] = set()
 
-    def validate_on(self, held_out: Dataset) -> None:
-        error = make_validation(
-            self.model,
-            self.mesh,
-            self.config.train.validation_rays,
-            solid_background(self.config.data.background),
-        )
-
-        def compile_now() -> Callable[[], float]:
-            given = self.state.params, self.state.aux, held_out
-            compiled = error.lower(*given).compile()  # type: ignore[attr-defined]
-            return lambda: float(psnr(compiled(self.state.params, self.state.aux, held_out)))
-
-        self._compile_validation = compile_now
-
-    def run_until(self, stop: _Stop) -> None:
+    def run(self, stop: _Stop) -> None:
+        """Train until the end or a signal."""
         settings = self.config.train
         if self._finished():
             say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
             return
-        per_call = settings.steps_per_call or self._a_second_of_steps()
-        self._be_watched(stop)
+        per_call = settings.steps_per_call or self.programs.steps_per_call(self.state)
+        self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
             while not self._finished() and stop.signal is None:
                 before = self.step
                 self._call(min(per_call, settings.num_steps - self.step))
-                if self._validate and self._passed(before, settings.validate_every):
-                    self._val_psnr, self._val_is_new = self._validate(), True
-                self._be_watched(stop)
-                self._report(progress)
-                if self._passed(before, settings.checkpoint_every) and not self._finished():
+                if self._due(before, settings.validate_every):
+                    self.reporter.add_validation(self.programs.validate(self.state))
+                self._run_callback(stop)
+                self.reporter.report(self.step, progress, is_last=self._finished())
+                if self._due(before, settings.checkpoint_every) and not self._finished():
                     self.save()
 
-    def _be_watched(self, stop: _Stop) -> None:
-        """Let somebody look, and wait for as long as they want."""
-        if self.watch is None:
-            return
-        calls, num_steps = self._since_report, self.config.train.num_steps
-        score = float(psnr(jnp.float32(np.mean(calls[-1]["mse"])))) if calls else None
-        glimpse = TrainingStatus(self.state, self.step, num_steps, score, self._val_psnr)
-        while not self.watch(glimpse) and stop.signal is None:
-            time.sleep(0.05)
+    def save(self) -> None:
+        """Begin a checkpoint of the state, if its parameters are finite."""
+        if not all(jax.tree.leaves(_all_finite(self.state.params))):
+            raise self._not_finite("a parameter", self.step)
+        metadata = {
+            "config": to_dict(self.config),
+            "clock": vars(self.reporter.clock),
+            "num_photos": len(self.programs.dataset.pixels),
+        }
+        self.checkpoints.save(self.step, self.state, metadata)
 
     def _finished(self) -> bool:
-        settings = self.config.train
-        out_of_time = (
-            settings.max_seconds is not None and self.clock.train_seconds >= settings.max_seconds
-        )
-        return self.step >= settings.num_steps or out_of_time
+        return self.step >= self.config.train.num_steps or self.reporter.seconds_left <= 0
 
-    def _passed(self, before: int, every: int) -> bool:
+    def _due(self, before: int, every: int) -> bool:
         """Whether the steps since ``before`` reached a multiple of ``every``, or the end."""
         return bool(every) and (before // every != self.step // every or self._finished())
 
     def _call(self, num_steps: int) -> None:
-        """Some steps at once: the only thing that training time is."""
-        if num_steps not in self._compiled:
-            self._compile(num_steps)
+        """Run some steps at once; training time is the time of these calls alone."""
         start = time.perf_counter()
-        self.state, metrics = self._compiled[num_steps](self.state, self.dataset)
+        steps = self.programs.train_steps(num_steps, self.state)
+        compiled = time.perf_counter()
+        self.reporter.clock.compile_seconds += compiled - start
+        self.state, metrics = steps(self.state, self.programs.dataset)
         metrics = jax.device_get(metrics)  # the one wait for the device
-        seconds = time.perf_counter() - start
-        self.clock.train_seconds += seconds
-        self._seconds_since_report += seconds
+        self.reporter.add_call(metrics, time.perf_counter() - compiled)
         finite = np.isfinite(metrics["loss"])
         if not finite.all():
-            self._stop_not_finite("the loss", self.step + int(np.argmin(finite)) + 1)
+            raise self._not_finite("the loss", self.step + int(np.argmin(finite)) + 1)
         self.step += num_steps
-        self._since_report.append(metrics)
 
-    def _compile(self, num_steps: int) -> None:
-        start = time.perf_counter()
-        steps = self._train_steps(num_steps)
-        # The validation beside it, as XLA hardly fills a second core with one of them.
-        with ThreadPoolExecutor(1) as beside:
-            first = self._compile_validation if self._validate is None else None
-            validate = beside.submit(first) if first else None
-            compiled = steps.lower(self.state, self.dataset).compile()  # type: ignore[attr-defined]
-            self._validate = validate.result() if validate else self._validate
-        seconds = time.perf_counter() - start
-        self.clock.compile_seconds += seconds
-        memory = compiled.memory_analysis()
-        held = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0
-        say(f"compiled in {seconds:.1f} s; training needs about {max(1, held >> 20):,} MiB")
-        self._compiled[num_steps] = compiled
-
-    def _train_steps(self, num_steps: int) -> TrainSteps:
-        rays = self.config.train.rays_per_step
-        share = split_evenly(rays, self.mesh, "train.rays_per_step")
-        # Where every sample is read, 128 rays suit a CPU's caches; a packed step is of one size.
-        small = _on_cpu() and not self.config.model.is_sparse
-        at_once = self.config.train.rays_per_pass or (128 if small else share)
-        passes = next(n for n in range(1, share + 1) if share % n == 0 and share // n <= at_once)
-        return make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps, passes)
-
-    def _a_second_of_steps(self) -> int:
-        """How many steps take about a second, guessed from their arithmetic.
-
-        A divisor of the number of steps if one is near: then no shorter last call is compiled.
-        """
-        # In a single pass, as the arithmetic of a loop's body is counted once.
-        rays = self.config.train.rays_per_step
-        one = make_train_steps(self.model, self.optimizer, self.mesh, rays, num_steps=1)
-        lowered = one.lower(self.state, self.dataset)  # type: ignore[attr-defined]
-        flops = (lowered.cost_analysis() or {}).get("flops", 0.0)
-        flops_per_second = 5e10 if _on_cpu() else 2e13
-        wanted = int(np.clip(flops_per_second / max(flops, 1.0), 1, 100))
-        total = self.config.train.num_steps
-        near = [count for count in range(wanted, wanted // 2, -1) if total % count == 0]
-        return near[0] if near else wanted
-
-    def _report(self, progress: Progress) -> None:
-        settings = self.config.train
-        since = self.clock.train_seconds - self._reported_at
-        if since < settings.report_every_seconds and not self._finished():
+    def _run_callback(self, stop: _Stop) -> None:
+        """Call the callback until it returns True."""
+        if self.callback is None:
             return
-        mean = {
-            name: float(np.mean(np.concatenate([part[name] for part in self._since_report])))
-            for name in self._since_report[0]
-        }
-        num_steps = sum(len(part["loss"]) for part in self._since_report)
-        rays = num_steps * settings.rays_per_step * mean.get("kept", 1.0)
-        rays_per_second = rays / self._seconds_since_report
-        record = {
-            "step": self.step,
-            "train_seconds": round(self.clock.train_seconds, 3),
-            **mean,
-            "psnr": float(psnr(jnp.float32(mean["mse"]))),
-            "val_psnr": self._val_psnr if self._val_is_new else None,
-            "rays_per_second": round(rays_per_second, 1),
-        }
-        self.run.add_metrics(record)
-        val = "" if self._val_psnr is None else f"  val {self._val_psnr:.2f} dB"
-        progress.update(
-            self.step,
-            f"loss {record['loss']:.5f}  train {record['psnr']:.2f} dB{val}  "
-            f"{rays_per_second:,.0f} rays/s  "
-            f"ETA {duration(self._rest(num_steps / self._seconds_since_report))}",
-        )
-        for metric, message in advise(self.config, {**mean, "step": self.step}).items():
-            if metric not in self._advised:
-                say(message)
-                self._advised.add(metric)
-        self._reported_at = self.clock.train_seconds
-        self._since_report, self._seconds_since_report, self._val_is_new = [], 0.0, False
+        scores = self.reporter.last_psnr(), self.reporter.val_psnr
+        status = TrainingStatus(self.state, self.step, self.config.train.num_steps, *scores)
+        while not self.callback(status) and stop.signal is None:
+            time.sleep(0.05)
 
-    def _rest(self, steps_per_second: float) -> float:
-        """Seconds to go, by the steps or the time that are left."""
-        settings = self.config.train
-        by_steps = (settings.num_steps - self.step) / steps_per_second
-        if settings.max_seconds is None:
-            return by_steps
-        return max(0.0, min(by_steps, settings.max_seconds - self.clock.train_seconds))
-
-    def save(self) -> None:
-        """Begin a checkpoint of the state, if it is worth one."""
-        if not all(jax.tree.leaves(_all_finite(self.state.params))):
-            self._stop_not_finite("a parameter", self.step)
-        about = {
-            "config": to_dict(self.config),
-            "clock": vars(self.clock),
-            "num_photos": len(self.dataset.pixels),
-        }
-        self.checkpoints.save(self.step, self.state, about)
-
-    def _stop_not_finite(self, what: str, step: int) -> None:
-        self.checkpoints.close()  # one may be on its way still
+    def _not_finite(self, name: str, step: int) -> FloatingPointError:
+        self.checkpoints.close()  # an asynchronous one may not be finished yet
         latest = self.checkpoints.latest()
-        kept = (
-            "no checkpoint was made before" if latest is None else f"that of step {latest} is kept"
-        )
-        raise FloatingPointError(
-            f"{what} is not finite at step {step}; {kept} in {self.checkpoints.folder}. A smaller "
+        none = "no checkpoint was made before"
+        kept = none if latest is None else f"that of step {latest} is kept"
+        return FloatingPointError(
+            f"{name} is not finite at step {step}; {kept} in {self.checkpoints.folder}. A smaller "
             f"--optimizer.learning_rate (now {self.config.optimizer.learning_rate:g}) is the usual "
             "remedy"
         )
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+def _psnr(mse: float | np.floating) -> float:
+    return float(psnr(jnp.float32(mse)))
 
 
 @jax.jit

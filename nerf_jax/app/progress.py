@@ -1,24 +1,25 @@
-"""What the terminal shows while something takes long: a live line, or plain lines elsewhere."""
+"""Progress of long computations: a live line on a terminal, plain lines elsewhere."""
 
 import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, TypeVar
 
 from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
+SECONDS_BETWEEN_LINES = 5.0
+
 
 def say(*words: object) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line and flush it: a pipe shows it at once."""
     print(*words, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Seconds as text: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if not math.isfinite(seconds):
         return "unknown"
     whole = round(seconds)
@@ -30,16 +31,15 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """A line that is updated in place on a terminal, and printed now and then anywhere else.
+    """A line that is updated in place on a terminal, and printed at intervals anywhere else.
 
     Args:
-        label: what is going on.
-        total: how many there are to do.
-        every_seconds: between plain lines.
+        label: the name of the computation.
+        total: the number of its items.
     """
 
-    def __init__(self, label: str, total: int, every_seconds: float = 5.0) -> None:
-        self._label, self._total, self._every = label, total, every_seconds
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total = label, total
         self._last_line = -math.inf
         self._live: Any = None
         if sys.stdout.isatty():
@@ -56,33 +56,28 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
 
     def update(self, done: int, text: str) -> None:
-        """Say how much is done of the total, and what there is to say about it."""
+        """Show the number of items done, and a text."""
         if self._live:
             self._live.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
-        if now - self._last_line >= self._every or done >= self._total:
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or done >= self._total:
             self._last_line = now
             say(f"{self._label} {done}/{self._total}  {text}")
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """The items, with progress and the time to go."""
+    """The items, with their progress and the estimated time of the rest."""
     start = time.monotonic()
     with Progress(label, total) as progress:
-        for number, item in enumerate(items):
-            if number:
-                rest = (time.monotonic() - start) / number * (total - number)
-                progress.update(number, f"ETA {duration(rest)}")
+        for done, item in enumerate(items):
+            if done:
+                rest = (time.monotonic() - start) / done * (total - done)
+                progress.update(done, f"ETA {duration(rest)}")
             yield item
         progress.update(total, f"took {duration(time.monotonic() - start)}")

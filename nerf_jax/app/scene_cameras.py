@@ -1,6 +1,6 @@
-"""A scene's setting: where its photos were taken. Kept with the run: the dataset need not be.
+"""The cameras of a scene's photos, kept with the run, so that it needs no dataset.
 
-As ``setting.npz``: ``world_from_original``, and of each split ``<split>.names``,
+``setting.npz`` holds ``world_from_original``, and of each split ``<split>.names``,
 ``<split>.size_hw`` and the leaves of its cameras by their names.
 """
 
@@ -19,77 +19,74 @@ from nerf_jax.types import Cameras, Lens
 
 
 class SplitCameras(NamedTuple):
-    """The photos of a split, without their pixels."""
+    """The names, cameras (NumPy arrays of N) and common size of a split's photos."""
 
     names: tuple[str, ...]
     cameras: Cameras
-    """NumPy arrays of N."""
     size_hw: tuple[int, int]
-    """Of all of them."""
 
 
 @dataclass(frozen=True)
 class SceneCameras:
-    """Where photos were taken, and how the scene's world lies in the frame of its files."""
+    """The cameras of all splits, and the transform from the frame of the scene's files."""
 
     world_from_original: Float[np.ndarray, "4 4"]
-    """A similarity; undone by what is exported."""
+    """A similarity; exported files are in the original frame."""
     splits: Mapping[str, SplitCameras]
-    """By split. Those given by rays and not by cameras are left out."""
+    """By split, without ray datasets, which have no cameras."""
 
     @staticmethod
     def of(scene: Scene, splits: Mapping[str, Split]) -> "SceneCameras":
-        """The setting of the splits that were read of a scene."""
-        shots = {}
-        for name, split in splits.items():
-            _, height, width, _ = split.dataset.pixels.shape
-            if isinstance(split.dataset.cameras, Cameras):
-                shots[name] = SplitCameras(split.names, split.dataset.cameras, (height, width))
-        return SceneCameras(scene.world_from_original, shots)
+        """The cameras of the loaded splits of a scene."""
+        cameras = {
+            name: SplitCameras(split.names, split.dataset.cameras, split.dataset.size_hw)
+            for name, split in splits.items()
+            if isinstance(split.dataset.cameras, Cameras)
+        }
+        return SceneCameras(scene.world_from_original, cameras)
 
     def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
+        """Write the file, atomically."""
         arrays: dict[str, Any] = {"world_from_original": np.asarray(self.world_from_original)}
         for split, (names, cameras, size_hw) in self.splits.items():
-            lens = {} if cameras.lens is None else cameras.lens._asdict()
-            leaves = {"names": names, "size_hw": size_hw} | cameras._asdict() | lens
-            leaves.pop("lens")
+            leaves: dict[str, Any] = {"names": names, "size_hw": size_hw} | cameras._asdict()
+            lens = leaves.pop("lens")
+            leaves |= {} if lens is None else lens._asdict()
             arrays |= {f"{split}.{name}": np.asarray(leaf) for name, leaf in leaves.items()}
         with atomic_write(path) as aside:
             np.savez(aside, **arrays)
 
     @staticmethod
     def load(path: Path) -> "SceneCameras":
-        """Read it again.
+        """Read the file.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: there is none.
             ValueError: it is damaged.
         """
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: not there, so it is not known where the photos were taken; "
+                f"{path}: not there, so the cameras of the photos are unknown; "
                 f"`run.py --output {path.parent} --resume` writes it"
             )
         try:
-            with path.open("rb") as file:  # numpy leaves one that it opens itself open, if damaged
+            with path.open("rb") as file:  # numpy leaves a damaged file open that it opens itself
                 arrays = dict(np.load(file))
             splits = {name.split(".")[0] for name in arrays if name.endswith(".names")}
-            shots = {split: _shots(arrays, split) for split in splits}
-            return SceneCameras(arrays["world_from_original"], shots)
+            cameras = {split: _split_cameras(arrays, split) for split in splits}
+            return SceneCameras(arrays["world_from_original"], cameras)
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ValueError(
-                f"{path}: damaged ({error}); `run.py --output {path.parent} --resume` writes it "
-                "anew"
+                f"{path}: damaged ({error}); `run.py --output {path.parent} --resume` rewrites it"
             ) from error
 
 
-def _shots(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras:
+def _split_cameras(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras:
     def leaf(name: str) -> np.ndarray:
         return arrays[f"{split}.{name}"]
 
-    bent = f"{split}.fisheye" in arrays
-    lens = Lens(*(leaf(name) for name in Lens._fields)) if bent else None
+    has_lens = f"{split}.fisheye" in arrays
+    lens = Lens(*(leaf(name) for name in Lens._fields)) if has_lens else None
     own: dict[str, Any] = {name: leaf(name) for name in Cameras._fields if name != "lens"}
     height, width = (int(side) for side in leaf("size_hw"))
     return SplitCameras(tuple(map(str, leaf("names"))), Cameras(**own, lens=lens), (height, width))

@@ -1,11 +1,10 @@
-"""A run, opened again: a scene that has been learned, ready to be looked at from anywhere."""
+"""A trained scene: opened from the folder of a run, or made of a state in memory."""
 
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
-from jaxtyping import UInt8
 
 from nerf_jax import methods
 from nerf_jax.app import report
@@ -20,13 +19,13 @@ from nerf_jax.render import ImageRenderer, image_renderer
 from nerf_jax.train import TrainState, init_state
 from nerf_jax.types import Cameras, Dataset, Model, RayTable, Rendering
 
-GLANCE_SIDE = 128
-"""Of the picture in a notebook, in pixels: seen within a second or two on a laptop."""
+PREVIEW_SIDE = 128
+"""Pixels of the longer side of the picture in a notebook, which a laptop renders in seconds."""
 
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """A learned scene, and where its photos were taken. No dataset is needed any more."""
+    """A trained scene and the cameras of its photos. It needs no dataset."""
 
     run: Run
     config: Config
@@ -44,45 +43,45 @@ class Trained:
         clock: Clock | None = None,
         run: Run | None = None,
     ) -> "Trained":
-        """A state in memory as a scene to look at.
+        """A trained scene of a state in memory.
 
         Args:
             config: of the method that the state belongs to.
             state: such as a notebook has just trained.
-            all_cameras: where its photos were taken, ``SceneCameras.of(scene, splits)``.
-            clock: where the time went.
-            run: where its files are, or are to go; a folder under ``outputs/`` that is not made
-                before something is written if None.
+            all_cameras: of its photos, ``SceneCameras.of(scene, splits)``.
+            clock: the training time.
+            run: the folder of its files; if None, one under ``outputs/``, which is created when
+                the first file is written.
         """
-        method = methods.build(config)
-        renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+        model = methods.build(config)
+        renderer = image_renderer(model.render, config.eval.rays_per_chunk)
         run = new_run(config.name) if run is None else run
-        return Trained(run, config, method, state, clock or Clock(), all_cameras, renderer)
+        return Trained(run, config, model, state, clock or Clock(), all_cameras, renderer)
 
     def render(
         self, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]
     ) -> Rendering:
-        """What one of some cameras sees, as NumPy arrays [H, W, ...]."""
+        """The rendering of one of the cameras, as NumPy arrays [H, W, ...]."""
         return self.renderer(self.state.params, self.state.aux, cameras, image, size_hw)
 
     def cameras(self) -> Cameras:
-        """The training cameras, where they were learned to be if they were learned.
+        """The training cameras, with their learned poses if the run learned them.
 
         Raises:
-            ValueError: the scene was given by rays and has none.
+            ValueError: the scene was trained on a ray dataset, which has no cameras.
         """
-        return self.model.cameras(self.state.params, self._shots().cameras)
+        return self.model.cameras(self.state.params, self._train_split().cameras)
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Of the photos that were learned from; raises as :meth:`cameras` does."""
-        return self._shots().size_hw
+        """Of the training photos; raises as :meth:`cameras` does."""
+        return self._train_split().size_hw
 
-    def _shots(self) -> SplitCameras:
+    def _train_split(self) -> SplitCameras:
         if "train" not in self.all_cameras.splits:
             raise ValueError(
-                f"{self.run.folder}: trained on a ray dataset, which says nothing of cameras: "
-                "there is no way to fly past them"
+                f"{self.run.folder}: trained on a ray dataset, which has no cameras, so that there "
+                "are no viewpoints to start from"
             )
         return self.all_cameras.splits["train"]
 
@@ -90,44 +89,40 @@ class Trained:
         return f"Trained({str(self.run.folder)!r}, step {int(self.state.step)})"
 
     def _repr_html_(self) -> str:
-        """In a notebook: the scores and a view of them if this state was scored, else a view."""
+        """The scores and one evaluated view if this state was evaluated, else a new rendering."""
         step = int(self.state.step)
         if self.run.results_file.is_file() and self.run.results().get("steps") == step:
             return report.card_of(report.read(self.run))
         facts = {"steps": f"{step:,}", "training": duration(self.clock.train_seconds)}
-        return report.card(self.config.name, self._glance(), facts)
-
-    def _glance(self) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-        """What the first training camera sees, small, by the name of its photo."""
-        if "train" not in self.all_cameras.splits:
-            return {}
-        factor = min(1.0, GLANCE_SIDE / max(self.size_hw))
-        height, width = (max(1, round(factor * side)) for side in self.size_hw)
-        seen = self.render(resize(self.cameras(), factor), 0, (height, width))
-        return {
-            f"as from {self.all_cameras.splits['train'].names[0]}": to_uint8(np.asarray(seen.rgb))
-        }
+        pictures = {}
+        if "train" in self.all_cameras.splits:
+            factor = min(1.0, PREVIEW_SIDE / max(self.size_hw))
+            height, width = (max(1, round(factor * side)) for side in self.size_hw)
+            rendering = self.render(resize(self.cameras(), factor), 0, (height, width))
+            label = f"as from {self._train_split().names[0]}"
+            pictures[label] = to_uint8(np.asarray(rendering.rgb))
+        return report.card(self.config.name, pictures, facts)
 
 
 def load(run: Run, config: Config | None = None) -> Trained:
     """Open a run at its newest checkpoint.
 
     Args:
-        run: where it is.
-        config: the run's own, where something else than the method was changed.
+        run: its folder.
+        config: the run's own, with changes outside of the method.
 
     Raises:
-        OSError: no run is there, or no checkpoint.
-        ValueError: a file of it is damaged.
+        OSError: there is no run, or no checkpoint.
+        ValueError: one of its files is damaged.
     """
     config = run.config() if config is None else config
     all_cameras, checkpoints = SceneCameras.load(run.setting_file), run.checkpoints
-    about = checkpoints.about()
+    metadata = checkpoints.metadata()
     if "train" in all_cameras.splits:
         _, cameras, (height, width) = all_cameras.splits["train"]
         photos = Dataset(cameras, np.zeros((len(cameras.near), height, width, 0), np.uint8))
     else:
-        photos = _ray_dataset(about.get("num_photos") or about["config"]["num_photos"])
+        photos = _empty_ray_dataset(metadata.get("num_photos") or metadata["config"]["num_photos"])
     mesh = ray_mesh()
     model, optimizer = methods.build(config), methods.make_optimizer(config.optimizer)
     shapes = jax.eval_shape(lambda: init_state(model, optimizer, photos, mesh))
@@ -135,10 +130,10 @@ def load(run: Run, config: Config | None = None) -> Trained:
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
     renderer = image_renderer(model.render, config.eval.rays_per_chunk)
-    return Trained(run, config, model, state, Clock(**about["clock"]), all_cameras, renderer)
+    return Trained(run, config, model, state, Clock(**metadata["clock"]), all_cameras, renderer)
 
 
-def _ray_dataset(num_photos: int) -> Dataset:
-    """One without rays: their number is all that the shapes of parameters depend on."""
+def _empty_ray_dataset(num_photos: int) -> Dataset:
+    """A dataset without rays: the shapes of parameters depend on the number of photos alone."""
     rays, ends = np.zeros((num_photos, 0, 0, 3), np.float32), np.ones(num_photos, np.float32)
     return Dataset(RayTable(rays, rays, ends, ends), np.zeros((num_photos, 0, 0, 0), np.uint8))

@@ -12,6 +12,7 @@ from nerf_jax import methods
 from nerf_jax.app import appearance
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import Config, OptimizerConfig
+from nerf_jax.fields import appearance_codes
 from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.pose_refinement import refine_poses
 from nerf_jax.types import Dataset, Model, Point, Rendering, View
@@ -81,7 +82,7 @@ def test_the_exposure_of_each_photo_is_found():
     params, _ = method.init(jax.random.key(0), *small.cameras())
     for index, gain in enumerate(GAINS):
         fitted = fit(method, params, appearance.left_half(photos(), index))
-        np.testing.assert_allclose(appearance.codes(fitted), [[gain], [gain]], atol=2e-3)
+        np.testing.assert_allclose(appearance_codes(fitted), [[gain], [gain]], atol=2e-3)
         np.testing.assert_array_equal(fitted["params"]["head"], params["params"]["head"])
 
 
@@ -109,7 +110,7 @@ def test_neither_the_right_half_nor_another_photo_nor_what_is_masked_is_looked_a
     spoilt[kept] = data.pixels[kept]
     photo = appearance.left_half(data._replace(pixels=spoilt, mask=mask), 1)
     found = fit(method, params, photo)
-    np.testing.assert_array_equal(appearance.codes(found), appearance.codes(expected))
+    np.testing.assert_array_equal(appearance_codes(found), appearance_codes(expected))
 
 
 def test_all_photos_share_one_compilation():
@@ -132,7 +133,7 @@ def test_where_a_mask_hides_all_the_mean_code_stays():
     params, _ = method.init(jax.random.key(0), *small.cameras())
     nothing = data._replace(mask=np.zeros(data.pixels.shape[:3], bool))
     fitted = fit(method, params, appearance.left_half(nothing, 1))
-    np.testing.assert_allclose(appearance.codes(fitted), [[1.0], [1.0]])
+    np.testing.assert_allclose(appearance_codes(fitted), [[1.0], [1.0]])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_cameras_that_were_learned_are_not_those_of_a_held_out_photo():
     params, _ = method.init(jax.random.key(0), *small.cameras(2))
     moved = {**params, "poses": 0.5 * jax.random.normal(jax.random.key(1), (2, 6))}
     fitted = fit(method, moved, appearance.left_half(photos(), 1))
-    np.testing.assert_allclose(appearance.codes(fitted), [[0.5], [0.5]], atol=2e-3)
+    np.testing.assert_allclose(appearance_codes(fitted), [[0.5], [0.5]], atol=2e-3)
     np.testing.assert_array_equal(fitted["poses"], moved["poses"])
 
 
@@ -186,7 +187,7 @@ def test_the_flagship_grows_darker_for_a_dark_photo():
         return field.color(params["scene"], features, view)
 
     assert color(fitted).mean() < color(params).mean() - 0.03
-    codes = appearance.codes(fitted)
+    codes = appearance_codes(fitted)
     assert codes.shape == (2, 3)
     np.testing.assert_array_equal(codes[0], codes[1])
     changed = jax.tree.map(lambda old, new: bool((old != new).any()), params, fitted)
@@ -203,7 +204,7 @@ def test_the_codes_are_found_where_the_methods_keep_them(config, code_size, pose
     method = methods.build(Config(model=config, optimizer=optimizer))
     init = functools.partial(method.init, cameras=small.cameras(5)[0], size_hw=(16, 16))
     shapes, _ = jax.eval_shape(init, jax.random.key(0))
-    found = appearance.codes(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes))
+    found = appearance_codes(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes))
     assert found.shape == (5, 2) if code_size else found is None
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from nerf_jax import methods
 from nerf_jax.app import cli
 from nerf_jax.app.commands import train, view
-from nerf_jax.app.commands.train import _describe
+from nerf_jax.app.commands.train import _print_summary
 from nerf_jax.app.runs import Run
 from nerf_jax.app.viewer.scene_state import LiveTraining
 from nerf_jax.app.viewer.server import free_port
@@ -65,7 +65,7 @@ def test_a_run_leaves_everything(place):
 def test_notes_of_a_scene_are_told_below_it(capsys):
     split = Split(small.dataset(), names=("a", "b", "c", "d"))
     scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
-    _describe(scene, split, None, methods.build(small.config()))
+    _print_summary(scene, split, None, methods.build(small.config()))
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
     assert told[1] == "  2 of the 6 photos are not there"
@@ -187,7 +187,7 @@ def test_eval_another_split_and_size(place, capsys):
     assert results["protocol"]["every"] == 2
     assert (place / "run" / "images" / "train" / "r_2.png").is_file()
     page = (place / "run" / "report.html").read_text(encoding="utf-8")
-    assert "every 2nd of the split “train”, which was learned from" in page
+    assert "every 2nd of the split “train”, which was used for training" in page
 
 
 def test_render_again(place):

@@ -44,7 +44,7 @@ def by_mean_code(index: int, first: int) -> tuple[float, float]:
     return -10 * np.log10(error), float(ssim(jnp.asarray(seen), jnp.asarray(photo)))
 
 
-@pytest.mark.parametrize("wrap", [lambda method: method, lambda method: refine_poses(method, 2)])
+@pytest.mark.parametrize("wrap", [lambda method: method, refine_poses])
 def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
     found = outcome(wrap(exposures()), tmp_path)
     for index, image in enumerate(found["per_image"]):

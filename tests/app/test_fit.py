@@ -12,6 +12,8 @@ import pytest
 from nerf_jax import methods
 from nerf_jax.app import fit as fit_module
 from nerf_jax.app.fit import FitResult, fit, training_dataset
+from nerf_jax.app.programs import TrainingPrograms
+from nerf_jax.app.report import write_curves
 from nerf_jax.app.runs import Run
 from nerf_jax.config import HashConfig, NerfConfig, ProposalConfig
 from nerf_jax.config.serialization import to_dict
@@ -23,11 +25,13 @@ from tests import small
 from tests.test_train import same_bits
 
 
-def run_fit(folder, *, resume: bool = False, method=None, watch=None, **train: object) -> FitResult:
+def run_fit(
+    folder, *, resume: bool = False, method=None, callback=None, **train: object
+) -> FitResult:
     config, run = small.config(**train), Run(folder)
     run.write_json("config.json", to_dict(config))
     data, method = small.dataset(), method or methods.build(config)
-    return fit(run, config, method, data, data, ray_mesh(), resume=resume, watch=watch)
+    return fit(run, config, method, data, data, ray_mesh(), resume=resume, callback=callback)
 
 
 def test_resuming_continues_bit_for_bit(tmp_path):
@@ -62,7 +66,7 @@ def test_reports(tmp_path):
     assert np.isclose(fitted.clock.train_seconds, records[-1]["train_seconds"], atol=1e-2)
     assert fitted.clock.compile_seconds > 0
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8]
-    Run(tmp_path).draw_curves()
+    write_curves(Run(tmp_path))
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
@@ -87,13 +91,13 @@ def test_time_ends_a_run_too(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_ends(tmp_path, number, monkeypatch):
     before = signal.getsignal(number)
-    reported = fit_module._Loop._report
+    report = fit_module._Reporter.report
 
-    def report_and_interrupt(loop, progress):
-        reported(loop, progress)
+    def report_and_interrupt(reporter, step, progress, *, is_last):
+        report(reporter, step, progress, is_last=is_last)
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(fit_module._Loop, "_report", report_and_interrupt)
+    monkeypatch.setattr(fit_module._Reporter, "report", report_and_interrupt)
     fitted = run_fit(tmp_path, num_steps=1000)
     assert fitted.interrupted_by == number
     assert Run(tmp_path).checkpoints.latest() == int(fitted.state.step) == 4
@@ -145,63 +149,60 @@ def test_a_finished_run_has_nothing_left(tmp_path, capsys):
     assert "nothing left to train" in capsys.readouterr().out
 
 
-def test_the_length_of_a_call_divides_the_run(tmp_path):
-    """The guess of a second's worth of steps compiles no second program for the rest."""
+def test_the_length_of_a_call_divides_the_run():
+    """The estimate of the steps in a second compiles no second program for the rest."""
     config = small.config(num_steps=120, steps_per_call=0)
-    data, method, mesh = small.dataset(), methods.build(config), ray_mesh()
+    data, model, mesh = small.dataset(), methods.build(config), ray_mesh()
     optimizer = make_optimizer(config.optimizer)
-    state = init_state(method, optimizer, small.dataset(), mesh)
-    run = Run(tmp_path)
-    loop = fit_module._Loop(
-        run, config, method, optimizer, mesh, run.checkpoints, state, fit_module.Clock(), data
-    )
-    length = loop._a_second_of_steps()
+    state = init_state(model, optimizer, data, mesh)
+    programs = TrainingPrograms(config, model, optimizer, mesh, data, held_out=None)
+    length = programs.steps_per_call(state)
     assert 50 < length <= 100
     assert 120 % length == 0
 
 
-def test_who_looks_on_is_told_between_calls_and_changes_nothing(tmp_path):
+def test_the_callback_is_called_between_calls_and_changes_nothing(tmp_path):
     seen = []
 
-    def watch(glimpse) -> bool:
-        params = jax.tree.map(np.array, glimpse.state.params)  # a copy
-        seen.append((glimpse, params))
+    def callback(status) -> bool:
+        params = jax.tree.map(np.array, status.state.params)  # a copy
+        seen.append((status, params))
         return True
 
     alone = run_fit(tmp_path / "alone")
-    watched = run_fit(tmp_path / "watched", watch=watch)
-    assert same_bits(alone.state, watched.state)
-    assert [glimpse.step for glimpse, _ in seen] == [0, 4, 8]
-    assert same_bits(seen[-1][1], watched.state.params)
+    observed = run_fit(tmp_path / "observed", callback=callback)
+    assert same_bits(alone.state, observed.state)
+    assert [status.step for status, _ in seen] == [0, 4, 8]
+    assert same_bits(seen[-1][1], observed.state.params)
     assert not same_bits(seen[0][1], seen[1][1])
     assert seen[0][0].psnr is None
-    records = Run(tmp_path / "watched").metrics()
-    for (glimpse, _), record in zip(seen[1:], records, strict=True):
-        assert glimpse.num_steps == 8
-        np.testing.assert_allclose(glimpse.psnr, record["psnr"], atol=1e-4)
-        assert glimpse.val_psnr == record["val_psnr"]
+    records = Run(tmp_path / "observed").metrics()
+    for (status, _), record in zip(seen[1:], records, strict=True):
+        assert status.num_steps == 8
+        np.testing.assert_allclose(status.psnr, record["psnr"], atol=1e-4)
+        assert status.val_psnr == record["val_psnr"]
 
 
-def test_who_looks_on_can_halt_it(tmp_path):
+def test_the_callback_can_pause_training(tmp_path):
     answers = iter([True, False, False, False, True, True])
     steps = []
 
-    def watch(glimpse) -> bool:
-        steps.append(glimpse.step)
-        jax.block_until_ready(glimpse.state.params)  # still there to be looked at
+    def callback(status) -> bool:
+        steps.append(status.step)
+        jax.block_until_ready(status.state.params)  # not donated yet
         return next(answers)
 
-    fitted = run_fit(tmp_path, watch=watch)
+    fitted = run_fit(tmp_path, callback=callback)
     assert steps == [0, 4, 4, 4, 4, 8]
     assert int(fitted.state.step) == 8
 
 
-def test_a_signal_ends_a_halt(tmp_path):
-    def watch(glimpse) -> bool:
-        if glimpse.step == 4:
+def test_a_signal_ends_a_pause(tmp_path):
+    def callback(status) -> bool:
+        if status.step == 4:
             os.kill(os.getpid(), signal.SIGINT)
-        return glimpse.step == 0
+        return status.step == 0
 
-    fitted = run_fit(tmp_path, watch=watch, num_steps=1000)
+    fitted = run_fit(tmp_path, callback=callback, num_steps=1000)
     assert fitted.interrupted_by == signal.SIGINT
     assert Run(tmp_path).checkpoints.latest() == 4

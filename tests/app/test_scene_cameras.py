@@ -51,5 +51,5 @@ def test_one_that_is_missing_or_damaged_says_how_to_get_it(tmp_path):
         SceneCameras.load(path)
     SceneCameras.of(Scene("ball", "", {}), splits(None)).save(path)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"setting.npz: damaged .* writes it anew"):
+    with pytest.raises(ValueError, match=r"setting.npz: damaged .* rewrites it"):
         SceneCameras.load(path)

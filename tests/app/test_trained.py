@@ -42,6 +42,10 @@ def state() -> TrainState:
     )
 
 
+def decoded(image: dict) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))))
+
+
 @pytest.fixture(scope="module")
 def scene():
     return untrained()
@@ -52,7 +56,7 @@ def test_a_state_in_memory_shows_what_it_sees(scene, tmp_path, monkeypatch):
     page = made.Page(scene._repr_html_())
     (image,) = page.all("img")
     assert image["alt"] == "small: as from one"
-    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))))
+    shown = decoded(image)
     seen = scene.render(scene.cameras(), 0, scene.size_hw)
     np.testing.assert_array_equal(shown[..., :3], to_uint8(np.asarray(seen.rgb)))
     assert "steps 0 training 1 min 15 s" in page.said()
@@ -64,8 +68,8 @@ def test_a_large_scene_is_shown_small(scene):
     cameras = jax.tree.map(np.asarray, shots.cameras)
     cameras = cameras._replace(focal=cameras.focal * 40, principal=cameras.principal * 40)
     large = SceneCameras(np.eye(4), {"train": shots._replace(cameras=cameras, size_hw=(640, 320))})
-    (picture,) = Trained.of(scene.config, scene.state, large)._glance().values()
-    assert picture.shape == (128, 64, 3)
+    (image,) = made.Page(Trained.of(scene.config, scene.state, large)._repr_html_()).all("img")
+    assert decoded(image).shape[:2] == (128, 64)
 
 
 def test_scores_are_shown_of_the_state_that_was_scored(tmp_path):

@@ -1,4 +1,4 @@
-"""``run.py compare``: several runs on one page."""
+"""``run.py compare``: compare several runs on one page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ from nerf_jax.app.runs import Run
 
 @dataclass(frozen=True)
 class CompareArgs:
-    """Lay runs side by side on one page: scores, the same views, curves, what differs."""
+    """Compare runs on one page: scores, the same views, curves, differences of the configs."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """The runs' folders. The first is what the others are held against."""
+    """The runs' folders. The others are compared with the first."""
     output: Annotated[Path | None, OUTPUT] = None
-    """The page to write. [default: compare.html beside the first run's folder]"""
+    """The page to write. [default: compare.html next to the first run's folder]"""
 
 
 def compare_runs(arguments: list[str]) -> int:

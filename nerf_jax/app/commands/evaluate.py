@@ -1,4 +1,4 @@
-"""``run.py eval``: a run's scores on held-out views."""
+"""``run.py eval``: score a run on held-out views."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from nerf_jax.config import DataConfig
 
 @dataclass(frozen=True)
 class EvalArgs:
-    """Score a run on held-out views: PSNR, SSIM, pictures, and a report of it all on one page."""
+    """Score a run on held-out views: PSNR, SSIM, pictures, and a report on one page."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     split: str = "val"
-    """Which images."""
+    """The split to score."""
     every: int = 1
-    """Each so manieth image only."""
+    """Score every k-th image only."""
     rays_per_chunk: int = 4096
-    """Rays rendered at once: bounds the memory."""
+    """Rays rendered at once; fewer need less memory."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
 
@@ -38,8 +38,8 @@ def eval_run(arguments: list[str]) -> int:
         run.folder, config.eval.split, config.eval.every, config.eval.rays_per_chunk, config.data
     )
     args = parse(EvalArgs, arguments, default)
-    wanted = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
-    config = dataclasses.replace(config, data=args.data, eval=wanted)
+    settings = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
+    config = dataclasses.replace(config, data=args.data, eval=settings)
     held_out = data.load(config.data).split(args.split)
     written = evaluate(trained.load(run, config), held_out)
     for path in [*written, write_report(run)]:

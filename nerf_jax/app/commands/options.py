@@ -11,25 +11,20 @@ tyro = optional_import("tyro", "nerf_jax[app]")
 T = TypeVar("T")
 
 MISSING = tyro.MISSING
-"""The default of what must be given."""
+"""The default of required arguments."""
 
 OUTPUT = tyro.conf.arg(aliases=("--out",))
-"""Of the option for where files go, in every command."""
+"""The settings of the option that names the output."""
 
 
 def parse(kind: type[T], arguments: list[str], default: T) -> T:
-    """The command line over a default; mistakes end the program with the near misses named."""
-    return tyro.cli(
-        kind,
-        prog="run.py",
-        args=arguments,
-        default=default,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
+    """The command line over a default; a mistake ends the program and names similar options."""
+    config = (tyro.conf.AvoidSubcommands,)
+    return tyro.cli(kind, prog="run.py", args=arguments, default=default, config=config)
 
 
 def peek(arguments: list[str]) -> argparse.Namespace:
-    """The options that decide where all the other options' defaults come from."""
+    """The options that determine the defaults of all other options."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", default="bricks.py")
     parser.add_argument("--output", "--out", type=Path)

@@ -1,4 +1,4 @@
-"""``run.py rays``: a split as a ray dataset."""
+"""``run.py rays``: write a split as a ray dataset."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,15 @@ from nerf_jax.config import Config
 
 @dataclass(frozen=True)
 class RaysArgs:
-    """Write a split as a ray dataset: one row of origin, direction and colour for each pixel."""
+    """Write a split as a ray dataset: the origin, direction and colour of each pixel's ray."""
 
     settings: Annotated[Config, tyro.conf.arg(name="")]
     out: tyro.conf.Positional[Path]
     """The file to write, such as rays/train.npz."""
     config: str = "bricks.py"
-    """A config file, for its data: a path, or the name of a packaged one."""
+    """The config file of the data: a path, or the name of a packaged one."""
     split: str = "train"
-    """Which images."""
+    """The split to write."""
 
 
 def rays(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""``run.py train``: learn a scene, score it on held-out views, and film it."""
+"""``run.py train``: train a scene, evaluate it, render a video, write a report."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.progress import duration, say
-from nerf_jax.app.report import write_report
+from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
@@ -30,7 +30,7 @@ from nerf_jax.types import Model
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """Train a scene, evaluate it on held-out views, and render a turn around it."""
+    """Train a scene, evaluate it on held-out views, and render a video around it."""
 
     settings: Annotated[Config, tyro.conf.arg(name="")]
     config: str = "bricks.py"
@@ -38,143 +38,150 @@ class TrainArgs:
     output: Annotated[Path | None, OUTPUT] = None
     """The run's folder. [default: outputs/<config>/<time>]"""
     resume: bool = False
-    """Go on with the run in --output, or with this config's latest."""
+    """Continue the run in --output, or this config's newest run."""
     view: bool = False
-    """Look on in the browser; the page stays open until Ctrl-C."""
+    """Show the training in the browser; the page stays open until Ctrl-C."""
     port: int = PORT
-    """Of that page."""
+    """The port of that page."""
 
 
 def train(arguments: list[str]) -> int:
     """Run the command."""
-    asked = peek(arguments)
-    base = configs.load(asked.config, jax.default_backend())
-    run = Run(asked.output) if asked.output else None
-    if asked.resume:
-        run = run or latest_run(base.name)
-        base = run.config()
-    args = parse(TrainArgs, arguments, TrainArgs(base, asked.config))
-    run, config = run or new_run(args.settings.name), args.settings
+    run, args = _parse(arguments)
+    config, port = args.settings, args.port if args.view else None
     resume = _check_run(run, config, args.resume)
-    port = args.port if args.view else None
     if port is not None:
-        load_viewer(port)  # what is missing is missed before anything is begun
+        load_viewer(port)  # a missing package is an error before training, not after
 
     say(f"config {config.name} on {device_name()}" + (f": {config.note}" if config.note else ""))
     scene = data.load(config.data)
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
-    splits = {"train": split} | ({config.eval.split: held_out} if held_out else {})
-    dataset = training_dataset(split, config)
-    method = methods.build(config)
-    _describe(scene, split, held_out, method)
+    dataset, model = training_dataset(split, config), methods.build(config)
+    _print_summary(scene, split, held_out, model)
+    all_cameras = SceneCameras.of(
+        scene, {"train": split} | ({config.eval.split: held_out} if held_out else {})
+    )
+    _begin(run, config, all_cameras, resume=resume)
+    renderer = image_renderer(model.render, config.eval.rays_per_chunk)
 
-    run.write_json("config.json", to_dict(config))
-    setting = SceneCameras.of(scene, splits)
-    setting.save(run.setting_file)
-    say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
-    if not resume:
-        run.forget_metrics_after(-1)
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+    def make_scene(state: TrainState, clock: Clock | None = None) -> Trained:
+        return Trained(run, config, model, state, clock or Clock(), all_cameras, renderer)
 
-    def reopen(state: TrainState, clock: Clock | None = None) -> Trained:
-        return Trained(run, config, method, state, clock or Clock(), setting, renderer)
-
-    unseen = held_out.dataset if held_out else None
-    with live_viewer(port, config, method, split, reopen) as page:
-        watch = page.scene_state if page else None
-        fitted = fit(run, config, method, dataset, unseen, ray_mesh(), resume=resume, watch=watch)
-        run.draw_curves()
-        step = int(fitted.state.step)
-        say(f"trained {step} steps in {duration(fitted.clock.train_seconds)}")
+    with live_viewer(port, config, model, split, make_scene) as page:
+        fitted = fit(
+            *(run, config, model, dataset, held_out.dataset if held_out else None, ray_mesh()),
+            resume=resume,
+            callback=page.scene_state if page else None,
+        )
+        write_curves(run)
+        say(f"trained {int(fitted.state.step)} steps in {duration(fitted.clock.train_seconds)}")
         if fitted.interrupted_by is not None:
-            say(f"saved; go on with: run.py --output {run.folder} --resume")
+            say(f"saved; continue with: run.py --output {run.folder} --resume")
             return 128 + fitted.interrupted_by
         if page:
             page.scene_state.finish(fitted.state)
-        _look(reopen(fitted.state, fitted.clock), held_out)
+        _write_outputs(make_scene(fitted.state, fitted.clock), held_out)
         if page:
             keep_open()
     return 0
 
 
+def _parse(arguments: list[str]) -> tuple[Run, TrainArgs]:
+    """The run, and the options over the defaults of its config file or, resumed, of itself."""
+    first = peek(arguments)
+    base = configs.load(first.config, jax.default_backend())
+    run = Run(first.output) if first.output else None
+    if first.resume:
+        run = run or latest_run(base.name)
+        base = run.config()
+    args = parse(TrainArgs, arguments, TrainArgs(base, first.config))
+    return run or new_run(args.settings.name), args
+
+
 def _check_run(run: Run, config: Config, resume: bool) -> bool:
-    """Whether there is a checkpoint to go on from.
+    """Whether there is a checkpoint to continue from.
 
     Raises:
-        ValueError: there is one but nobody asked to resume it, or it is of another method.
+        ValueError: there is one without --resume, or its method differs from the config's.
     """
     step = run.checkpoints.latest()
     if step is None:
         return False
     if not resume:
         raise ValueError(
-            f"{run.folder} already holds a run, at step {step}: add --resume to go on with it, "
+            f"{run.folder} already holds a run, at step {step}: add --resume to continue it, "
             "or name another folder by --output"
         )
     saved, asked = to_dict(run.config().model), to_dict(config.model)
     for name in saved.keys() | asked.keys():
         if saved.get(name) != asked.get(name):
             raise ValueError(
-                f"model.{name} is {asked.get(name)!r}, but the run in {run.folder} was begun "
-                f"with {saved.get(name)!r}: leave it as it was, or begin a new run"
+                f"model.{name} is {asked.get(name)!r}, but the run in {run.folder} began with "
+                f"{saved.get(name)!r}: keep its value, or begin a new run"
             )
     return True
 
 
-def _describe(scene: Scene, split: Split, held_out: Split | None, method: Model) -> None:
-    def summary(part: Split) -> str:
-        count, height, width, channels = part.dataset.pixels.shape
-        size = part.dataset.pixels.nbytes / 2**20
+def _print_summary(scene: Scene, split: Split, held_out: Split | None, model: Model) -> None:
+    def images(split: Split) -> str:
+        count, height, width, channels = split.dataset.pixels.shape
+        size = split.dataset.pixels.nbytes / 2**20
         alpha = " with alpha" if channels == 4 else ""
         return f"{count} images of {width}x{height}{alpha}, {size:,.0f} MiB"
 
-    say(f"scene {scene.name} ({scene.source}): {summary(split)} to learn from")
+    say(f"scene {scene.name} ({scene.source}): {images(split)} to train on")
     for note in scene.notes:
         say(f"  {note}")
-    say(f"  held out: {summary(held_out)}" if held_out else "  held out: nothing")
-    dataset = split.dataset
-    shapes = jax.eval_shape(
-        lambda key: method.init(key, dataset.cameras, dataset.size_hw)[0], jax.random.key(0)
-    )
+    say(f"  held out: {images(held_out)}" if held_out else "  held out: nothing")
+    cameras, size_hw = split.dataset.cameras, split.dataset.size_hw
+    shapes = jax.eval_shape(lambda key: model.init(key, cameras, size_hw)[0], jax.random.key(0))
     count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
     say(f"model: {count:,} parameters")
 
 
-def _look(learned: Trained, held_out: Split | None) -> None:
-    """What comes after training: scores, pictures, the video, and where they are."""
-    config, folder = learned.config, learned.run.folder
-    written = [folder / "curves.png"]
+def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool) -> None:
+    """Write the files that a run has before its first step."""
+    run.write_json("config.json", to_dict(config))
+    all_cameras.save(run.setting_file)
+    say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
+    if not resume:
+        run.forget_metrics_after(-1)
+
+
+def _write_outputs(scene: Trained, held_out: Split | None) -> None:
+    """Evaluate the scene, render its video, write the report, and print the paths of all."""
+    config, run = scene.config, scene.run
+    written = [run.folder / "curves.png"]
     if held_out is None:
         say(f"no {config.eval.split} split: nothing to evaluate on")
     else:
-        written += evaluate(learned, held_out)
-    if learned.all_cameras.splits:
-        _tell_motions(learned)
+        written += evaluate(scene, held_out)
+    if scene.all_cameras.splits:
+        if config.optimizer.pose_learning_rate:
+            _print_pose_changes(scene)
         if config.render.num_frames:
-            written += render_video(learned, config.render, folder=folder)
+            written += render_video(scene, config.render, folder=run.folder)
     if held_out is not None:
-        written.append(write_report(learned.run))  # last, as it shows the video too
-    say("everything is in", folder)
+        written.append(write_report(run))  # last, as it contains the video
+    say("everything is in", run.folder)
     for path in written:
         say("  ", path)
 
 
-def _tell_motions(learned: Trained) -> None:
-    """How far the cameras went from where they were given, if they were to be learned."""
-    if not learned.config.optimizer.pose_learning_rate:
-        return
-    names = learned.all_cameras.splits["train"].names
-    given, found = (
+def _print_pose_changes(scene: Trained) -> None:
+    """Print how far the learned cameras are from the given ones."""
+    names = scene.all_cameras.splits["train"].names
+    given, learned = (
         np.asarray(cameras.world_from_camera, float)
-        for cameras in (learned.all_cameras.splits["train"].cameras, learned.cameras())
+        for cameras in (scene.all_cameras.splits["train"].cameras, scene.cameras())
     )
-    cosines = (np.einsum("nij,nij->n", given[:, :, :3], found[:, :, :3]) - 1) / 2
-    turns = np.arccos(np.clip(cosines, -1, 1))
-    moves = np.linalg.norm(found[:, :, 3] - given[:, :, 3], axis=1)
-    turned, moved = names[np.argmax(turns)], names[np.argmax(moves)]
+    # |A - B| = 2 sqrt(2) sin(angle / 2) for rotations, exact for small angles too.
+    chords = np.linalg.norm(learned[:, :, :3] - given[:, :, :3], axis=(1, 2))
+    degrees = np.degrees(2 * np.arcsin(np.clip(chords / 8**0.5, 0, 1)))
+    distances = np.linalg.norm(learned[:, :, 3] - given[:, :, 3], axis=1)
     say(
-        f"cameras turned by {np.degrees(turns.mean()):.2f} degrees and moved by {moves.mean():.4f} "
-        f"on average, {turned} the most by {np.degrees(turns.max()):.2f}, {moved} by "
-        f"{moves.max():.4f}"
+        f"cameras turned by {degrees.mean():.2f} degrees and moved by {distances.mean():.4f} "
+        f"on average, {names[np.argmax(degrees)]} the most by {degrees.max():.2f}, "
+        f"{names[np.argmax(distances)]} by {distances.max():.4f}"
     )

@@ -1,4 +1,4 @@
-"""The page of several runs, side by side. The first one is what the others are held against."""
+"""The comparison of several runs on one page. The first run is the reference."""
 
 import math
 import string
@@ -11,37 +11,37 @@ from typing import Any, NamedTuple
 from nerf_jax.app.report import plots
 from nerf_jax.app.report.pages import write_page
 from nerf_jax.app.report.pictures import picture, read_panels
-from nerf_jax.app.report.record import Record, View, read
+from nerf_jax.app.report.record import Record, ScoredView, read
 from nerf_jax.app.report.single import MAX_SIDE
-from nerf_jax.app.report.text import NOTHING, TIMES, plain, protocol
+from nerf_jax.app.report.text import DASH, TIMES, plain, protocol
 from nerf_jax.app.runs import Run
 
 MAX_RUNS = 26
-"""Runs are called by letters."""
+"""Each run is named by a letter."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A run among others."""
+    """One of the compared runs."""
 
     letter: str
     label: str
-    """As much of its path as tells it from the others."""
+    """The end of its path that differs from the others'."""
     record: Record
     unlike: tuple[str, ...]
-    """In what its scores were taken otherwise than the first run's; empty: they compare."""
+    """Differences of its protocol from the first run's; empty: their scores are comparable."""
 
     @property
     def tone(self) -> int:
-        """Which of the page's colours."""
+        """Index of one of the page's colours."""
         return (ord(self.letter) - ord("A")) % 6
 
 
-class Seen(NamedTuple):
-    """A view as one run sees it."""
+class MemberView(NamedTuple):
+    """One run's rendering of a view."""
 
     member: Member
-    view: View
+    view: ScoredView
     rendering: str
     error: str
 
@@ -49,24 +49,25 @@ class Seen(NamedTuple):
 class SharedView(NamedTuple):
     """A view that several runs were scored on."""
 
-    why: str
+    reason: str
+    """For its choice."""
     name: str
     size_hw: tuple[int, int]
     truth: str
-    seen: tuple[Seen, ...]
+    members: tuple[MemberView, ...]
 
 
 def compare(runs: Sequence[Run], out: Path | None = None) -> Path:
-    """Write a page of several runs: scores, the same views, curves, and how their configs differ.
+    """Write a page of several runs: scores, the same views, curves, differences of their configs.
 
     Args:
-        runs: two or more that were evaluated. Their scores are marked as not comparable where
-            they were taken otherwise than those of the first.
-        out: the file to write; ``compare.html`` beside the first run's folder if None.
+        runs: two or more evaluated runs. Scores by another protocol than the first run's are
+            marked as not comparable.
+        out: the file to write; ``compare.html`` next to the first run's folder if None.
 
     Raises:
-        OSError: one is no run, was never evaluated, or ``out`` cannot be written.
-        ValueError: too few or too many, or a file of them is damaged.
+        OSError: there is no run, it was not evaluated, or ``out`` cannot be written.
+        ValueError: there are too few or too many runs, or one of their files is damaged.
     """
     if not 2 <= len(runs) <= MAX_RUNS:
         raise ValueError(f"compare takes 2 to {MAX_RUNS} runs, not {len(runs)}: name their folders")
@@ -84,14 +85,14 @@ def compare(runs: Sequence[Run], out: Path | None = None) -> Path:
         best=best([member for member in members if not member.unlike]),
         protocol=protocol(records[0].protocol),
         differences=differences([record.config for record in records]),
-        views=_shared(members),
-        plots=_curves(members),
+        views=_shared_views(members),
+        plots=plots.psnr_plots("PSNR of held-out rays", lambda x: _curves(members, x)),
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """The last parts of paths, as many as tell them apart."""
+    """The ends of paths, long enough to tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         found = ["/".join(path[-length:]) for path in parts]
@@ -101,7 +102,7 @@ def labels(folders: Sequence[Path]) -> list[str]:
 
 
 def unlike(first: Record, other: Record) -> list[str]:
-    """In what the scores of two runs were taken differently, as phrases; empty if in nothing."""
+    """The differences between the protocols of two runs' scores, as phrases."""
     names = sorted(first.protocol.keys() | other.protocol.keys())
     found = [
         f"{plain(name)} {_value(other.protocol.get(name))}, not {_value(first.protocol.get(name))}"
@@ -109,9 +110,7 @@ def unlike(first: Record, other: Record) -> list[str]:
         if first.protocol.get(name) != other.protocol.get(name)
     ]
     views = [{view.name for view in record.views} for record in (first, other)]
-    if not found and views[0] != views[1]:
-        found = ["other views"]
-    return found
+    return found if found or views[0] == views[1] else ["other views"]
 
 
 def _value(value: Any) -> str:
@@ -119,69 +118,61 @@ def _value(value: Any) -> str:
 
 
 def best(members: Sequence[Member]) -> set[tuple[str, str]]:
-    """The letters of those with the best scores, each with the score's name."""
+    """The best scores, as pairs of a run's letter and the score's name."""
     found = set()
     for name in ("psnr", "ssim"):
         values = {member.letter: getattr(member.record.score, name) for member in members}
         most = max((value for value in values.values() if math.isfinite(value)), default=None)
-        if len(values) > 1 and most is not None:
+        if len(values) > 1:
             found |= {(letter, name) for letter, value in values.items() if value == most}
     return found
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The fields that are not the same in all configs; a dash where one has no such field."""
+    """The fields that differ between the configs; a dash where one has no such field."""
     names = dict.fromkeys(name for config in configs for name in config)
-    rows = {name: [config.get(name, NOTHING) for config in configs] for name in names}
+    rows = {name: [config.get(name, DASH) for config in configs] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def _shared(members: Sequence[Member]) -> list[SharedView]:
-    """The views that say most, among those that two runs or more have pictures of."""
-    groups: dict[tuple[str, str, str], list[tuple[Member, View]]] = {}
+def _shared_views(members: Sequence[Member]) -> list[SharedView]:
+    """Up to three of the views that two runs or more have pictures of."""
+    groups: dict[tuple[str, str, str], list[tuple[Member, ScoredView]]] = {}
     for member in members:
-        where = str(member.record.protocol.get("scene")), str(member.record.protocol["split"])
+        split = str(member.record.protocol.get("scene")), str(member.record.protocol["split"])
         for view in member.record.views:
             if view.picture.is_file():
-                groups.setdefault((*where, view.name), []).append((member, view))
-    several = [group for group in groups.values() if len(group) > 1]
-    if not several:
+                groups.setdefault((*split, view.name), []).append((member, view))
+    shared = [group for group in groups.values() if len(group) > 1]
+    if not shared:
         return []
-    several.sort(key=lambda group: group[0][1].psnr)
-    widest = max(several, key=_spread)
+    shared.sort(key=lambda group: group[0][1].psnr)
+    widest = max(shared, key=_spread)
     chosen = [(widest, "where they differ most")]
-    for group, why in ((several[0], "the worst"), (several[-1], "the best")):
+    for group, rank in ((shared[0], "the worst"), (shared[-1], "the best")):
         if all(group is not other for other, _ in chosen):
-            chosen.append((group, f"{why} of {group[0][0].letter}"))
-    return [_beside(why, group) for group, why in chosen]
+            chosen.append((group, f"{rank} of {group[0][0].letter}"))
+    return [_shared_view(reason, group) for group, reason in chosen]
 
 
-def _spread(group: Sequence[tuple[Member, View]]) -> float:
+def _spread(group: Sequence[tuple[Member, ScoredView]]) -> float:
     scores = [view.psnr for _, view in group]
     return max(scores) - min(scores)
 
 
-def _beside(why: str, group: Sequence[tuple[Member, View]]) -> SharedView:
+def _shared_view(reason: str, group: Sequence[tuple[Member, ScoredView]]) -> SharedView:
     panels = [read_panels(view.picture) for _, view in group]
     largest = max(panels, key=lambda each: each.truth.size).truth
-    seen = tuple(
-        Seen(member, view, picture(each.rendering, MAX_SIDE), picture(each.error, MAX_SIDE // 2))
-        for (member, view), each in zip(group, panels, strict=True)
+    views = tuple(
+        MemberView(*pair, picture(each.rendering, MAX_SIDE), picture(each.error, MAX_SIDE // 2))
+        for pair, each in zip(group, panels, strict=True)
     )
     size_hw = largest.shape[0], largest.shape[1]
-    return SharedView(why, group[0][1].name, size_hw, picture(largest, MAX_SIDE), seen)
+    return SharedView(reason, group[0][1].name, size_hw, picture(largest, MAX_SIDE), views)
 
 
-def _curves(members: Sequence[Member]) -> list[plots.Plot]:
-    """PSNR of held-out rays over steps and over time, a curve for each run."""
-    drawn = []
-    for field, label in (("step", "steps"), ("train_seconds", "seconds of training")):
-        curves = [
-            plots.curve(
-                member.letter, member.tone, member.record.reports, field, "val_psnr", marked=True
-            )
-            for member in members
-        ]
-        title = f"PSNR of held-out rays over {label}"
-        drawn.append(plots.plot(title, label, "PSNR (dB)", curves))
-    return [plot for plot in drawn if plot]
+def _curves(members: Sequence[Member], x: str) -> list[plots.Curve]:
+    return [
+        plots.curve(run.letter, run.tone, run.record.reports, x, "val_psnr", marked=True)
+        for run in members
+    ]

@@ -1,4 +1,4 @@
-"""Templates, and how a page of them is written."""
+"""The templates of the pages, filled and written."""
 
 import functools
 import math
@@ -16,39 +16,35 @@ def _environment() -> Any:
     jinja2 = optional_import("jinja2", "jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,  # names of photos and paths are anyone's
+        autoescape=True,  # names of photos and folders may contain any character
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "fixed": text.fixed,
-        "count": text.count,
-        "seconds": text.seconds,
-        "setting": text.setting,
-    }
+    filters = (text.fixed, text.count, text.seconds, text.setting)
+    environment.filters |= {function.__name__: function for function in filters}
     environment.tests["known"] = math.isfinite
     return environment
 
 
-def filled(template: str, **values: Any) -> str:
-    """A template with its values."""
+def render_template(template: str, **values: Any) -> str:
+    """The text of a template with its values."""
     return _environment().get_template(template).render(values)
 
 
 def write_page(path: Path, template: str, **values: Any) -> Path:
-    """Write a page, whole or not at all.
+    """Write a page, atomically.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: the file cannot be written.
     """
-    text = filled(template, **values)
+    page = render_template(template, **values)
     try:
         with atomic_write(path) as aside:
-            aside.write_text(text, encoding="utf-8")
+            aside.write_text(page, encoding="utf-8")
     except OSError as error:
         raise OSError(
-            f"{path}: the page could not be written ({error.strerror}); make room there, or name "
-            "another file"
+            f"{path}: the page could not be written ({error.strerror}); free some space there, or "
+            "name another file"
         ) from error
     return path

@@ -1,7 +1,7 @@
-"""What a run has written of itself, read again: scores, reports of training, where its files are.
+"""The files of a run read back: scores, reports of training, paths of pictures.
 
-Only the fields that a page cannot do without are asked for; what else ``results.json`` holds is
-taken along where it has the form of a score, and left alone where it has not.
+Only the fields that a page needs are required. Other fields of ``results.json`` are shown if they
+have the form of a score, and ignored otherwise.
 """
 
 import math
@@ -14,18 +14,18 @@ from nerf_jax.app.runs import Run
 from nerf_jax.config.serialization import to_dict
 
 
-class View(NamedTuple):
-    """A held-out view, and how it was scored."""
+class ScoredView(NamedTuple):
+    """A held-out view and its scores."""
 
     name: str
     psnr: float
     ssim: float
-    """NaN for images too small to have one."""
+    """NaN for images too small for it."""
     picture: Path
     """Truth, rendering, error and depth, side by side."""
 
 
-class Score(NamedTuple):
+class MeanScore(NamedTuple):
     """A mean over the views, by its name in the results."""
 
     name: str
@@ -35,37 +35,37 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """A run that has been evaluated, as its files tell it."""
+    """The contents of an evaluated run."""
 
     run: Run
     name: str
     """Of its config."""
     config: Mapping[str, Any]
     """By full name, ``optimizer.learning_rate``."""
-    score: Score
-    more_scores: tuple[Score, ...]
-    """Of parts of the views, or of other ways to render them, where the results have such."""
-    views: tuple[View, ...]
+    score: MeanScore
+    more_scores: tuple[MeanScore, ...]
+    """Other means in the results, such as over the right halves of the views."""
+    views: tuple[ScoredView, ...]
     """From the worst to the best."""
     protocol: Mapping[str, Any]
     facts: Mapping[str, Any]
-    """The results' own fields: steps, seconds, machine, versions."""
+    """The other fields of the results: steps, seconds, machine, versions."""
     reports: tuple[Mapping[str, Any], ...]
     """Of training, in the order of steps."""
 
     @property
     def rays_per_second(self) -> float:
-        """The median over the reports of training; NaN where there are none."""
+        """The median over the reports of training; NaN without any."""
         rates = sorted(r["rays_per_second"] for r in self.reports if r.get("rays_per_second"))
         return float(rates[len(rates) // 2]) if rates else math.nan
 
     @property
     def machine(self) -> str:
-        """What it was evaluated on, and most often trained."""
+        """The machine of the evaluation, which is usually that of training."""
         return "; ".join(str(self.facts[n]) for n in ("machine", "device") if n in self.facts)
 
     def fact(self, name: str) -> float:
-        """A number of the results, or NaN."""
+        """A number in the results, or NaN."""
         return _number(self.facts.get(name))
 
 
@@ -73,22 +73,21 @@ def read(run: Run) -> Record:
     """Read a run's files.
 
     Raises:
-        OSError: it is no run, or was never evaluated.
-        ValueError: a file of it is damaged.
+        OSError: there is no run, or it was not evaluated.
+        ValueError: one of its files is damaged.
     """
-    config = run.config()
-    results = run.results()
+    config, results = run.config(), run.results()
     try:
         protocol = dict(results["protocol"])
         folder = run.folder / "images" / str(protocol["split"])
         views = [_view(each, folder) for each in results["per_image"]]
-        score = Score("", _number(results["psnr"]), _number(results["ssim"]))
+        score = MeanScore("", _number(results["psnr"]), _number(results["ssim"]))
         if not views:
             raise ValueError("no images in per_image")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{run.results_file}: damaged ({type(error).__name__}: {error}); "
-            f"`run.py eval {run.folder}` writes it anew"
+            f"`run.py eval {run.folder}` rewrites it"
         ) from error
     return Record(
         run=run,
@@ -106,27 +105,27 @@ def read(run: Run) -> Record:
 _NO_FACTS = {"psnr", "ssim", "protocol", "per_image"}
 
 
-def _view(each: Mapping[str, Any], folder: Path) -> View:
+def _view(each: Mapping[str, Any], folder: Path) -> ScoredView:
     name = str(each["name"])
     picture = folder / f"{name.replace('/', '_')}.png"
-    return View(name, _number(each["psnr"]), _number(each.get("ssim")), picture)
+    return ScoredView(name, _number(each["psnr"]), _number(each.get("ssim")), picture)
 
 
 def _number(value: Any) -> float:
-    """NaN for what is none: JSON has no word for it that all readers know."""
+    """A number of a JSON file; NaN for any other value."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if known else math.nan
 
 
-def _more_scores(values: Mapping[str, Any], name: str = "") -> Iterator[Score]:
+def _more_scores(values: Mapping[str, Any], prefix: str = "") -> Iterator[MeanScore]:
     """Every table of the results, however deep, that has a PSNR."""
     for key, value in values.items():
         if key in _NO_FACTS or not isinstance(value, Mapping):
             continue
-        full = f"{name}, {key}" if name else key
-        if not math.isnan(_number(value.get("psnr"))):
-            yield Score(full.replace("_", " "), _number(value["psnr"]), _number(value.get("ssim")))
-        yield from _more_scores(value, full)
+        name, score = f"{prefix}{key.replace('_', ' ')}", _number(value.get("psnr"))
+        if not math.isnan(score):
+            yield MeanScore(name, score, _number(value.get("ssim")))
+        yield from _more_scores(value, f"{name}, ")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Numbers and protocols, as people read them."""
+"""Numbers and protocols as texts for readers."""
 
 import math
 from collections.abc import Mapping
@@ -6,30 +6,30 @@ from typing import Any
 
 from nerf_jax.app.progress import duration
 
-NOTHING = "\N{EN DASH}"
-"""For what there is not."""
+DASH = "\N{EN DASH}"
+"""For missing values."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def fixed(value: float, digits: int) -> str:
-    """So many digits after the point."""
-    return f"{value:.{digits}f}" if math.isfinite(value) else NOTHING
+    """A number with a fixed number of digits after the point."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else DASH
 
 
 def count(value: float) -> str:
     """A whole number, in groups of three digits."""
-    return f"{value:,.0f}" if math.isfinite(value) else NOTHING
+    return f"{value:,.0f}" if math.isfinite(value) else DASH
 
 
 def seconds(value: float) -> str:
-    """Short times to a tenth."""
+    """A duration; short ones to a tenth of a second."""
     if not math.isfinite(value):
-        return NOTHING
+        return DASH
     return f"{value:.1f} s" if value < 9.95 else duration(value)
 
 
 def setting(value: Any) -> str:
-    """A value of a config."""
+    """The value of a config's field."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
@@ -40,31 +40,24 @@ def setting(value: Any) -> str:
 
 
 def protocol(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the scores were taken on and how, as pairs of a name and a phrase."""
-    told = dict(values)
-    views, every = told.pop("views", None), told.pop("every", 1)
-    split, scene = told.pop("split"), told.pop("scene", None)
-    size, downscale = told.pop("image_size_hw", None), told.pop("downscale", 1)
+    """The protocol of the scores, as pairs of a name and a phrase."""
+    rest = dict(values)
+    views, every = rest.pop("views", None), rest.pop("every", 1)
+    split, scene = rest.pop("split"), rest.pop("scene", None)
+    size, downscale = rest.pop("image_size_hw", None), rest.pop("downscale", 1)
     which = "all" if every == 1 else f"every {ordinal(every)}"
-    phrases = [
-        ("scene", str(scene)),
-        ("views", f"{views}: {which} of the split “{split}”" + _learned_from(split)),
-    ]
+    use = "which was used for training" if split == "train" else "none of them used for training"
+    phrases = [("scene", str(scene)), ("views", f"{views}: {which} of the split “{split}”, {use}")]
     if size:
         smaller = "" if downscale == 1 else f", {setting(downscale)} times smaller than the files"
         phrases.append(("size", f"{size[1]} {TIMES} {size[0]} pixels{smaller}"))
     names = {"psnr": "PSNR", "ssim": "SSIM"}
-    phrases += [(names.get(name, plain(name)), setting(told[name])) for name in told]
-    return phrases
+    return phrases + [(names.get(name, plain(name)), setting(rest[name])) for name in rest]
 
 
 def plain(name: str) -> str:
     """A field's name as words."""
     return name.removesuffix("_hw").replace("_", " ")
-
-
-def _learned_from(split: str) -> str:
-    return ", which was learned from" if split == "train" else ", none of them learned from"
 
 
 def ordinal(number: int) -> str:

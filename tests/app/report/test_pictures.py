@@ -48,5 +48,5 @@ def test_damage(tmp_path, content):
         Image.fromarray(noise(40, 41 if content == "odd" else 40)).save(path)
         content = path.read_bytes()[: None if content == "odd" else -2000]
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.png: damaged, or not four pictures.* writes it anew"):
+    with pytest.raises(ValueError, match=r"a\.png: damaged, or not four pictures.* rewrites it"):
         read_panels(path)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from nerf_jax.app.report.record import Score, read
+from nerf_jax.app.report.record import MeanScore, read
 from nerf_jax.app.runs import Run
 from tests.app.report import made
 
@@ -31,7 +31,7 @@ def test_scores_that_are_not_known_are_taken_along(tmp_path):
     halves = {"fitted_code": {"psnr": 30.0, "ssim": 0.9}, "mean_code": {"psnr": 20.0}}
     made.edit(run.results_file, right_half=halves, notes={"psnr": "high"}, more=[1, 2])
     fitted, mean = read(run).more_scores
-    assert fitted == Score("right half, fitted code", 30.0, 0.9)
+    assert fitted == MeanScore("right half, fitted code", 30.0, 0.9)
     assert mean[:2] == ("right half, mean code", 20.0)
     assert math.isnan(mean.ssim)
 
@@ -68,7 +68,7 @@ def test_no_run_and_no_results(tmp_path):
         ("[]", r"results.json: expected a table of fields, found list"),
         (
             '{"psnr": 30}',
-            r"results.json: damaged \(KeyError: 'protocol'\); `run.py eval .*` writes it anew",
+            r"results.json: damaged \(KeyError: 'protocol'\); `run.py eval .*` rewrites it",
         ),
         ({"per_image": []}, r"damaged \(ValueError: no images in per_image\)"),
         ({"per_image": [{"psnr": 1}]}, r"damaged \(KeyError: 'name'\)"),

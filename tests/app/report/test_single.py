@@ -7,8 +7,8 @@ import pytest
 
 from nerf_jax.app.report import read, write_report
 from nerf_jax.app.report.card import card_of
-from nerf_jax.app.report.record import View
-from nerf_jax.app.report.single import MAX_VIDEO_BYTES, telling
+from nerf_jax.app.report.record import ScoredView
+from nerf_jax.app.report.single import MAX_VIDEO_BYTES, ranked_views
 from tests.app.report import made
 
 
@@ -33,7 +33,7 @@ def test_it_says_what_the_results_say(page):
     assert "30.2 dB on 6 views of “val”, after 200 steps in 12 s." in said
     assert "30.21 dB" in said
     assert "0.7500" in said
-    assert "6: all of the split “val”, none of them learned from" in said
+    assert "6: all of the split “val”, none of them used for training" in said
     assert "11x11 Gaussian window" in said
     for name, psnr in made.PSNRS.items():
         assert f"{name} {psnr:.2f} {psnr / 40:.4f}" in said
@@ -70,8 +70,8 @@ def test_curves_end_where_training_did(page):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 50])
 def test_views_that_say_most(tmp_path, count):
-    views = [View(str(n), float(n), 1.0, tmp_path) for n in range(count)]
-    found = telling(views)
+    views = [ScoredView(str(n), float(n), 1.0, tmp_path) for n in range(count)]
+    found = ranked_views(views)
     assert found[0] == ("the worst", views[0])
     assert len(found) == min(count, 4)
     assert [view.psnr for _, view in found] == sorted({view.psnr for _, view in found})
@@ -89,8 +89,8 @@ def test_a_run_of_very_little(tmp_path):
     made.check(page)
     said = page.said()
     assert "on one view of “val”" in said
-    assert "the views are too small for it" in said
-    assert "pictures are not beside the results any more" in said
+    assert "the views are too small for SSIM" in said
+    assert "pictures are no longer in the folder" in said
     assert "a<b>" in said
     assert "nan" not in said.lower()
 

@@ -22,9 +22,9 @@ for (const slider of document.querySelectorAll(".slider")) {
   show();
 }
 
-// Two pictures to lay over each other, chosen among those below.
+// The two pictures of a slider, chosen among those below it.
 for (const chooser of document.querySelectorAll(".chooser")) {
-  const slider = chooser.closest(".stage").querySelector(".slider");
+  const slider = chooser.closest(".overlay").querySelector(".slider");
   const [left, right] = slider.querySelectorAll("img");
   const tags = slider.querySelectorAll(".tag");
   const selects = [...chooser.querySelectorAll("select")];
@@ -40,7 +40,7 @@ for (const chooser of document.querySelectorAll(".chooser")) {
   show();
 }
 
-// Tables: a click on a head sorts by its column, a second one the other way.
+// Tables: a click on a head sorts by its column, a second one in reverse.
 for (const table of document.querySelectorAll(".sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const value = (row, column) => {
@@ -64,7 +64,7 @@ for (const table of document.querySelectorAll(".sortable")) {
   });
 }
 
-// Curves: their values under the pointer.
+// Curves: the values at the pointer.
 for (const plot of document.querySelectorAll(".plot[data-axes]")) {
   const axes = JSON.parse(plot.dataset.axes);
   const [low, high, start, end] = axes.x;
@@ -98,12 +98,12 @@ for (const plot of document.querySelectorAll(".plot[data-axes]")) {
   });
 }
 
-// Paper cannot be unfolded.
+// Print all folded details.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
 
-// Videos stand still for those who asked their system for less motion.
+// No automatic motion for readers whose system asks for less.
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
   for (const video of document.querySelectorAll("video")) {
     video.autoplay = false;
