@@ -22,6 +22,7 @@ FLOORS: list[set[str]] = [
     {"config"},
     {"methods"},
     {"data", "scenes"},
+    {"app.chunks"},
     {
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
         *{"app.normals", "app.ply", "app.progress", "app.splines"},

@@ -3,11 +3,15 @@
 Notation: ``H`` rows and ``W`` columns of the image.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
-from nerf_jax.cameras import cast_image_rays
+from nerf_jax.app.chunks import in_chunks
+from nerf_jax.cameras import cast_rays
 from nerf_jax.types import Cameras
 
 _MAX_RATIO = 4.0
@@ -31,7 +35,7 @@ def normals(
         camera: of the image; leaves of leading axis 1.
         size_hw: of the image.
     """
-    direction = np.asarray(cast_image_rays(camera, jnp.int32(0), size_hw).direction)
+    direction = _directions(camera, size_hw)
     solid = (opacity >= 0.5) & np.isfinite(depth)
     positions = np.where(solid, depth, 0.0)[..., None] * direction
     surface_depth = np.where(solid, depth, np.inf)
@@ -42,6 +46,19 @@ def normals(
     unit = np.where(length > 0, normal / np.where(length > 0, length, 1.0), -direction)
     away = np.sum(unit * direction, axis=-1, keepdims=True) > 0
     return np.where(solid[..., None], np.where(away, -unit, unit), 0.0).astype(np.float32)
+
+
+def _directions(camera: Cameras, size_hw: tuple[int, int]) -> Float[np.ndarray, "H W 3"]:
+    """The directions of an image's rays, by one program for all sizes: the viewer's change often."""
+    rows, columns = np.indices(size_hw, np.int32).reshape(2, -1)
+    pixels = np.stack([columns, rows], axis=1)
+    found = in_chunks(functools.partial(_pixel_directions, camera), pixels, 2**14)
+    return found.reshape(*size_hw, 3)
+
+
+@jax.jit
+def _pixel_directions(camera: Cameras, pixels: Int[Array, "P 2"]) -> Float[Array, "P 3"]:
+    return jax.vmap(cast_rays, (None, None, 0))(camera, jnp.int32(0), pixels).direction
 
 
 def color_normals(

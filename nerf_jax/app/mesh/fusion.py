@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nerf_jax.app.mesh.chunks import in_chunks
+from nerf_jax.app.chunks import in_chunks
 from nerf_jax.app.mesh.marching_cubes import ScalarField
 from nerf_jax.app.mesh.views import Views, sample_depth
 from nerf_jax.types import Cameras
