@@ -49,7 +49,7 @@ def normals(
 
 
 def _directions(camera: Cameras, size_hw: tuple[int, int]) -> Float[np.ndarray, "H W 3"]:
-    """The directions of an image's rays, by one program for all sizes: the viewer's change often."""
+    """The directions of an image's rays, by one program for all sizes."""
     rows, columns = np.indices(size_hw, np.int32).reshape(2, -1)
     pixels = np.stack([columns, rows], axis=1)
     found = in_chunks(functools.partial(_pixel_directions, camera), pixels, 2**14)
