@@ -116,8 +116,8 @@ def load(run: Run, config: Config | None = None) -> Trained:
         ValueError: one of its files is damaged.
     """
     config = run.config() if config is None else config
-    all_cameras, checkpoints = SceneCameras.load(run.setting_file), run.checkpoints
-    metadata = checkpoints.metadata()
+    checkpoints = run.checkpoints
+    metadata, all_cameras = checkpoints.metadata(), SceneCameras.load(run.setting_file)
     if "train" in all_cameras.splits:
         _, cameras, (height, width) = all_cameras.splits["train"]
         photos = Dataset(cameras, np.zeros((len(cameras.near), height, width, 0), np.uint8))
