@@ -83,8 +83,9 @@ def choose_cells(
     # at one moment. k is odd, so that it does not divide the sides.
     stride = -(-total // jnp.maximum(num_in_order, 1)) | 1
     in_order = (iteration % stride + stride * index) % total
+    is_in_order = index < num_in_order
     at_random = sample_indices(key, grid.occupied.reshape(-1), count)
-    return jnp.where(index < num_in_order, in_order, at_random)
+    return jnp.where(is_in_order, in_order, at_random)
 
 
 def update(

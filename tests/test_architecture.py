@@ -106,8 +106,8 @@ def floor(name: str) -> int:
 
 def test_the_imports_are_read_aright():
     assert {"cameras", "compositing", "types", "devices"} <= own_imports("render")
-    # `from nerf_jax import fields, losses`
-    assert {"fields", "losses"} <= own_imports("methods.classic")
+    # `from nerf_jax import fields`
+    assert {"fields", "encodings"} <= own_imports("methods.nerf")
     assert "flax" in imports("fields")
 
 
@@ -173,3 +173,14 @@ def test_what_is_public_says_what_it_does(name: str):
     for node in tree(name).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+
+
+def num_lines(names: list[str]) -> int:
+    return sum(len(MODULES[name].read_text().splitlines()) for name in names)
+
+
+def test_the_package_stays_small():
+    below_config = [name for floor in FLOORS[:4] for name in floor]
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_100
+    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 760
+    assert num_lines(list(MODULES)) <= 15_250

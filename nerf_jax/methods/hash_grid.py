@@ -118,12 +118,11 @@ def _refresh(
     cell_key, position_key = jax.random.split(key)
     warmup = step < _WARMUP
     every = jnp.where(warmup, max(1, config.grid_every // 4), config.grid_every)
-    step_length = grid.space.step(config.num_candidates)
 
     def density(position: Array) -> Array:
         scale = jax.vmap(grid.space.scale)(position)
         # As wide as a step is long: training never sees the field without a footprint.
-        width = step_length * scale
+        width = grid.space.step(config.num_candidates) * scale
         points = Point(position, jnp.stack([width**2 / 12] * 3, axis=1))
         return _field_density(config, params, grid, points) * scale
 
@@ -132,7 +131,7 @@ def _refresh(
         cells = occupancy.choose_cells(
             cell_key, grid, step // every, config.grid_cells, num_in_order
         )
-        threshold = -math.log1p(-config.grid_alpha) / step_length
+        threshold = -math.log1p(-config.grid_alpha) / grid.space.step(config.num_candidates)
         return occupancy.update(grid, density, position_key, cells, threshold)
 
     return jax.lax.cond(step % every == every - 1, update, lambda: grid)
