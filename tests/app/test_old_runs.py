@@ -21,7 +21,7 @@ def run(tmp_path) -> Run:
 
 def test_it_is_opened(run):
     scene = trained.load(run)
-    assert int(scene.state.step) == 40
+    assert int(scene.state.step) == 600
     assert scene.state.params["poses"].shape == (len(scene.cameras().near), 6)
     given = scene.all_cameras.splits["train"].cameras.world_from_camera
     assert 0 < np.abs(scene.cameras().world_from_camera - given).max() < 0.05
@@ -39,9 +39,9 @@ def test_it_is_evaluated_rendered_exported_and_resumed(run):
         np.testing.assert_allclose(found, [image[name] for image in before["per_image"]], rtol=1e-4)
     assert cli.main(["render", folder, "--num-frames", "2", "--formats", "png"]) == 0
     assert len(list((run.folder / "orbit_png").glob("*.png"))) == 2
-    assert cli.main(["export", folder, "--resolution", "16", "--level", "0.01"]) == 0
+    assert cli.main(["export", folder, "--resolution", "16"]) == 0
     assert (run.folder / "export" / "mesh.ply").is_file()
-    options = ["--train.num-steps", "60", "--render.num-frames", "0"]
+    options = ["--train.num-steps", "700", "--render.num-frames", "0"]
     assert cli.main(["--output", folder, "--resume", *options]) == 0
-    assert run.checkpoints.latest() == 60
-    assert run.metrics()[-1]["step"] == 60
+    assert run.checkpoints.latest() == 700
+    assert run.metrics()[-1]["step"] == 700
