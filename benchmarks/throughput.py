@@ -23,8 +23,7 @@ from trial import Trial, lego
 
 from nerf_jax import hashgrid, occupancy
 from nerf_jax.methods import grid_field, make_optimizer
-from nerf_jax.numerics import fold_in_each
-from nerf_jax.train import sample_ray
+from nerf_jax.train import fold_in_each, sample_ray
 from nerf_jax.types import Point, View
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_jax import numerics
+from nerf_jax import numerics, sampling, train
 
 safe_norm = jax.jit(numerics.safe_norm)
 normalize = jax.jit(numerics.normalize)
 optical_depth = jax.jit(numerics.optical_depth)
 safe_divide = jax.jit(numerics.safe_divide)
-interpolate_sorted = jax.jit(numerics.interpolate_sorted)
+interpolate_sorted = jax.jit(sampling.interpolate_sorted)
 bounded_exp = jax.jit(numerics.bounded_exp)
 
 EXTREMES = (0.0, 1e-38, 1e-10, 1.0, 1e10, 1e20, 1e30, float("inf"))
@@ -90,7 +90,7 @@ def test_safe_divide_has_gradients_of_the_quotient_and_none_at_zero():
 
 def test_fold_in_each_gives_a_number_its_key_whatever_stands_beside_it():
     key = jax.random.key(3)
-    keys = numerics.fold_in_each(key, jnp.array([5, 0, 17]))
+    keys = train.fold_in_each(key, jnp.array([5, 0, 17]))
     for number, folded in zip((5, 0, 17), keys, strict=True):
         assert folded == jax.random.fold_in(key, number)
 
@@ -160,9 +160,9 @@ def test_bounded_exp_of_a_batch_equals_the_loop():
 
 def test_keys_of_rays_are_split_each_by_itself():
     keys = jax.random.split(jax.random.key(3), 5)
-    lists = numerics.split_each(keys, 3)
+    lists = sampling.split_each(keys, 3)
     for ray in range(5):
         expected = jax.random.key_data(jax.random.split(keys[ray], 3))
         found = [jax.random.key_data(each[ray]) for each in lists]
         np.testing.assert_array_equal(np.stack(found), expected)
-    assert numerics.split_each(None, 2) == [None, None]
+    assert sampling.split_each(None, 2) == [None, None]

@@ -284,7 +284,7 @@ def test_rays_are_written_and_trained_on(place, capsys):
     assert np.isclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-4)
     assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
     assert run("export", place / "of_rays") == 1
-    assert "trained on a ray dataset, which says nothing of cameras" in capsys.readouterr().err
+    assert "trained on a ray dataset, so its cameras are unknown" in capsys.readouterr().err
 
 
 def test_runs_are_compared(place, capsys):

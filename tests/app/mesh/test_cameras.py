@@ -87,7 +87,7 @@ def test_refined_poses_replace_the_given_ones(tmp_path):
     write_cameras(path, given, learned._replace(world_from_camera=poses), "points.ply")
     file = json.loads(path.read_text())
     origins = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
-    np.testing.assert_allclose(ball.from_unit(origins[:3]), poses[:, :, 3], atol=1e-5)
+    np.testing.assert_allclose(ball.world(origins[:3]), poses[:, :, 3], atol=1e-5)
     assert file["ply_file_path"] == "points.ply"
     assert file["camera_model"] == "PINHOLE"
     # The world's up axis, in the frame of the file.

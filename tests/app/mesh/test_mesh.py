@@ -28,13 +28,13 @@ def export(folder: Path, scene: Trained | None = None, **wanted: object) -> list
 
 def off_the_ball(mesh: trimesh.Trimesh) -> np.ndarray:
     """Distances of vertices from the true surface, world units; negative inside."""
-    from_center = ball.from_unit(np.asarray(mesh.vertices)) - ball.CENTER
+    from_center = ball.world(np.asarray(mesh.vertices)) - ball.CENTER
     return np.linalg.norm(from_center, axis=1) - ball.RADIUS
 
 
 def color_error(mesh: trimesh.Trimesh) -> float:
     """Mean distance of vertex colours from those rendered against the normals."""
-    normals = (ball.from_unit(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
+    normals = (ball.world(np.asarray(mesh.vertices)) - ball.CENTER) / ball.RADIUS
     colors = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
     return np.abs(colors - (0.5 + 0.4 * normals)).mean()
 
@@ -104,7 +104,7 @@ def test_points_and_cameras_lie_in_the_same_frame(tmp_path):
     file = json.loads(written[1].read_text())
     assert file["ply_file_path"] == "points.ply"
     origins = np.array([frame["transform_matrix"] for frame in file["frames"]])[:, :3, 3]
-    distance = np.linalg.norm(ball.from_unit(origins) - ball.CENTER, axis=1)
+    distance = np.linalg.norm(ball.world(origins) - ball.CENTER, axis=1)
     np.testing.assert_allclose(distance, 3.0, rtol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_a_crop_box_cuts_and_closes(tmp_path):
     wanted = SMALL | {"crop": UPPER_HALF, "surface": "density"}
     mesh = trimesh.load(export(tmp_path, **wanted)[0], process=False)
     assert mesh.is_watertight
-    assert ball.from_unit(np.asarray(mesh.vertices))[:, 2].min() > ball.CENTER[2] - 2 / 48
+    assert ball.world(np.asarray(mesh.vertices))[:, 2].min() > ball.CENTER[2] - 2 / 48
     assert np.isclose(mesh.volume, 2 / 3 * np.pi * (ball.RADIUS / 2.5) ** 3, rtol=0.1)
 
 
