@@ -52,7 +52,7 @@ def test_places_and_gradients_are_finite_everywhere(space: Space):
 def test_all_the_world_is_contracted_into_the_cube():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(300, 3)) * 10.0 ** rng.uniform(-2, 4, (300, 1))
-    unit = jax.vmap(CONTRACTED.unit)(jnp.asarray(x, jnp.float32))
+    unit = jax.vmap(CONTRACTED.to_unit)(jnp.asarray(x, jnp.float32))
     assert ((unit >= 0) & (unit <= 1)).all()
     # In a loop, as the paper writes it, by the largest coordinate.
     for place, found in zip(x, unit, strict=True):
@@ -69,7 +69,7 @@ def test_a_space_contains_what_its_unit_cube_does():
     np.testing.assert_array_equal(in_box, expected)
     far_too = np.concatenate([places, 1e6 * places])
     assert jax.vmap(contraction.contains, (None, 0))(CONTRACTED, far_too).all()
-    unit = np.asarray(jax.vmap(FRUSTUM.unit)(places))
+    unit = np.asarray(jax.vmap(FRUSTUM.to_unit)(places))
     in_frustum = np.asarray(jax.vmap(contraction.contains, (None, 0))(FRUSTUM, places))
     np.testing.assert_array_equal(in_frustum, ((unit >= 0) & (unit <= 1)).all(axis=1))
     behind = np.asarray(TURN.T @ (np.array([0, 0, 1.0]) - [0.1, -0.2, 0.3]), np.float32)
@@ -124,7 +124,7 @@ def test_a_march_is_a_walk_step_by_step(case: int):
     here, walked = float(march.start), [float(march.start)]
     for _ in range(count):
         for _ in range(100):
-            grown = 1.0 if march.bend is None else max(here / float(march.bend), 1.0)
+            grown = 1.0 if march.growth_start is None else max(here / float(march.growth_start), 1.0)
             here += float(march.step) * grown / 100
         walked.append(here)
     np.testing.assert_allclose(t[: count + 1], walked, rtol=2e-3)

@@ -64,7 +64,7 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
     assert near.shape == (60, CANDIDATES // BLOCK)
     found = occupancy.find_candidates(grid, rays, steps, near, near.size, 60 * CANDIDATES)
     filled = found.packed.valid
-    pairs = jnp.stack([found.packed.ray, found.number], axis=1)[filled]
+    pairs = jnp.stack([found.packed.ray, found.step], axis=1)[filled]
     listed = [(ray, number) for ray, number in pairs.tolist()]
     expected = candidates_loop(occupied, space, rays, steps)
     # A candidate on the border of two cells may be rounded into either.
@@ -122,7 +122,7 @@ def test_cells_are_read_within_and_remember_the_densest_of_late():
 
     key = jax.random.key(0)
     grid = occupancy.update(occupancy.init_grid(BOX, 8), density, key, first, 2.5)
-    place = jax.vmap(BOX.unit)(seen[0]) * 8
+    place = jax.vmap(BOX.to_unit)(seen[0]) * 8
     assert ((corners <= place) & (place <= corners + 1)).all()
     np.testing.assert_allclose(grid.density.reshape(-1)[first], np.arange(1.0, 6.0))
 

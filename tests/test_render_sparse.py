@@ -70,7 +70,7 @@ def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
     delta = jnp.where(t < steps.stop[:, None], length, 0.0)
     if grid is not None:
         place = rays.origin[:, None] + t[..., None] * rays.direction[:, None]
-        cell = (jax.vmap(jax.vmap(BOX.unit))(place) * CELLS).astype(jnp.int32)
+        cell = (jax.vmap(jax.vmap(BOX.to_unit))(place) * CELLS).astype(jnp.int32)
         x, y, z = jnp.moveaxis(cell.clip(0, CELLS - 1), -1, 0)
         delta = jnp.where(grid.occupied[x, y, z], delta, 0.0)
     return render_rays(field, params, rays, edges, t=t, delta=delta)[0]
@@ -136,7 +136,7 @@ def test_what_is_left_out_hardly_matters():
     budget = EXACT._replace(min_transmittance=1e-3, min_alpha=1e-3, max_samples=16384)
     exact = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
     seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
-    assert seen.work["samples"] < 0.85 * exact.work["samples"]
+    assert seen.counts["samples"] < 0.85 * exact.counts["samples"]
     np.testing.assert_allclose(seen.rendering.rgb, exact.rendering.rgb, atol=2e-2)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nerf_jax import methods
 from nerf_jax.config import Config, DataConfig, MipConfig, NerfConfig, TutorialConfig
-from nerf_jax.methods import classic
+from nerf_jax import methods
 from nerf_jax.types import Batch, Params, Point, Rays
 from tests import closed_forms, oracles
 from tests.closed_forms import FAR, NEAR
@@ -405,7 +405,7 @@ def test_nerfs_networks_start_unlike_each_other():
 def test_the_density_is_that_of_the_network_that_is_seen(method: str):
     params = random_params(method)
     seen = params["fine"] if method == "nerf" else params
-    field = getattr(classic, f"{method}_field")(CONFIGS[method])
+    field = getattr(methods, f"{method}_field")(CONFIGS[method])
     rng = np.random.default_rng(4)
     positions, variances = rng.uniform(-1, 1, (20, 3)), rng.uniform(0, 0.1, (20, 3))
     points = Point(jnp.asarray(positions, jnp.float32), jnp.asarray(variances, jnp.float32))
