@@ -124,7 +124,9 @@ def test_a_march_is_a_walk_step_by_step(case: int):
     here, walked = float(march.start), [float(march.start)]
     for _ in range(count):
         for _ in range(100):
-            grown = 1.0 if march.growth_start is None else max(here / float(march.growth_start), 1.0)
+            grown = (
+                1.0 if march.growth_start is None else max(here / float(march.growth_start), 1.0)
+            )
             here += float(march.step) * grown / 100
         walked.append(here)
     np.testing.assert_allclose(t[: count + 1], walked, rtol=2e-3)
