@@ -104,7 +104,7 @@ def floor(name: str) -> int:
     return found[0]
 
 
-def test_the_imports_are_read_aright():
+def test_imports_are_parsed_correctly():
     assert {"cameras", "compositing", "types", "devices"} <= own_imports("render")
     # `from nerf_jax import fields`
     assert {"fields", "encodings"} <= own_imports("methods.nerf")
@@ -119,7 +119,7 @@ def test_a_file_imports_from_lower_floors_only(name: str):
         assert floor(imported) < floor(name), f"{name} imports {imported}"
 
 
-def test_no_two_files_need_each_other():
+def test_no_two_files_import_each_other():
     graph = {name: own_imports(name) for name in MODULES}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
 
@@ -161,7 +161,7 @@ def test_the_core_runs_without_the_packages_of_the_rest():
 
 
 @every_module
-def test_a_file_says_what_it_is_and_holds_one_idea(name: str):
+def test_every_file_has_a_docstring_and_a_limited_length(name: str):
     if tree(name).body:
         assert ast.get_docstring(tree(name)), f"{name} has no docstring"
     assert len(MODULES[name].read_text().splitlines()) <= 400
@@ -169,7 +169,7 @@ def test_a_file_says_what_it_is_and_holds_one_idea(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if outer(name) != "configs"])
-def test_what_is_public_says_what_it_does(name: str):
+def test_public_names_have_docstrings(name: str):
     for node in tree(name).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"

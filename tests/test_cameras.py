@@ -57,7 +57,7 @@ def test_an_integer_pixel_means_its_centre():
     jax.tree.map(np.testing.assert_array_equal, by_number, by_place)
 
 
-def test_the_middle_of_the_image_looks_along_minus_z():
+def test_the_centre_of_the_image_looks_along_minus_z():
     cameras = some_cameras()
     for image in range(3):
         ray = cast_rays(cameras, jnp.int32(image), jnp.asarray(cameras.principal[image]))
@@ -82,7 +82,7 @@ def test_columns_run_to_the_right_and_rows_downwards():
     place=st.tuples(*[st.floats(0, 9, width=32)] * 2),
     distance=st.floats(0.5, 8, width=32),
 )
-def test_a_point_on_a_ray_is_seen_at_its_pixel(image, place, distance):
+def test_a_point_on_a_ray_projects_to_its_pixel(image, place, distance):
     cameras = some_cameras()
     ray = cast_rays(cameras, jnp.int32(image), jnp.array(place))
     np.testing.assert_allclose(np.linalg.norm(ray.direction), 1, rtol=1e-6)
@@ -129,7 +129,7 @@ def bent_cameras() -> Cameras:
     return some_cameras()._replace(lens=lens)
 
 
-def test_without_bending_a_lens_is_a_pinhole():
+def test_a_lens_without_distortion_is_a_pinhole():
     cameras = some_cameras()
     straight = Lens(
         np.zeros((3, 4), np.float32), np.zeros((3, 2), np.float32), np.zeros(3, np.bool_)
@@ -142,7 +142,7 @@ def test_without_bending_a_lens_is_a_pinhole():
 
 
 @pytest.mark.parametrize("image", range(3))
-def test_a_lens_bends_rays(image):
+def test_a_lens_distorts_rays(image):
     cameras = bent_cameras()
     place = np.array([8.0, 1.5], np.float32)
     ray = cast_rays(cameras, jnp.int32(image), place)
@@ -163,7 +163,7 @@ def test_a_lens_bends_rays(image):
     place=st.tuples(*[st.floats(0, 9, width=32)] * 2),
     distance=st.floats(0.5, 8, width=32),
 )
-def test_what_is_on_a_ray_is_projected_to_its_pixel(image, bent, place, distance):
+def test_a_point_on_a_ray_of_any_camera_projects_to_its_pixel(image, bent, place, distance):
     cameras = bent_cameras() if bent else some_cameras()
     ray = cast_rays(cameras, jnp.int32(image), jnp.array(place))
     pixel, depth = project(cameras, jnp.int32(image), ray.origin + distance * ray.direction)
@@ -250,7 +250,7 @@ def test_a_ray_table_is_looked_up_by_image_row_and_column():
 
 
 @pytest.mark.parametrize("place", [(4.0, 5.0), (0.0, 0.0), (9.0, 1.0)])
-def test_a_cone_is_as_wide_on_the_image_plane_as_a_disc_that_varies_like_a_pixel(place):
+def test_the_cone_of_a_pixel_has_the_variance_of_the_pixel(place):
     """However far off the axis: the plane is met at a distance that grows as the angle does."""
     cameras = some_cameras()
     cameras = cameras._replace(focal=np.full_like(cameras.focal, 20))
@@ -261,14 +261,14 @@ def test_a_cone_is_as_wide_on_the_image_plane_as_a_disc_that_varies_like_a_pixel
     np.testing.assert_allclose(disc**2 / 4, (1 / 20) ** 2 / 12, rtol=1e-5)
 
 
-def test_the_cone_of_a_pixel_that_is_not_square_has_the_mean_of_its_sides():
+def test_the_cone_of_a_non_square_pixel_has_the_mean_of_its_sides():
     cameras = some_cameras()
     ray = cast_rays(cameras, jnp.int32(2), jnp.asarray(cameras.principal[2]))
     width = np.mean(1 / cameras.focal[2])
     np.testing.assert_allclose(ray.radius, width * 2 / 12**0.5, rtol=1e-6)
 
 
-def test_in_a_ray_table_a_cone_is_as_wide_as_its_neighbours_are_apart():
+def test_in_a_ray_table_a_cone_is_as_wide_as_the_distance_between_neighbours():
     cameras = some_cameras(1)._replace(focal=np.full((1, 2), 200, np.float32))
     columns, rows = np.meshgrid(np.arange(5), np.arange(4))
     pixels = jnp.asarray(np.stack([columns, rows], axis=-1))
@@ -285,7 +285,7 @@ def test_in_a_ray_table_a_cone_is_as_wide_as_its_neighbours_are_apart():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_look_at_is_a_right_handed_frame_that_sees_its_target_in_the_middle(seed: int):
+def test_look_at_is_a_right_handed_frame_with_the_target_at_the_centre(seed: int):
     origin, target, up = np.random.default_rng(seed).normal(size=(3, 3))
     pose = look_at(origin, target, up).astype(float)
     rotation = pose[:, :3]
@@ -299,7 +299,7 @@ def test_look_at_is_a_right_handed_frame_that_sees_its_target_in_the_middle(seed
 
 
 @pytest.mark.parametrize("target", [(1, 2, 3), (1, 2, 9), (1, 2, -9)])
-def test_look_at_names_what_cannot_be_looked_at(target):
+def test_look_at_refuses_degenerate_targets(target):
     with pytest.raises(ValueError, match="cannot look at"):
         look_at(np.array([1.0, 2, 3]), np.array(target, float), UP)
 
@@ -307,7 +307,7 @@ def test_look_at_names_what_cannot_be_looked_at(target):
 # ------------------------------------------------------------------------------- the focus
 
 
-def test_the_focus_is_where_the_axes_meet():
+def test_the_focus_is_the_intersection_of_the_axes():
     rng = np.random.default_rng(0)
     target = np.array([0.5, -2.0, 1.0])
     places = target + rng.normal(size=(6, 3)) * 3
@@ -331,7 +331,7 @@ def test_the_focus_of_parallel_axes_is_the_mean_camera():
 
 
 @pytest.mark.parametrize("factor", [0.5, 3.0])
-def test_a_resized_image_shows_the_same_rays(factor: float):
+def test_a_resized_image_has_the_same_rays(factor: float):
     cameras = some_cameras()
     place = jnp.array([2.0, 7.0])
     before = cast_rays(cameras, jnp.int32(1), place)

@@ -67,7 +67,7 @@ def light(sigma, delta):
 @example(sigma=np.zeros(5, np.float32), delta=np.zeros(5, np.float32))
 @example(sigma=np.zeros(5, np.float32), delta=np.full(5, 1e10, np.float32))
 @example(sigma=np.full(5, 1e-30, np.float32), delta=np.full(5, MAX, np.float32))
-def test_no_light_is_made_or_lost_and_gradients_are_finite(sigma, delta):
+def test_weights_and_transmittance_sum_to_one_and_gradients_are_finite(sigma, delta):
     t, w, gradients = jax.tree.map(np.asarray, light(sigma, delta))
     assert t[0] == 1
     assert (np.diff(t) <= 0).all()
@@ -79,7 +79,7 @@ def test_no_light_is_made_or_lost_and_gradients_are_finite(sigma, delta):
         assert np.isfinite(gradient).all()
 
 
-def test_the_densest_ray_stops_all_light_at_once():
+def test_an_extremely_dense_ray_is_opaque_at_once():
     w = weights(np.full(4, 1e20, np.float32), np.full(4, 1e10, np.float32))
     np.testing.assert_array_equal(w, [1, 0, 0, 0])
 
@@ -136,14 +136,14 @@ def test_the_depths_of_a_uniform_slab_converge_with_the_square_of_the_intervals(
     assert (median <= 0.7 / 8 * (4 / np.array([4, 8, 16, 32])) ** 2).all()
 
 
-def test_what_stands_in_front_hides_what_is_behind():
+def test_an_opaque_surface_hides_the_background():
     sigma, edges = np.array([0, 1e4, 2, 1e4], np.float32), np.array([2, 3, 4, 5, 6], np.float32)
     seen = see(sigma, np.eye(4, 3, -1, dtype=np.float32), edges)
     np.testing.assert_allclose(seen.rgb, [1, 0, 0], atol=1e-6)
     np.testing.assert_allclose((seen.opacity, seen.depth, seen.median_depth), (1, 3.5, 3.5), 1e-5)
 
 
-def test_the_median_stays_at_the_first_of_two_surfaces_where_the_mean_floats_between():
+def test_the_median_depth_is_at_a_surface_and_the_mean_between_two():
     edges = np.array([2, 3, 5, 6], np.float32)
     seen = composite(np.array([0.6, 0, 0.4], np.float32), np.zeros((3, 3), np.float32), edges)
     np.testing.assert_allclose(seen.depth, 0.6 * 2.5 + 0.4 * 5.5, rtol=1e-5)
@@ -176,7 +176,7 @@ def test_the_gradients_equal_finite_differences():
         np.testing.assert_allclose(gradient, differences, rtol=1e-3, atol=1e-4)
 
 
-def test_in_empty_space_the_gradient_says_where_to_grow():
+def test_in_empty_space_the_gradient_of_the_opacity_is_the_length():
     """``d opacity / d sigma_i`` is the interval's length, however long."""
     delta = np.array([0.5, 0.0, 2.0, 1e10], np.float32)
     gradient = jax.grad(lambda sigma: weights(sigma, delta).sum())(jnp.zeros(4))
@@ -233,14 +233,14 @@ def test_a_batch_of_rays_equals_a_loop():
 # ---------------------------------------------------------------------------- backgrounds
 
 
-def test_over_fills_what_is_not_covered():
+def test_over_fills_the_transparent_fraction():
     rgb = jnp.array([0.2, 0.1, 0.0])
     np.testing.assert_allclose(
         over(rgb, jnp.float32(0.25), jnp.array([1.0, 0.4, 0.0])), [0.95, 0.4, 0], rtol=1e-6
     )
 
 
-def test_over_lays_a_whole_image_over_one_colour():
+def test_over_broadcasts_one_colour_to_an_image():
     rng = np.random.default_rng(0)
     opacity = rng.uniform(size=(2, 4)).astype(np.float32)
     rgb = opacity[..., None] * rng.uniform(size=(2, 4, 3)).astype(np.float32)
@@ -255,7 +255,7 @@ def test_a_photo_without_alpha_hides_the_background():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
-def test_a_photo_with_straight_alpha_shows_the_background_through(alpha: float):
+def test_a_photo_with_straight_alpha_is_blended_with_the_background(alpha: float):
     rgb, background = np.array([0.2, 0.5, 0.9]), np.array([1.0, 0.0, 0.5])
     pixel = jnp.asarray(np.append(rgb, alpha), jnp.float32)
     np.testing.assert_allclose(
@@ -265,7 +265,7 @@ def test_a_photo_with_straight_alpha_shows_the_background_through(alpha: float):
     )
 
 
-def test_views_are_looked_at_over_white_where_training_draws_the_background():
+def test_renderings_are_over_white_if_training_samples_the_background():
     assert [solid_background(name)[0] for name in ("white", "black", "random")] == [1, 0, 1]
 
 

@@ -21,7 +21,7 @@ def frustum(start: float, end: float, radius: float, direction=DIRECTION) -> Poi
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 2.0), (1.0, 4.0), (3.0, 3.5)])
 @pytest.mark.parametrize("radius", [0.02, 0.6])
-def test_a_frustum_has_the_mean_and_variance_of_the_places_in_it(start, end, radius):
+def test_a_frustum_has_the_mean_and_variance_of_its_positions(start, end, radius):
     """Monte Carlo that knows nothing of the formulas: places in a box, kept if in the cone."""
     rng, size = np.random.default_rng(0), radius * end
     across = np.linalg.svd(DIRECTION[None])[2][1:]  # two axes at right angles to the cone's
@@ -54,7 +54,7 @@ def test_a_short_frustum_far_away_keeps_its_precision():
 
 
 @pytest.mark.parametrize("t", [0.5, 4.0])
-def test_a_disc_has_the_mean_and_variance_of_the_places_in_it(t: float):
+def test_a_disc_has_the_mean_and_variance_of_its_positions(t: float):
     """Monte Carlo: places in a square across the ray, kept if in the cone."""
     radius, rng = 0.3, np.random.default_rng(1)
     across = np.linalg.svd(DIRECTION[None])[2][1:]
@@ -103,7 +103,7 @@ def test_means_lie_in_their_frusta_and_no_variance_is_negative(start, length, ra
     assert (np.asarray(points.variance) >= 0).all()
 
 
-def test_a_turned_ray_has_turned_frusta():
+def test_a_rotated_ray_has_rotated_frusta():
     """The axes' variances are those of the same Gaussian: their sum does not depend on them."""
     total = [frustum(1.0, 3.0, 0.3, d).variance.sum() for d in (DIRECTION, np.eye(3)[1])]
     np.testing.assert_allclose(total[0], total[1], rtol=1e-5)

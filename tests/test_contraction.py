@@ -31,14 +31,14 @@ every_space = pytest.mark.parametrize(
 
 
 @every_space
-def test_a_place_comes_back_from_the_unit_cube(space: Space):
+def test_positions_survive_the_round_trip_through_the_unit_cube(space: Space):
     unit = np.random.default_rng(0).uniform(0.02, 0.98, (500, 3)).astype(np.float32)
     world = jax.vmap(space.from_unit)(unit)
     np.testing.assert_allclose(jax.vmap(space.to_unit)(world), unit, atol=2e-5)
 
 
 @every_space
-def test_places_and_gradients_are_finite_everywhere(space: Space):
+def test_positions_and_gradients_are_finite_everywhere(space: Space):
     """On the axes, at the centre, at the camera, behind it, and far away."""
     places = [[0, 0, 0], [0.5, 0, -0.2], [0.2, -0.1, -0.3], [0, 0, 50], [1e6, -1e6, 1e6]]
     for place in jnp.asarray(places, jnp.float32):
@@ -49,7 +49,7 @@ def test_places_and_gradients_are_finite_everywhere(space: Space):
         assert jnp.isfinite(space.from_unit(corner)).all()
 
 
-def test_all_the_world_is_contracted_into_the_cube():
+def test_all_positions_are_contracted_into_the_cube():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(300, 3)) * 10.0 ** rng.uniform(-2, 4, (300, 1))
     unit = jax.vmap(CONTRACTED.to_unit)(jnp.asarray(x, jnp.float32))
@@ -135,7 +135,7 @@ def test_a_march_is_a_walk_step_by_step(case: int):
 
 
 @every_space
-def test_so_many_steps_reach_from_end_to_end(space: Space):
+def test_the_required_steps_reach_from_end_to_end(space: Space):
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], NEAR, FAR)
     march = space.ray_steps(None, ray, CANDIDATES)
     np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
@@ -183,7 +183,7 @@ def slab_loop(origin, direction, near, far):
     st.tuples(*[st.sampled_from([-3.0, -1.0, -0.4, 0.0, 0.3, 2.5])] * 3),
     st.tuples(*[st.sampled_from([-1.0, -0.3, 0.0, 0.5, 1.0])] * 3).filter(any),
 )
-def test_a_ray_is_in_the_box_where_it_is_between_all_planes(origin, direction):
+def test_the_ray_box_intersection_is_between_all_planes(origin, direction):
     ray = closed_forms.ray(origin, direction, 0.5, 5.0)
     expected = slab_loop(origin, np.asarray(ray.direction, float), 0.5, 5.0)
     found = contraction.intersect(ray, BOX)
@@ -193,7 +193,7 @@ def test_a_ray_is_in_the_box_where_it_is_between_all_planes(origin, direction):
         assert found[0] >= found[1] - 1e-5
 
 
-def test_a_direction_of_length_zero_sees_all_or_nothing():
+def test_a_zero_direction_intersects_the_box_everywhere_or_nowhere():
     inside, outside = (
         closed_forms.ray(origin, [1, 0, 0], 0.5, 5.0)._replace(direction=jnp.zeros(3))
         for origin in ([0, 0, 0], [0, 3, 0])
@@ -203,7 +203,7 @@ def test_a_direction_of_length_zero_sees_all_or_nothing():
     assert start > stop
 
 
-def test_candidates_are_even_steps_that_reach_through_the_diagonal():
+def test_candidates_are_uniform_steps_that_cover_the_diagonal():
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
     march = BOX.ray_steps(None, ray, CANDIDATES)
     t = march.t(jnp.arange(CANDIDATES))
@@ -213,7 +213,7 @@ def test_candidates_are_even_steps_that_reach_through_the_diagonal():
     np.testing.assert_allclose(t[-1], np.sqrt(3) + length * (1 - 0.5 / CANDIDATES), rtol=1e-5)
 
 
-def test_a_key_moves_all_candidates_of_a_ray_together_and_evenly():
+def test_a_key_jitters_all_candidates_of_a_ray_by_one_offset():
     ray = closed_forms.ray([-2, 0, 0], [1, 0, 0])
     keys = jax.random.split(jax.random.key(3), 2000)
     offsets = jax.vmap(BOX.ray_steps, (0, None, None))(keys, ray, CANDIDATES).offset

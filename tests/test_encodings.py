@@ -92,7 +92,7 @@ def test_a_larger_footprint_fades_every_wave(variance: np.ndarray, more: float):
     assert (np.abs(large) <= np.abs(small) + 1e-7).all()
 
 
-def test_what_is_finer_than_the_footprint_is_not_seen():
+def test_frequencies_finer_than_the_footprint_vanish():
     """A band whose waves are as long as a standard deviation is all but gone, with all above it."""
     encoded = np.asarray(integrated(X, np.full(3, 1e-4, np.float32), 16)).reshape(16, 6)
     finest = 0.01 * 2.0 ** np.arange(16) >= 2 * np.pi

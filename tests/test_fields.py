@@ -86,7 +86,7 @@ def test_a_network_equals_its_plain_forward_pass(method: str, network):
 
 
 @pytest.mark.parametrize("skip", [0, 1, 3])
-def test_the_position_enters_again_beside_the_layer_that_is_named(skip: int):
+def test_the_position_enters_again_at_the_skip_layer(skip: int):
     network = fields.NerfMLP(depth=3, width=8, skip=skip)
     x, d = np.float32([0.3, -0.2]), np.float32([0.5])
     params = closed_forms.random_params(jax.eval_shape(network.init, jax.random.key(0), x, d))
@@ -126,7 +126,7 @@ def kernels_and_biases(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(layer["kernel"], layer["bias"]) for layer in layers]
 
 
-def test_the_tutorials_layers_start_as_pytorchs():
+def test_the_tutorial_layers_are_initialised_as_in_pytorch():
     for kernel, bias in kernels_and_biases(initial("tutorial")):
         bound = kernel.shape[0] ** -0.5
         for values in (kernel, bias):
@@ -135,7 +135,7 @@ def test_the_tutorials_layers_start_as_pytorchs():
         assert np.abs(bias).max() > 0.5 * bound or bias.size == 3
 
 
-def test_the_papers_layers_start_as_keras():
+def test_the_paper_layers_are_initialised_as_in_keras():
     for kernel, bias in kernels_and_biases(initial("nerf")):
         bound = (6 / sum(kernel.shape)) ** 0.5
         assert np.abs(kernel).max() <= bound
@@ -144,7 +144,7 @@ def test_the_papers_layers_start_as_keras():
 
 
 @pytest.mark.parametrize("method", ["nerf", "tutorial"])
-def test_layers_start_unlike_each_other_and_a_key_decides(method: str):
+def test_layers_are_initialised_differently_and_by_the_key(method: str):
     first, other = initial(method), initial(method, 1)
     for (kernel, _), (elsewhere, _) in zip(
         kernels_and_biases(first), kernels_and_biases(other), strict=True
@@ -164,7 +164,7 @@ def test_only_colour_depends_on_the_view(method: str):
 
 
 @pytest.mark.parametrize("method", ["nerf", "tutorial"])
-def test_density_is_never_negative_and_colours_are_colours(method: str):
+def test_density_is_never_negative_and_colours_are_in_range(method: str):
     """Far outside the scene too, where encodings of positions mean little."""
     positions, directions = places(64)
     sigma, rgb = reader(method)(random_params(method), positions * 100, directions)

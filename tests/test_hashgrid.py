@@ -116,7 +116,7 @@ def test_one_level_has_the_coarsest_resolution():
 @pytest.mark.parametrize(
     "arguments", [(0, 8, 4, 8), (-1, 8, 4, 8), (2, 0, 4, 8), (2, 8, 1, 8), (2, 8, 9, 8)]
 )
-def test_levels_that_cannot_be_are_refused(arguments: tuple[int, ...]):
+def test_invalid_levels_are_refused(arguments: tuple[int, ...]):
     with pytest.raises(ValueError, match="min_resolution"):
         make_levels(*arguments)
 
@@ -179,7 +179,7 @@ def test_features_equal_the_loop_in_single_precision():
     np.testing.assert_allclose(features, slow, rtol=0, atol=1e-4)
 
 
-def test_outside_the_cube_the_nearest_place_within_is_read():
+def test_outside_the_cube_the_nearest_position_inside_is_read():
     tables = random_tables(LEVELS)
     np.testing.assert_array_equal(
         encode_all(tables, LEVELS, OUTSIDE), encode_all(tables, LEVELS, np.clip(OUTSIDE, 0, 1))
@@ -222,7 +222,7 @@ def test_features_are_continuous_across_the_borders_of_cells(
 weights = jax.jit(hashgrid.level_weights, static_argnums=0)
 
 
-def test_levels_fade_by_the_part_of_a_gaussian_that_is_within_a_cell():
+def test_levels_fade_by_the_fraction_of_a_gaussian_within_a_cell():
     for sigma in (1e-4, 0.003, 0.02, 0.1, 0.5, 20.0):
         halves = [scipy.stats.norm.cdf(0.5 / level.scale, scale=sigma) - 0.5 for level in PUBLISHED]
         found = weights(PUBLISHED, jnp.float32(sigma**2))
@@ -230,7 +230,7 @@ def test_levels_fade_by_the_part_of_a_gaussian_that_is_within_a_cell():
         assert (np.diff(found) <= 0).all()
 
 
-def test_a_point_is_read_in_full_and_all_of_the_cube_hardly():
+def test_weights_are_one_for_a_point_and_near_zero_for_the_cube():
     for variance in (0.0, 1e-12, 1e-38):
         np.testing.assert_array_equal(weights(PUBLISHED, jnp.float32(variance)), np.ones(16))
     assert 0 < weights(PUBLISHED, jnp.float32(1e6)).max() < 1e-4
@@ -325,9 +325,7 @@ PAIRS = [("of both", transform) for transform in TRANSFORMS] + [
 
 
 @pytest.mark.parametrize(("derivative", "transform"), PAIRS)
-def test_the_derivatives_are_those_that_jax_finds_by_itself(
-    derivative: str, transform: str, doubles: None
-):
+def test_the_derivatives_equal_those_of_jax(derivative: str, transform: str, doubles: None):
     levels = SMALL[1:]
     tables, x = jax.tree.map(jnp.asarray, (random_tables(levels), INSIDE[:2]))
     if transform == "jit of vmap over both":

@@ -63,7 +63,7 @@ def test_known_places():
 
 
 @every_lens
-def test_a_direction_has_no_length(name):
+def test_distortion_does_not_depend_on_the_length_of_a_direction(name):
     direction = jnp.array([0.2, -0.3, -1.0])
     places = [to_image_plane(LENSES[name], scale * direction) for scale in (1e-3, 1, 1e4)]
     np.testing.assert_allclose(places, [places[0]] * 3, rtol=1e-5)
@@ -83,14 +83,14 @@ def test_undistorting_undoes_distorting(name, ideal):
 @every_lens
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(place=inside)
-def test_a_place_is_where_its_direction_falls(name, place):
+def test_projecting_a_direction_gives_its_image_position(name, place):
     again = to_image_plane(LENSES[name], from_image_plane(LENSES[name], jnp.array(place)))
     np.testing.assert_allclose(again, place, atol=2e-6)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(place=st.tuples(*[st.floats(-1.75, 1.75, width=32)] * 2))
-def test_a_fisheye_sees_behind_itself(place):
+def test_a_fisheye_has_directions_behind_its_camera(place):
     direction = from_image_plane(FISHEYE, jnp.array(place))
     np.testing.assert_allclose(to_image_plane(FISHEYE, direction), place, atol=5e-6)
 
@@ -101,7 +101,7 @@ def test_a_fisheye_s_field_of_view_may_exceed_half_a_turn():
     assert behind[2] > 0
 
 
-def test_newton_reaches_all_that_a_strong_lens_shows():
+def test_newton_converges_for_all_of_a_strong_lens():
     """Up to where the polynomial is nearly flat, 1 % from its edge."""
     strong = lens(-0.3)
     edge = 1 / np.sqrt(0.9)
@@ -113,7 +113,7 @@ def test_newton_reaches_all_that_a_strong_lens_shows():
 
 @pytest.mark.parametrize("radius", [0.75, 1.0, 3.0, 100.0, 1e6])
 @pytest.mark.parametrize("turn", [0.0, 1.0, 2.5])
-def test_beyond_its_edge_a_lens_shows_what_is_near_it(radius, turn):
+def test_beyond_its_edge_a_lens_shows_nearby_directions(radius, turn):
     strong = lens(-0.3, p=(1e-3, 1e-3))
     edge = 1 / np.sqrt(0.9)  # the place there is 0.70
     place = radius * jnp.array([np.cos(turn), np.sin(turn)])
@@ -190,7 +190,7 @@ COLMAP = {
 
 
 @pytest.mark.parametrize("model", COLMAP)
-def test_colmap_sees_the_same(model):
+def test_colmap_projects_to_the_same_positions(model):
     pycolmap = pytest.importorskip("pycolmap")
     params, mine = COLMAP[model]
     theirs = pycolmap.Camera(model=model, width=640, height=480, params=params)

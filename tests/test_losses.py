@@ -28,7 +28,7 @@ def test_squared_error_is_the_mean_over_channels_of_each_ray():
         np.testing.assert_allclose(errors[i], slow, rtol=1e-5)
 
 
-def test_squared_error_pulls_towards_the_target_and_rests_there():
+def test_the_gradient_of_the_squared_error_points_to_the_target_and_is_zero_there():
     rgb, target = jnp.array([0.5, 0.2, 0.9]), jnp.array([0.2, 0.2, 1.0])
     value, gradient = jax.value_and_grad(squared_error)(rgb, target)
     np.testing.assert_allclose(value, (0.09 + 0.01) / 3, rtol=1e-5)
@@ -37,7 +37,7 @@ def test_squared_error_pulls_towards_the_target_and_rests_there():
 
 
 @pytest.mark.parametrize("delta", [0.03, 0.1, 5.0])
-def test_hubers_loss_is_optaxs_over_delta(delta: float):
+def test_the_huber_loss_is_optax_divided_by_delta(delta: float):
     rng = np.random.default_rng(1)
     rgb, target = jnp.asarray(rng.uniform(size=(2, 50, 3)), jnp.float32)
     expected = optax.losses.huber_loss(rgb, target, delta=delta).mean(axis=-1) / delta
@@ -52,7 +52,7 @@ def test_hubers_loss_is_optaxs_over_delta(delta: float):
     np.testing.assert_allclose(jax.grad(mine)(rgb), jax.grad(theirs)(rgb), rtol=1e-5, atol=1e-7)
 
 
-def test_hubers_slope_is_one_far_off_and_rests_at_the_target():
+def test_the_slope_of_huber_is_one_far_away_and_zero_at_the_target():
     target = jnp.array([0.2, 0.5, 1.0])
     for error in (0.0, 0.1, 0.1001):  # at the target, and on both sides of the bend
         slope = jax.grad(huber)(target - error, target, 0.1)
@@ -60,7 +60,7 @@ def test_hubers_slope_is_one_far_off_and_rests_at_the_target():
     np.testing.assert_allclose(jax.grad(huber)(target + 9.0, target, 0.1), np.full(3, 1 / 3))
 
 
-def test_a_photometric_loss_is_hubers_or_without_a_bound_the_squared_error():
+def test_a_photometric_loss_is_huber_or_without_a_bound_the_squared_error():
     rgb, target = jnp.linspace(0, 1, 12).reshape(2, 2, 3)
     for delta, expected in ((0.1, huber(rgb, target, 0.1)), (0.0, squared_error(rgb, target))):
         np.testing.assert_array_equal(losses.photometric(rgb, target, delta), expected)
@@ -69,7 +69,7 @@ def test_a_photometric_loss_is_hubers_or_without_a_bound_the_squared_error():
 # ---------------------------------------------------------------------------------- depths
 
 
-def test_the_error_of_a_depth_is_hubers_of_the_logarithm_of_its_ratio():
+def test_the_depth_error_is_huber_of_the_log_ratio():
     rng = np.random.default_rng(2)
     depth, known = np.exp(rng.uniform(-3, 5, (2, 50))).astype(np.float32)
     depth[:5] = known[:5] * np.linspace(0.95, 1.05, 5, dtype=np.float32)
@@ -81,7 +81,7 @@ def test_the_error_of_a_depth_is_hubers_of_the_logarithm_of_its_ratio():
     np.testing.assert_allclose(in_feet, found, rtol=1e-3, atol=1e-6)
 
 
-def test_a_depth_is_drawn_to_where_it_is_known_and_rests_there():
+def test_the_gradient_of_a_depth_points_to_the_known_one_and_is_zero_there():
     depth = jnp.array([3.0, 2.0, 2.02, 1.0, 100.0, 100.0])
     known = jnp.array([2.0, 2.0, 2.0, 2.0, 2.0, 0.0])
     slopes = jax.grad(lambda depth: jnp.sum(losses.depth_error(depth, known)))(depth)
@@ -92,7 +92,7 @@ def test_a_depth_is_drawn_to_where_it_is_known_and_rests_there():
 
 
 @pytest.mark.parametrize("log_sigma", [-60.0, -18.0, -14.0, -5.0, 0.0, 5.0])
-def test_no_ray_is_drawn_harder_than_others_where_little_or_nothing_is_hit(log_sigma: float):
+def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     """As the logarithm of a density is what is learned. From mist to a wall, of 1 to 100 long."""
     edges = jnp.geomspace(0.1, 100.0, 65)
 
@@ -143,7 +143,7 @@ def test_the_distortion_equals_the_sum_over_all_pairs(count: int):
     np.testing.assert_allclose(distortion(w, edges), slow_distortion(w, edges), rtol=1e-5)
 
 
-def test_the_distortion_is_the_mean_distance_of_two_places_drawn_by_weight():
+def test_the_distortion_is_the_mean_distance_of_two_positions_sampled_by_weight():
     w, edges = random_ray(5)
     rng = np.random.default_rng(1)
     interval = rng.choice(5, (2, 400_000), p=np.float64(w) / np.float64(w).sum())
@@ -160,7 +160,7 @@ def test_the_distortion_keeps_its_precision_behind_a_surface():
 
 @checked
 @given(lengths=some_lengths, w=some_masses)
-def test_the_distortion_is_never_negative_and_cutting_intervals_changes_nothing(lengths, w):
+def test_the_distortion_is_never_negative_and_splitting_intervals_changes_nothing(lengths, w):
     edges = edges_of(lengths)
     whole = float(distortion(w, edges))
     assert whole >= 0
@@ -176,7 +176,7 @@ def test_the_distortion_is_never_negative_and_cutting_intervals_changes_nothing(
     scale=st.sampled_from([0.125, 8.0]),
     part=st.floats(0, 1, width=32),
 )
-def test_the_distortion_goes_with_the_length_and_the_square_of_the_weight(lengths, w, scale, part):
+def test_the_distortion_scales_with_length_and_squared_weight(lengths, w, scale, part):
     edges = edges_of(lengths)
     once = float(distortion(w, edges))
     longer = distortion(w, edges * np.float32(scale))
@@ -281,7 +281,7 @@ def test_intervals_that_only_touch_cover_nothing():
 
 @checked
 @given(lengths=some_lengths, w=some_masses, group=st.integers(1, 6))
-def test_a_proposal_that_sums_up_the_weights_is_right(lengths, w, group: int):
+def test_a_proposal_that_bounds_the_weights_has_no_loss(lengths, w, group: int):
     """However coarse; and so is one that sees more."""
     edges, places = edges_of(lengths), [*range(0, 6, group), 6]
     w = np.where(lengths > 0, w, np.float32(0))  # there is nothing where there is no length
@@ -293,7 +293,7 @@ def test_a_proposal_that_sums_up_the_weights_is_right(lengths, w, group: int):
 
 @checked
 @given(lengths=some_lengths, w=some_masses, proposal_w=some_masses, place=st.integers(0, 5))
-def test_more_of_a_proposal_never_costs_and_the_loss_is_the_weight_at_most(
+def test_a_larger_proposal_never_costs_and_the_loss_is_at_most_the_weight(
     lengths, w, proposal_w, place
 ):
     edges = edges_of(lengths)
@@ -306,7 +306,7 @@ def test_more_of_a_proposal_never_costs_and_the_loss_is_the_weight_at_most(
     assert loss <= w.sum() * (1 + 1e-6)
 
 
-def test_only_the_proposal_learns_and_as_finite_differences_say():
+def test_only_the_proposal_has_a_gradient_and_it_equals_finite_differences():
     w, edges = random_ray(12, seed=2)
     proposal_w, proposal_edges = random_ray(5, seed=3)
     proposal_w = proposal_w * np.float32(0.4)

@@ -14,7 +14,7 @@ def test_psnr_of_known_errors():
     np.testing.assert_allclose(psnr(jnp.array([1.0, 0.1, 0.01, 1e-4])), [0, 10, 20, 40], atol=1e-5)
 
 
-def test_psnr_of_a_perfect_picture_is_finite_and_better_than_any_other():
+def test_psnr_of_a_perfect_image_is_finite_and_the_highest():
     assert psnr(jnp.float32(0.0)) == 100
     assert psnr(jnp.float32(0.0)) > psnr(jnp.float32((0.5 / 255) ** 2))
 
@@ -58,12 +58,12 @@ def test_ssim_of_two_flat_pictures_is_that_of_their_luminances():
     np.testing.assert_allclose(ssim(image, truth), expected, atol=1e-3)
 
 
-def test_ssim_of_a_picture_with_itself_is_one():
+def test_ssim_of_an_image_with_itself_is_one():
     image = smooth(np.random.default_rng(0), (16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(ssim(image, image), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(10, 40, 3), (40, 10, 3)])
-def test_ssim_names_a_picture_that_is_too_small(shape):
+def test_ssim_refuses_images_that_are_too_small(shape):
     with pytest.raises(ValueError, match=rf"11x11 pixels, not \({shape[0]}, {shape[1]}, 3\)"):
         metrics.ssim(jnp.zeros(shape), jnp.zeros(shape))

@@ -41,7 +41,7 @@ def test_normalize_makes_unit_vectors_of_any_length():
     )
 
 
-def test_normalize_does_not_feel_a_change_of_length():
+def test_normalize_is_invariant_to_length():
     x = jnp.array([0.3, -1.2, 0.5])
     along = jax.jvp(normalize, (x,), (x,))[1]
     np.testing.assert_allclose(along, np.zeros(3), atol=1e-6)
@@ -52,7 +52,7 @@ def test_normalize_at_the_origin():
     assert np.isfinite(jax.jacobian(normalize)(jnp.zeros(3))).all()
 
 
-def test_optical_depth_is_the_product_where_its_exponential_is_not_done():
+def test_optical_depth_is_the_product_at_moderate_values():
     sigma, delta = jnp.array([0.0, 0.5, 3.0, 1e-9]), jnp.array([7.0, 2.0, 0.0, 1e10])
     np.testing.assert_allclose(optical_depth(sigma, delta), [0, 1, 0, 10], rtol=1e-6)
 
@@ -62,7 +62,7 @@ def test_optical_depth_has_the_gradient_of_the_product():
     np.testing.assert_allclose(gradients, (0.25, 3.0))
 
 
-def test_optical_depth_of_a_negative_interval_is_nothing():
+def test_optical_depth_of_a_negative_interval_is_zero():
     assert optical_depth(jnp.float32(5.0), jnp.float32(-1.0)) == 0
 
 
@@ -88,7 +88,7 @@ def test_safe_divide_has_gradients_of_the_quotient_and_none_at_zero():
     np.testing.assert_array_equal(jax.grad(safe_divide, (0, 1))(3.0, 0.0), (0, 0))
 
 
-def test_fold_in_each_gives_a_number_its_key_whatever_stands_beside_it():
+def test_fold_in_each_gives_a_number_the_same_key_in_any_batch():
     key = jax.random.key(3)
     keys = train.fold_in_each(key, jnp.array([5, 0, 17]))
     for number, folded in zip((5, 0, 17), keys, strict=True):
@@ -104,7 +104,7 @@ eighths = st.integers(-16, 16).map(lambda number: number / 8)  # so coarse that 
     xp=st.lists(eighths, min_size=5, max_size=5).map(sorted),
     fp=st.lists(st.floats(-10, 10, width=32), min_size=5, max_size=5),
 )
-def test_interpolate_sorted_is_numpys(x, xp, fp):
+def test_interpolate_sorted_equals_numpy(x, xp, fp):
     mine = interpolate_sorted(jnp.array(x), jnp.array(xp), jnp.array(fp))
     np.testing.assert_allclose(mine, np.interp(x, xp, fp), atol=1e-5)
 
@@ -158,7 +158,7 @@ def test_bounded_exp_of_a_batch_equals_the_loop():
         np.testing.assert_allclose(values, bounded_exp(row), rtol=1e-6)
 
 
-def test_keys_of_rays_are_split_each_by_itself():
+def test_split_each_splits_the_key_of_each_ray():
     keys = jax.random.split(jax.random.key(3), 5)
     lists = sampling.split_each(keys, 3)
     for ray in range(5):

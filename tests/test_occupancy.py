@@ -75,7 +75,7 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
-def test_a_place_is_occupied_as_its_cell_is_and_beyond_the_space_none(space: Space):
+def test_a_position_is_occupied_as_its_cell_is_and_outside_the_space_never(space: Space):
     rng = np.random.default_rng(3)
     cells = rng.random((CELLS,) * 3) < 0.4
     grid = grid_of(cells, space)
@@ -90,7 +90,7 @@ def test_a_place_is_occupied_as_its_cell_is_and_beyond_the_space_none(space: Spa
         assert not occupancy.occupied_at(everything, jnp.array([9.0, 9.0, 0.2]))
 
 
-def test_where_no_camera_sees_the_grid_stays_empty():
+def test_cells_invisible_to_all_cameras_stay_empty():
     visible = jnp.asarray(np.random.default_rng(3).random((8, 8, 8)) < 0.5)
     grid = occupancy.mask_invisible(occupancy.init_grid(BOX, 8), visible)
     np.testing.assert_array_equal(grid.occupied, visible)
@@ -100,7 +100,7 @@ def test_where_no_camera_sees_the_grid_stays_empty():
     np.testing.assert_array_equal(grid.occupied, visible)
 
 
-def test_a_new_grid_is_occupied_until_looked_at():
+def test_a_new_grid_is_occupied_until_updated():
     grid = occupancy.init_grid(BOX, 8)
     assert grid.occupied.all()
     assert grid.near_occupied.all()
@@ -111,7 +111,7 @@ def test_a_new_grid_is_occupied_until_looked_at():
     np.testing.assert_array_equal(grid.occupied.reshape(-1), np.arange(8**3) >= 100)
 
 
-def test_cells_are_read_within_and_remember_the_densest_of_late():
+def test_cells_are_sampled_inside_and_keep_a_decaying_maximum():
     first = jnp.array([0, 1, 8, 64, 511])
     corners = np.stack(np.unravel_index(np.asarray(first), (8, 8, 8)), axis=1)
     seen = []
@@ -134,7 +134,7 @@ def test_cells_are_read_within_and_remember_the_densest_of_late():
     )
 
 
-def test_a_cell_looked_at_twice_at_once_keeps_the_denser():
+def test_a_cell_updated_twice_at_once_keeps_the_larger_density():
     cells = jnp.array([3, 3, 3])
     grid = occupancy.update(
         occupancy.init_grid(BOX, 4),
@@ -152,7 +152,7 @@ def test_an_empty_scene_empties_the_grid():
     assert not grid.near_occupied.any()
 
 
-def test_looking_in_turn_forgets_no_cell():
+def test_the_sweep_reaches_every_cell():
     grid = occupancy.init_grid(BOX, 4)
     seen = [
         occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(turn), 24, jnp.int32(24))
@@ -161,7 +161,7 @@ def test_looking_in_turn_forgets_no_cell():
     assert set(np.concatenate(seen).tolist()) == set(range(64))
 
 
-def test_the_rest_are_drawn_among_the_occupied():
+def test_the_other_cells_are_sampled_from_the_occupied():
     occupied = np.zeros((4, 4, 4), bool)
     occupied[1, 2, 3] = occupied[3, 0, 0] = True
     grid = occupancy.init_grid(BOX, 4)._replace(occupied=jnp.asarray(occupied))

@@ -76,7 +76,7 @@ def test_packing_equals_the_loop(mask: np.ndarray, capacity: int):
 
 @quickly
 @any_case()
-def test_rays_are_whole_and_those_left_out_are_the_last(mask: np.ndarray, capacity: int):
+def test_rays_are_kept_whole_and_the_last_are_dropped(mask: np.ndarray, capacity: int):
     packed = jax.tree.map(np.asarray, pack(mask, capacity))
     counts = mask.sum(axis=1)
     np.testing.assert_array_equal(packed.kept, counts.cumsum() <= capacity)
@@ -112,7 +112,7 @@ def test_packing_what_is_packed_is_packing_where_both_masks_are_set():
 
 
 @pytest.mark.parametrize("places", [[0], [69], [31, 32], [3, 5, 40, 64, 68], range(70)])
-def test_what_is_drawn_is_set_and_all_that_is_set_is_drawn_alike(places):
+def test_sampling_is_uniform_over_the_set_entries(places):
     mask = np.isin(np.arange(70), places)
     counts = np.bincount(sample_indices(jax.random.key(0), mask, 20_000), minlength=70)
     expected = 20_000 / len(places)
@@ -120,7 +120,7 @@ def test_what_is_drawn_is_set_and_all_that_is_set_is_drawn_alike(places):
     np.testing.assert_array_equal(counts > 0, mask)
 
 
-def test_where_nothing_is_set_the_first_is_drawn():
+def test_without_set_entries_the_first_is_sampled():
     np.testing.assert_array_equal(
         sample_indices(jax.random.key(0), np.zeros(70, bool), 9), np.zeros(9)
     )
@@ -161,7 +161,7 @@ def test_rays_of_one_slot_are_their_own_sums():
     np.testing.assert_array_equal(cumsum_by_ray(x, packed, 1), x)
 
 
-def test_a_rays_sums_are_the_same_to_the_bit_wherever_it_stands():
+def test_sums_of_a_ray_are_bitwise_equal_at_any_position():
     rng = np.random.default_rng(2)
     ray = (rng.normal(size=(21, 2)) * 10.0 ** rng.integers(-4, 4, (21, 2))).astype(np.float32)
     seen = set()
@@ -175,7 +175,7 @@ def test_a_rays_sums_are_the_same_to_the_bit_wherever_it_stands():
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 @pytest.mark.parametrize("ray", [0, 3, 4])
-def test_no_ray_feels_what_stands_in_the_slots_of_others_or_of_none(poison: float, ray: int):
+def test_sums_of_a_ray_ignore_all_other_slots(poison: float, ray: int):
     packed = pack(MASK, ROOM)
     mine, clean = slots_of(packed, ray), random_values(packed)
     dirty = np.full_like(clean, poison)
@@ -207,7 +207,7 @@ def test_the_last_of_each_ray_is_that_of_its_last_slot_or_zero(
     np.testing.assert_array_equal(last_of_each_ray(x, packed), expected)
 
 
-def test_rays_without_slots_end_at_zero_whatever_stands_in_the_buffer():
+def test_rays_without_slots_end_at_zero_for_any_buffer():
     nothing = pack(np.zeros((3, 32), bool), 7)
     value, back = jax.vjp(lambda x: last_of_each_ray(x, nothing), jnp.full(7, np.nan))
     np.testing.assert_array_equal(value, np.zeros(3))

@@ -12,7 +12,7 @@ from tests import closed_forms, small
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.01, 1.0, 3.1])
-def test_vectors_are_turned_as_scipy_turns_them(angle: float):
+def test_rotations_equal_scipy(angle: float):
     rng = np.random.default_rng(0)
     for _ in range(10):
         axis, x = rng.normal(size=(2, 3))
@@ -23,7 +23,7 @@ def test_vectors_are_turned_as_scipy_turns_them(angle: float):
 
 
 @pytest.mark.parametrize("angle", [0.0, 5e-4, 2e-3, 0.7])
-def test_so_are_their_gradients(angle: float):
+def test_gradients_of_rotations_equal_scipy(angle: float):
     turn, x = angle * np.array([0.6, -0.64, 0.48]), np.array([0.3, -1.2, 0.7])
     found = jax.jacrev(pose_refinement.rotate)(
         jnp.asarray(turn, jnp.float32), jnp.asarray(x, jnp.float32)
@@ -64,7 +64,7 @@ def batch(appearance) -> Batch:
     return Batch(rays, jnp.zeros((count, 3)), jnp.ones(count), jnp.zeros(count))
 
 
-def test_cameras_at_rest_change_nothing():
+def test_zero_poses_change_nothing():
     model = pose_refinement.refine_poses(toy())
     params, aux = model.init(jax.random.key(0), *small.cameras(3))
     given = batch([0, 1, 2])

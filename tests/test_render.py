@@ -49,7 +49,7 @@ def test_slabs_that_end_on_edges_are_rendered_exactly():
 
 
 @pytest.mark.parametrize("direction", [(1, 0, 0), (1, 0.5, 0), (1, -0.3, 0.8)])
-def test_a_slab_is_deeper_for_rays_that_cross_it_aslant(direction):
+def test_a_slab_is_thicker_for_oblique_rays(direction):
     """The midpoints find a slab's two faces to within half an interval each."""
     sigma, num_samples = 0.9, 512
     field = closed_forms.layers((-1.0, 1.0), (sigma,), RGB[None])
@@ -87,7 +87,7 @@ def test_a_ball_converges_with_the_length_of_the_intervals():
     assert mean_errors[0] > 2.5 * mean_errors[1] > 2.5**2 * mean_errors[2]
 
 
-def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
+def test_a_ray_that_misses_is_empty_and_ends_at_far():
     seen = march_one(closed_forms.ball(2.0, RGB), closed_forms.ray((-4, 0, 1.1), (1, 0, 0)), 64)
     assert seen.opacity == 0
     np.testing.assert_array_equal(seen.rgb, np.zeros(3))
@@ -95,7 +95,7 @@ def test_a_ray_that_misses_sees_nothing_and_ends_at_far():
     assert seen.median_depth == FAR
 
 
-def test_the_weights_that_come_back_are_the_opacity_in_its_places():
+def test_the_returned_weights_sum_to_the_opacity():
     ray = closed_forms.ray((-4, 0, 0), (1, 0, 0))
     edges = stratified(None, ray.near, ray.far, 8)
     seen, w = render_ray(closed_forms.ball(2.0, RGB), (), ray, edges)
@@ -104,7 +104,7 @@ def test_the_weights_that_come_back_are_the_opacity_in_its_places():
     np.testing.assert_array_equal(w > 0, (edges[:-1] >= 3) & (edges[1:] <= 5))
 
 
-def test_the_colour_is_asked_for_the_view_with_the_params():
+def test_the_colour_receives_the_view_and_the_params():
     field, ray = (
         closed_forms.painted_by_view(),
         closed_forms.ray((0, 0, 0), (2, -1, 2), appearance=3),
@@ -116,7 +116,7 @@ def test_the_colour_is_asked_for_the_view_with_the_params():
         np.testing.assert_allclose(seen.rgb, expected, rtol=1e-5)
 
 
-def test_a_method_may_choose_where_intervals_are_read_and_how_long_they_are():
+def test_a_method_may_choose_sample_positions_and_interval_lengths():
     field = closed_forms.layers((-1.0, 1.0), (0.5,), RGB[None])
     ray, edges = closed_forms.ray((-4, 0, 0), (1, 0, 0)), jnp.array([2.0, 4.0, 6.0])
     at_near_ends = render_ray(field, (), ray, edges, t=edges[:-1])[1]
@@ -240,7 +240,7 @@ def test_two_devices_render_what_one_does():
     jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_a_chunk_that_devices_cannot_share_is_named():
+def test_a_chunk_that_does_not_divide_by_the_devices_is_refused():
     with pytest.raises(ValueError, match=r"eval.rays_per_chunk is 15, .* 2 devices .* 14 would do"):
         image_renderer(show_ray, 15)
     image_renderer(show_ray, 15, ray_mesh(jax.devices()[:1]))

@@ -85,7 +85,7 @@ CLOUDS = clouds()
 
 
 @pytest.mark.parametrize("jittered", [False, True])
-def test_sparse_equals_dense_where_nothing_is_left_out(jittered: bool):
+def test_sparse_equals_dense_if_nothing_is_dropped(jittered: bool):
     rays, params = some_rays(50), CLOUDS.init(None)
     keys = jax.random.split(jax.random.key(1), 50) if jittered else None
     grid = looked_at(CLOUDS, params, threshold=0.05)
@@ -130,7 +130,7 @@ def test_so_do_their_gradients():
     )
 
 
-def test_what_is_left_out_hardly_matters():
+def test_dropped_samples_hardly_matter():
     rays, params = some_rays(200, seed=3), CLOUDS.init(None)
     grid = looked_at(CLOUDS, params, threshold=0.05)
     budget = EXACT._replace(min_transmittance=1e-3, min_alpha=1e-3, max_samples=16384)
@@ -140,7 +140,7 @@ def test_what_is_left_out_hardly_matters():
     np.testing.assert_allclose(seen.rendering.rgb, exact.rendering.rgb, atol=2e-2)
 
 
-def test_rays_that_find_no_room_are_left_out_whole():
+def test_rays_beyond_the_capacity_are_dropped_whole():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = looked_at(CLOUDS, params, threshold=0.05)
     whole = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays)
@@ -154,14 +154,14 @@ def test_rays_that_find_no_room_are_left_out_whole():
     )
 
 
-def test_the_same_run_twice_is_the_same_to_the_bit():
+def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = looked_at(CLOUDS, params, threshold=0.05)
     twice = [sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering for _ in range(2)]
     jax.tree.map(np.testing.assert_array_equal, *twice)
 
 
-def test_a_uniform_ball_is_what_beer_and_lambert_say():
+def test_a_uniform_ball_follows_beer_and_lambert():
     field, rays = closed_forms.ball(2.0, RGB), some_rays(100, seed=4)
     # A little larger, by the diagonal of a cell: none is missed that the ball only just reaches.
     grid = looked_at(closed_forms.ball(2.0, RGB, radius=1.14), (), threshold=1e-3)
@@ -179,7 +179,7 @@ def test_a_uniform_ball_is_what_beer_and_lambert_say():
             )
 
 
-def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
+def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
     params = CLOUDS.init(None)
     empty = occupancy.init_grid(BOX, CELLS)._replace(
         occupied=jnp.zeros((CELLS,) * 3, bool),
@@ -203,7 +203,7 @@ def test_rays_that_miss_and_empty_grids_see_nothing_and_learn_nothing():
 
 
 @pytest.mark.parametrize("window", [1, 7, 128])
-def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
+def test_all_rays_are_rendered_with_any_window(window: int):
     rays, params = some_rays(90, seed=5), CLOUDS.init(None)
     grid = looked_at(CLOUDS, params, threshold=0.05)
     whole = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
@@ -216,7 +216,7 @@ def test_all_rays_are_rendered_however_few_find_room_at_once(window: int):
     )
 
 
-def test_a_median_is_where_half_of_the_weight_lies():
+def test_the_median_depth_equals_that_of_plain_compositing():
     """Against the plain compositing, ray by ray."""
     rays, params = some_rays(20, seed=6), CLOUDS.init(None)
     grid = occupancy.init_grid(BOX, CELLS)

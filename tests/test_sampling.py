@@ -23,7 +23,7 @@ normal_floats = functools.partial(st.floats, width=32, allow_subnormal=False)
 # ------------------------------------------------------------------------------ stratified
 
 
-def test_without_a_key_the_edges_are_even_and_the_middles_those_of_the_bins():
+def test_without_a_key_the_edges_are_uniform_and_samples_at_midpoints():
     edges = stratified(None, 2.0, 6.0, 8)
     np.testing.assert_allclose(edges, 2 + np.arange(9) / 2)
     np.testing.assert_allclose(midpoints(edges), 2.25 + np.arange(8) / 2)
@@ -93,7 +93,7 @@ def test_inverse_cdf_equals_the_slow_inversion():
 
 
 @pytest.mark.parametrize("key", [None, 5])
-def test_edges_gather_in_proportion_to_the_weights(key):
+def test_edges_are_distributed_in_proportion_to_the_weights(key):
     edges, weights = uneven(6), np.array([1, 0, 3, 12, 0, 4], np.float32)
     drawn = inverse_cdf(None if key is None else jax.random.key(key), edges, weights, 2000)
     count, _ = np.histogram(drawn, edges)
@@ -101,7 +101,7 @@ def test_edges_gather_in_proportion_to_the_weights(key):
     np.testing.assert_allclose(count / 2001, weights / weights.sum(), atol=3 / 2001)
 
 
-def test_within_an_interval_edges_spread_evenly():
+def test_within_an_interval_edges_are_uniform():
     drawn = inverse_cdf(None, jnp.array([0.0, 1.0, 4.0]), jnp.array([0.0, 1.0]), 100)
     inside = np.asarray(drawn)[1:]
     assert inside[0] > 1
@@ -114,13 +114,13 @@ def test_only_the_proportions_of_the_weights_matter():
     np.testing.assert_allclose(inverse_cdf(None, edges, weights * 1e-3, 9), drawn, rtol=1e-5)
 
 
-def test_zero_weights_draw_from_all_intervals_alike():
+def test_zero_weights_sample_all_intervals_uniformly():
     edges = uneven(6)
     np.testing.assert_allclose(inverse_cdf(None, edges, np.zeros(6, np.float32), 6), edges, 1e-5)
 
 
 @pytest.mark.parametrize("hot", [0, 3, 7])
-def test_all_weight_in_one_interval_draws_there(hot: int):
+def test_with_all_weight_in_one_interval_edges_are_there(hot: int):
     edges = uneven(8)
     drawn = inverse_cdf(jax.random.key(0), edges, np.eye(8, dtype=np.float32)[hot], 32)
     # The floor under the other intervals, 8e-5 of the whole, can move the outermost edges only.
@@ -128,7 +128,7 @@ def test_all_weight_in_one_interval_draws_there(hot: int):
     assert (drawn[1:-1] <= edges[hot + 1]).all()
 
 
-def test_no_interval_is_quite_closed():
+def test_edges_reach_the_ends_although_weights_there_are_zero():
     ends = inverse_cdf(None, jnp.arange(4.0), jnp.array([0.0, 1.0, 0.0]), 4)[jnp.array([0, -1])]
     np.testing.assert_array_equal(ends, [0, 3])
 
@@ -206,7 +206,7 @@ def test_weights_are_annealed_by_schlicks_bias():
 
 @checked
 @given(w=masses, slope=st.sampled_from([1.0, 10.0]))
-def test_annealing_goes_from_all_alike_to_the_weights_themselves(w: np.ndarray, slope: float):
+def test_annealing_goes_from_uniform_weights_to_the_given_ones(w: np.ndarray, slope: float):
     np.testing.assert_array_equal(anneal_weights(w, 0.0, slope=slope), np.ones_like(w))
     np.testing.assert_allclose(anneal_weights(w, 1.0, slope=slope), w, rtol=1e-5)
     parts = np.array([anneal_weights(w, x, slope=slope) for x in (0.1, 0.5, 0.9)])
@@ -252,7 +252,7 @@ def test_a_batch_equals_a_loop():
         ),
     ],
 )
-def test_a_key_decides_the_draw_and_no_key_makes_it_the_same(sampler):
+def test_sampling_depends_on_the_key_and_is_deterministic_without(sampler):
     np.testing.assert_array_equal(sampler(jax.random.key(1)), sampler(jax.random.key(1)))
     assert (sampler(jax.random.key(1)) != sampler(jax.random.key(2))).any()
     np.testing.assert_array_equal(sampler(None), sampler(None))

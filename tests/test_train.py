@@ -84,7 +84,7 @@ def test_passes_change_nothing_but_the_memory(method, optimizer):
         make_train_steps(method, optimizer, mesh, 32, 1, num_passes=3)
 
 
-def test_rays_that_devices_cannot_share(method, optimizer):
+def test_rays_that_do_not_divide_by_the_devices_are_refused(method, optimizer):
     with pytest.raises(ValueError, match=r"train.rays_per_step is 33, which 2 devices .* 32"):
         make_train_steps(method, optimizer, ray_mesh(), 33, 1)
 
@@ -109,7 +109,7 @@ def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
         np.testing.assert_allclose(np.asarray(got)[clear], np.asarray(wanted)[clear], atol=1e-5)
 
 
-def test_draw_reads_every_pixel_with_its_own_ray():
+def test_sample_ray_reads_every_pixel_with_its_own_ray():
     data = small.dataset(num_images=2)
     keys = jax.random.split(jax.random.key(0), 8192)
     batch = jax.vmap(sample_ray, (None, 0))(data, keys)
@@ -130,7 +130,7 @@ def test_draw_reads_every_pixel_with_its_own_ray():
         np.testing.assert_allclose(batch.rays.direction[ray], expected, atol=1e-6)
 
 
-def test_draw_knows_depths_between_the_ends_of_rays_and_no_others():
+def test_sample_ray_keeps_depths_between_near_and_far_only():
     """The number of its pixel is each depth's last digits."""
     number = np.arange(2 * 16 * 16).reshape(2, 16, 16)
     whole = np.random.default_rng(0).choice([0.0, 1.0, 3.0, 5.0, 7.0, np.inf], number.shape)
@@ -166,7 +166,7 @@ MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, dire
 
 
 @pytest.mark.parametrize("sizes", [small.config().model, MIP], ids=lambda sizes: sizes.method)
-def test_it_learns_and_validation_sees_it(sizes, optimizer):
+def test_training_improves_the_validation_score(sizes, optimizer):
     method = methods.build(dataclasses.replace(small.config(), model=sizes))
     data, mesh = small.dataset(), ray_mesh()
     validate = make_validation(method, mesh, 512, solid_background("white"))

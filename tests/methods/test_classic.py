@@ -129,7 +129,7 @@ def keys(seed: int = 0, count: int = 6) -> jax.Array:
 # ------------------------------------------------------------------------------ rendering
 
 
-def test_the_tutorial_renders_what_its_slow_copy_does():
+def test_the_tutorial_equals_its_slow_reference():
     params = random_params("tutorial")
     seen = render("tutorial")(params, (), rays())
     assert (seen.opacity > 0.1).all()
@@ -143,7 +143,7 @@ def test_the_tutorial_renders_what_its_slow_copy_does():
             np.testing.assert_allclose(mine[i], slow, atol=1e-4)
 
 
-def test_nerf_renders_what_its_slow_copy_does():
+def test_nerf_equals_its_slow_reference():
     params = random_params("nerf")
     seen = render("nerf")(params, (), rays())
     assert (seen.opacity > 0.1).all()
@@ -157,7 +157,7 @@ def test_nerf_renders_what_its_slow_copy_does():
         assert np.abs(coarse[0] - rgb).max() > 1e-3  # two networks, and the fine one is shown
 
 
-def test_mip_renders_what_its_slow_copy_does():
+def test_mip_equals_its_slow_reference():
     params = random_params("mip")
     seen = render("mip")(params, (), rays())
     assert (seen.opacity > 0.1).all()
@@ -173,7 +173,7 @@ def test_mip_renders_what_its_slow_copy_does():
         assert np.abs(coarse[0] - rgb).max() > 1e-3
 
 
-def test_mip_sees_a_wide_cone_unlike_a_thin_one():
+def test_mip_renders_wide_and_thin_cones_differently():
     params = random_params("mip")
     thin, wide = (
         render("mip")(params, (), rays()._replace(radius=jnp.full(6, radius)))
@@ -183,7 +183,7 @@ def test_mip_sees_a_wide_cone_unlike_a_thin_one():
 
 
 @every
-def test_a_ray_is_rendered_the_same_wherever_it_stands_among_others(method: str):
+def test_the_order_of_rays_changes_no_rendering(method: str):
     params, backwards = random_params(method), jax.tree.map(lambda leaf: leaf[::-1], rays())
     one_way, other_way = (render(method)(params, (), all_rays) for all_rays in (rays(), backwards))
     for value, same in zip(one_way, other_way, strict=True):
@@ -208,7 +208,7 @@ def test_an_empty_scene_shows_the_background_and_nothing_else(method, background
     np.testing.assert_allclose(seen.depth, np.full(6, FAR), rtol=1e-6)
 
 
-def test_what_the_tutorial_has_at_far_is_opaque():
+def test_the_last_interval_of_the_tutorial_is_opaque():
     """Its last interval is 1e10 long: a haze that stops a hundredth of the light stops all."""
     seen = render("tutorial")(uniform_params("tutorial", 0.0025, (0.2, 0.3, 0.4)), (), rays())
     np.testing.assert_allclose(seen.opacity, np.ones(6), rtol=1e-6)
@@ -219,7 +219,7 @@ def test_what_the_tutorial_has_at_far_is_opaque():
     ("method", "colors"),
     [("nerf", [(0.9, 0.1, 0.1), (0.2, 0.3, 0.4)]), ("mip", [(0.2, 0.3, 0.4)])],
 )
-def test_what_there_is_ends_at_far(method: str, colors):
+def test_the_density_ends_at_far(method: str, colors):
     seen = render(method)(uniform_params(method, 0.25, *colors), (), rays())
     exact = closed_forms.uniform(NEAR, FAR - NEAR, 0.25, np.array(colors[-1]))
     np.testing.assert_allclose(seen.opacity, np.full(6, exact.opacity), rtol=1e-5)
@@ -231,7 +231,7 @@ def test_what_there_is_ends_at_far(method: str, colors):
 # ----------------------------------------------------------------------------------- loss
 
 
-def test_the_tutorials_loss_is_the_mean_squared_error():
+def test_the_loss_of_the_tutorial_is_the_mean_squared_error():
     shown, photo = np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.5, 0.9])
     params = uniform_params("tutorial", 1.0, shown)
     value, metrics = loss("tutorial")(params, (), keys(), batch(photo))
@@ -239,7 +239,7 @@ def test_the_tutorials_loss_is_the_mean_squared_error():
     np.testing.assert_allclose((metrics["loss"], metrics["mse"]), (value, value))
 
 
-def test_nerfs_loss_is_the_sum_over_both_networks_and_its_score_the_fine_ones():
+def test_the_loss_of_nerf_sums_both_networks_and_mse_is_of_the_fine_one():
     coarse, fine, photo = np.array([[0.2, 0.3, 0.4], [0.6, 0.6, 0.5], [0.1, 0.5, 0.9]])
     params = uniform_params("nerf", 1e4, coarse, fine)
     value, metrics = loss("nerf")(params, (), keys(), batch(photo))
@@ -249,7 +249,7 @@ def test_nerfs_loss_is_the_sum_over_both_networks_and_its_score_the_fine_ones():
     np.testing.assert_allclose(metrics["mse"], errors[1], rtol=1e-4)
 
 
-def test_mips_loss_weighs_its_first_look_less_and_its_score_is_the_second():
+def test_the_loss_of_mip_weights_the_coarse_pass_less_and_mse_is_of_the_fine_one():
     shown, photo = np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.5, 0.9])
     params = uniform_params("mip", 1e4, shown)
     value, metrics = loss("mip")(params, (), keys(), batch(photo))
@@ -258,7 +258,7 @@ def test_mips_loss_weighs_its_first_look_less_and_its_score_is_the_second():
     np.testing.assert_allclose((value, metrics["loss"]), 1.1 * error, rtol=1e-4)
 
 
-def test_mips_colours_reach_a_little_beyond_black_and_white():
+def test_the_colours_of_mip_reach_beyond_black_and_white_by_the_padding():
     params = uniform_params("mip", 1e4, (0.5, 0.5, 0.5))
     params["params"]["to_rgb"]["bias"][:] = [-100, 100, 0]
     seen = render("mip")(params, (), rays())
@@ -269,9 +269,7 @@ def test_mips_colours_reach_a_little_beyond_black_and_white():
     ("method", "background", "behind"),
     [("tutorial", "white", 1.0), ("tutorial", "black", 0.0), ("nerf", "white", 1.0)],
 )
-def test_what_is_transparent_in_the_photo_is_compared_over_the_background(
-    method, background, behind
-):
+def test_transparent_pixels_are_compared_over_the_background(method, background, behind):
     photo, alpha, colors = np.array([0.1, 0.5, 0.9]), 0.25, [(0.5, 0.5, 0.5)]
     params = uniform_params(method, -1.0, *colors * NETWORKS[method])
     metrics = loss(method, background)(params, (), keys(), batch(photo, alpha))[1]
@@ -280,7 +278,9 @@ def test_what_is_transparent_in_the_photo_is_compared_over_the_background(
 
 
 @every
-def test_over_random_backgrounds_only_transparency_learns_to_be_transparent(method: str):
+def test_with_random_backgrounds_only_transparent_pixels_have_no_loss_in_an_empty_scene(
+    method: str,
+):
     """Nothing in the scene, nothing in the photo: right over whatever colour was drawn."""
     colors = [(0.5, 0.5, 0.5)] * NETWORKS[method]
     empty, nothing, black = (
@@ -296,7 +296,7 @@ def test_over_random_backgrounds_only_transparency_learns_to_be_transparent(meth
 
 
 @every
-def test_the_loss_is_a_mean_over_rays_that_know_nothing_of_each_other(method: str):
+def test_the_loss_is_a_mean_over_independent_rays(method: str):
     params = random_params(method)
     a, b = ((keys(seed), batch([0.1, 0.5, 0.9], seed=seed)) for seed in (0, 1))
     half_and_half = jax.tree.map(lambda one, other: jnp.concatenate([one[:3], other[3:]]), a, b)
@@ -307,7 +307,7 @@ def test_the_loss_is_a_mean_over_rays_that_know_nothing_of_each_other(method: st
 
 
 @every
-def test_keys_decide_where_a_training_ray_is_read(method: str):
+def test_keys_decide_the_samples_of_a_training_ray(method: str):
     params, photos = random_params(method), batch([0.1, 0.5, 0.9])
     first, again, other = (loss(method)(params, (), keys(seed), photos)[0] for seed in (0, 0, 1))
     assert first == again
@@ -317,7 +317,7 @@ def test_keys_decide_where_a_training_ray_is_read(method: str):
 # ------------------------------------------------------------------------------- gradients
 
 
-def test_the_tutorials_gradient_equals_a_finite_difference():
+def test_the_gradient_of_the_tutorial_equals_a_finite_difference():
     photos = batch([0.1, 0.5, 0.9])
     check_gradient(
         lambda params: gradient("tutorial")(params, (), keys(), photos),
@@ -327,7 +327,7 @@ def test_the_tutorials_gradient_equals_a_finite_difference():
 
 
 @pytest.mark.parametrize("network", ["coarse", "fine"])
-def test_each_of_nerfs_networks_learns_from_its_own_error_alone(network: str):
+def test_each_network_of_nerf_has_the_gradient_of_its_own_error(network: str):
     """Where the fine one looks is the coarse one's doing, but no gradient goes that way."""
     params, photos = random_params("nerf"), batch([0.1, 0.5, 0.9])
 
@@ -391,12 +391,12 @@ def test_gradients_are_finite_in_empty_and_in_solid_scenes(method: str, density:
 
 
 @every
-def test_nothing_changes_without_a_gradient(method: str):
+def test_refresh_changes_nothing(method: str):
     aux = build(method).refresh(random_params(method), (), jax.random.key(0), jnp.int32(5))
     assert aux == ()
 
 
-def test_nerfs_networks_start_unlike_each_other():
+def test_the_networks_of_nerf_are_initialised_differently():
     def difference(key):
         params, _ = init(build("nerf"))(key)
         first, second = (network["params"]["trunk_0"] for network in networks("nerf", params))
@@ -406,7 +406,7 @@ def test_nerfs_networks_start_unlike_each_other():
 
 
 @every
-def test_the_density_is_that_of_the_network_that_is_seen(method: str):
+def test_the_density_is_that_of_the_rendered_network(method: str):
     params = random_params(method)
     seen = params["fine"] if method == "nerf" else params
     field = getattr(methods, f"{method}_field")(CONFIGS[method])

@@ -39,7 +39,7 @@ IN_FRUSTUM = HashConfig(space="frustum")
 CONTRACTED = fit_space(IN_CONTRACTED, AROUND, SIZE)
 
 
-def test_cells_are_visible_that_a_camera_sees():
+def test_a_cell_is_visible_if_a_camera_sees_it():
     """Against a loop over cells and cameras."""
     grid = occupancy.init_grid(CONTRACTED, 8)
     visible = occupancy.visible_cells(grid, AROUND, SIZE)
@@ -54,7 +54,7 @@ def test_cells_are_visible_that_a_camera_sees():
         assert visible[cell] == seen, (cell, place)
 
 
-def test_a_frustum_holds_what_its_cameras_see_and_little_more():
+def test_a_frustum_contains_the_view_of_its_cameras_and_little_more():
     space = fit_space(IN_FRUSTUM, ASIDE, SIZE)
     rotation = space.camera_from_world[:, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-5)
@@ -73,7 +73,7 @@ def test_a_frustum_holds_what_its_cameras_see_and_little_more():
     )  # as wide as at the near end, it is wider than any camera at the far one
 
 
-def test_the_ends_are_those_of_the_cameras():
+def test_near_and_far_are_those_of_the_cameras():
     space = fit_space(IN_CONTRACTED, AROUND, SIZE)
     np.testing.assert_allclose((space.near, space.far), (NEAR, FAR))
     assert space.radius == 3.0
@@ -82,7 +82,7 @@ def test_the_ends_are_those_of_the_cameras():
     np.testing.assert_array_equal(box, ([-1, -2, -2], [3, 2, 2]))
 
 
-def test_steps_longer_than_cells_are_refused_and_the_number_named_will_do():
+def test_steps_longer_than_cells_are_refused_and_the_suggested_number_is_enough():
     key = jax.random.key(0)
     for config, rig in ((IN_CONTRACTED, AROUND), (IN_FRUSTUM, ASIDE)):
         small = dataclasses.replace(
@@ -105,7 +105,7 @@ def test_cameras_all_around_have_no_frustum():
             fit_space(IN_FRUSTUM, opposite, SIZE)
 
 
-def test_the_same_cameras_twice_see_what_they_see_once():
+def test_repeated_cameras_see_the_same_cells():
     grid = occupancy.init_grid(CONTRACTED, 8)
     twice = jax.tree.map(lambda leaf: np.concatenate([leaf] * 2), AROUND)
     np.testing.assert_array_equal(

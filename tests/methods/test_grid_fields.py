@@ -72,7 +72,7 @@ def assert_same(found, expected, rtol: float = 1e-4):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol)
 
 
-def test_in_a_box_levels_fade_by_the_footprints_part_of_its_sides():
+def test_in_a_box_levels_fade_by_the_footprint_relative_to_its_sides():
     points = discs(PLACES, 0.2)
     variance = ((0.2 / 2) ** 2 + (0.2 / 4) ** 2) / 2  # of the sides along x and z
     expected = faded("box", points, np.full(len(PLACES), variance))
@@ -98,7 +98,7 @@ def test_in_contracted_space_footprints_shrink_as_the_space_does():
     assert_same(field("cone", "contracted")(clouds(), points), expected, rtol=1e-3)
 
 
-def test_without_a_footprint_a_cone_is_a_point_and_points_do_not_look_at_footprints():
+def test_a_cone_without_a_footprint_is_a_point_and_points_ignore_footprints():
     narrow, wide = discs(PLACES, 0.0), discs(PLACES, 0.5)
     point = field("point", "box")(clouds(), narrow)
     assert_same(field("cone", "box")(clouds(), narrow), point, rtol=1e-5)
@@ -106,7 +106,7 @@ def test_without_a_footprint_a_cone_is_a_point_and_points_do_not_look_at_footpri
 
 
 @pytest.mark.parametrize("footprint", ["point", "cone"])
-def test_proposals_see_footprints_where_the_field_does(footprint: str):
+def test_proposals_use_footprints_if_the_field_does(footprint: str):
     config = dataclasses.replace(PROPOSAL, footprint=footprint)
     proposal = density_field(config, 32)(SPACES["box"])
     params = large(jax.jit(proposal.init)(jax.random.key(0)))
@@ -115,7 +115,7 @@ def test_proposals_see_footprints_where_the_field_does(footprint: str):
     assert ((narrow != wide) == (footprint == "cone")).all()
 
 
-def test_the_misfit_is_that_of_colours_and_of_depths_that_are_known():
+def test_the_misfit_is_of_colours_and_known_depths():
     rng = np.random.default_rng(0)
     rgb, target = jnp.asarray(rng.uniform(size=(2, 9, 3)), jnp.float32)
     depth, known = jnp.asarray(rng.uniform(1, 2, (2, 9)), jnp.float32)
@@ -138,7 +138,7 @@ def test_the_misfit_is_that_of_colours_and_of_depths_that_are_known():
 
 
 @pytest.mark.parametrize("sizes", [HASH, PROPOSAL], ids=lambda sizes: sizes.method)
-def test_depths_that_are_known_are_learned(sizes: GridConfig):
+def test_known_depths_are_learned(sizes: GridConfig):
     """From one photo, which has nothing against a larger ball further away, nor for it."""
     data = small.dataset(num_images=1)
     data = data._replace(depth=np.float32(1.3) * data.depth)

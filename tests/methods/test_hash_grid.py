@@ -100,7 +100,7 @@ def test_dropped_rays_do_not_enter_the_loss():
     )
 
 
-def test_without_hubers_bound_the_loss_is_the_mean_squared_error():
+def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
     _, aux = build().init(jax.random.key(0), *small.cameras())
     value, metrics = loss(huber=0.0)(clouds(), aux, *some(64))[0]
     assert value == metrics["mse"]
@@ -109,7 +109,7 @@ def test_without_hubers_bound_the_loss_is_the_mean_squared_error():
     assert value < 5 * metrics["mse"]
 
 
-def test_rays_that_show_something_but_pass_by_the_box_are_counted():
+def test_coloured_rays_that_miss_the_box_are_counted():
     params, aux = build().init(jax.random.key(0), *small.cameras())
     keys, batch = some(64)
     assert loss()(params, aux, keys, batch)[0][1]["outside"] == 0
@@ -120,7 +120,7 @@ def test_rays_that_show_something_but_pass_by_the_box_are_counted():
     assert loss()(params, aux, keys, nothing)[0][1]["outside"] == 0
 
 
-def test_more_rays_than_there_is_room_for_samples_are_refused():
+def test_more_rays_than_samples_are_refused():
     """They could not each have one, and the densities that are read at once would find no room."""
     params, aux = build().init(jax.random.key(0), *small.cameras())
     with pytest.raises(ValueError, match=r"64 rays .* 32 samples.*max_samples.*rays_per_step"):
@@ -130,7 +130,7 @@ def test_more_rays_than_there_is_room_for_samples_are_refused():
 # ------------------------------------------------------------------------------------ grid
 
 
-def test_the_grid_is_looked_at_on_schedule_and_only_then():
+def test_the_grid_is_updated_on_schedule_only():
     params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     refresh = jax.jit(build().refresh)
     looked = []
@@ -145,7 +145,7 @@ def test_the_grid_is_looked_at_on_schedule_and_only_then():
     assert looked == [1, 3, 5, 7, 255, 263, 271]
 
 
-def test_a_look_finds_where_the_field_is_dense():
+def test_an_update_finds_the_dense_cells():
     refresh = jax.jit(build().refresh)
     params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     after = refresh(params, aux, jax.random.key(0), jnp.int32(1))
@@ -159,7 +159,7 @@ def test_a_look_finds_where_the_field_is_dense():
 
 
 @pytest.mark.parametrize("max_samples", [2048, 128])
-def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
+def test_a_rendering_equals_training_without_jitter(max_samples: int):
     """However many turns it takes."""
     _, batch = some(100)
     params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
@@ -181,7 +181,7 @@ def test_a_view_is_what_training_sees_without_jitter(max_samples: int):
     )
 
 
-def test_the_density_is_what_views_see_and_nothing_elsewhere():
+def test_the_density_is_the_rendered_one_and_zero_in_empty_cells():
     params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
     aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
     position = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3)).astype(np.float32)
@@ -229,7 +229,7 @@ def test_two_devices_agree_with_one():
     assert (occupied[0] != occupied[1]).mean() < 0.02
 
 
-def test_it_learns_and_finds_what_is_empty():
+def test_training_improves_the_score_and_finds_empty_cells():
     state, _ = trained(2)
     mesh, white = ray_mesh(), solid_background("white")
     validate = make_validation(build(), mesh, 512, white)
@@ -346,11 +346,11 @@ def test_steps_longer_than_cells_are_refused_before_training():
         ({"depth_weight": -0.1}, "model.depth_weight must be finite and at least 0"),
     ],
 )
-def test_numbers_that_cannot_be_are_named(values: dict[str, object], message: str):
+def test_invalid_values_are_reported_with_the_field(values: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         HashConfig(**values)
 
 
-def test_the_least_candidates_that_a_grid_needs_are_enough():
+def test_the_minimum_of_candidates_of_a_grid_is_accepted():
     assert HashConfig(num_candidates=224).num_candidates == 224
     assert HashConfig(grid_resolution=16, num_candidates=32, max_samples=32).max_samples == 32

@@ -79,7 +79,7 @@ def test_proposals_learn_from_the_field_alone():
     assert np.abs(tables[0] - tables[1]).max() > 0
 
 
-def test_a_view_is_deterministic_and_over_its_background():
+def test_a_rendering_is_deterministic_and_over_its_background():
     params, aux = build().init(jax.random.key(1), *small.cameras())
     _, batch = some(32)
     render = jax.jit(build().render)
@@ -94,7 +94,7 @@ def test_a_view_is_deterministic_and_over_its_background():
     np.testing.assert_array_equal(seen.opacity, np.zeros(32))
 
 
-def test_the_density_is_the_fields_and_nothing_is_beyond_the_space():
+def test_the_density_is_that_of_the_field_and_zero_outside_the_space():
     params, aux = clouds()
     position = jnp.asarray(np.random.default_rng(0).uniform(-1.5, 1.5, (200, 3)), jnp.float32)
     points = Point(position, jnp.zeros_like(position))
@@ -106,7 +106,7 @@ def test_the_density_is_the_fields_and_nothing_is_beyond_the_space():
     assert 0.1 < inside.mean() < 0.9
 
 
-def test_proposals_are_believed_little_by_little():
+def test_the_trust_in_proposals_grows_linearly():
     params, aux = build().init(jax.random.key(0), *small.cameras())
     key, steps = jax.random.key(0), jnp.array([0, 25, 999])
     trust = [float(build().refresh(params, aux, key, step).trust) for step in steps]
@@ -135,6 +135,6 @@ def test_it_learns():
         ({"anneal_steps": -1}, "model.anneal_steps must be at least 0"),
     ],
 )
-def test_numbers_that_cannot_be_are_named(values: dict[str, object], message: str):
+def test_invalid_values_are_reported_with_the_field(values: dict[str, object], message: str):
     with pytest.raises(ValueError, match=message):
         ProposalConfig(**values)
