@@ -1,18 +1,21 @@
 """Two virtual devices, checked shapes, strict broadcasting; warnings are errors (pyproject)."""
 
 import os
-import tempfile
-
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-)
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Many tests compile the same small programs: once is enough.
-_cache = tempfile.TemporaryDirectory(prefix="nerf_jax-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_flags = ["--xla_force_host_platform_device_count=2"]
+if os.environ["JAX_PLATFORMS"] == "cpu":
+    # Tests compile much and run little: unoptimized, a training test takes half the time in all.
+    _flags += ["--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false"]
+# Once, although worker processes inherit them: they are part of the keys of the cache.
+_inherited = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join(_inherited + [f for f in _flags if f not in _inherited])
+# Compiled programs are shared by the worker processes and kept for the next run.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import pytest
@@ -21,7 +24,7 @@ from jaxtyping import install_import_hook
 from tests import typechecker
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-_package = Path(__file__).parents[1] / "nerf_jax"
+_package = ROOT / "nerf_jax"
 # For as long as the tests run. Not the commands, whose required options are a marker of tyro's
 # until they are parsed.
 _folders = [(_package, "nerf_jax"), (_package / "app", "nerf_jax.app")]
@@ -41,3 +44,12 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("real scenes are absent: set NERF_JAX_DATA to the folder that holds them")
     return Path(root)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, notebooks before all: no process waits for one at the end."""
+    items.sort(key=lambda item: (item.name.split("[")[0] != "test_notebook_runs", not slow(item)))
+
+
+def slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
