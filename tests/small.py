@@ -1,5 +1,6 @@
 """A scene and a method so small that a test can train them."""
 
+import functools
 import io
 import json
 import math
@@ -21,7 +22,8 @@ from nerf_jax.config import (
     RenderConfig,
     TrainConfig,
 )
-from nerf_jax.types import Cameras, Dataset
+from nerf_jax.train import sample_ray
+from nerf_jax.types import Batch, Cameras, Dataset
 
 SIZE = 16
 
@@ -49,6 +51,7 @@ def config(**train: object) -> Config:
     )
 
 
+@functools.cache
 def dataset(num_images: int = 4) -> Dataset:
     """Photos of a unit ball whose colour is its normal, on transparent ground: exact pixels, and
     their depths."""
@@ -75,7 +78,17 @@ def dataset(num_images: int = 4) -> Dataset:
     image = np.round(255 * np.clip(np.where(hit[..., None], rgba, 0.0), 0, 1)).astype(np.uint8)
     shape = num_images, SIZE, SIZE
     depth = np.where(hit, surface, 0.0).astype(np.float32).reshape(shape)
-    return Dataset(cameras, image.reshape(*shape, 4), depth=depth)
+    data = Dataset(cameras, image.reshape(*shape, 4), depth=depth)
+    for leaf in jax.tree.leaves(data):
+        leaf.setflags(write=False)  # all tests share them
+    return data
+
+
+@functools.cache
+def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
+    """Keys and rays of the photos of :func:`dataset`, to give to a loss."""
+    keys, draws = jax.random.split(jax.random.key(seed), (2, count))
+    return keys, jax.jit(jax.vmap(sample_ray, (None, 0)))(dataset(), draws)
 
 
 def write_blender(root: Path) -> None:

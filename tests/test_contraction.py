@@ -33,20 +33,22 @@ every_space = pytest.mark.parametrize(
 @every_space
 def test_positions_survive_the_round_trip_through_the_unit_cube(space: Space):
     unit = np.random.default_rng(0).uniform(0.02, 0.98, (500, 3)).astype(np.float32)
-    world = jax.vmap(space.from_unit)(unit)
-    np.testing.assert_allclose(jax.vmap(space.to_unit)(world), unit, atol=2e-5)
+    world = jax.jit(jax.vmap(space.from_unit))(unit)
+    np.testing.assert_allclose(jax.jit(jax.vmap(space.to_unit))(world), unit, atol=2e-5)
 
 
 @every_space
 def test_positions_and_gradients_are_finite_everywhere(space: Space):
     """On the axes, at the centre, at the camera, behind it, and far away."""
     places = [[0, 0, 0], [0.5, 0, -0.2], [0.2, -0.1, -0.3], [0, 0, 50], [1e6, -1e6, 1e6]]
-    for place in jnp.asarray(places, jnp.float32):
-        for function in (space.to_unit, space.scale):
-            assert jnp.isfinite(function(place)).all()
-            assert jnp.isfinite(jax.jacrev(function)(place)).all()
-    for corner in (jnp.zeros(3), jnp.ones(3), jnp.full(3, 0.5)):
-        assert jnp.isfinite(space.from_unit(corner)).all()
+    for function in (space.to_unit, space.scale):
+        value, gradient = jax.jit(function), jax.jit(jax.jacrev(function))
+        for place in np.float32(places):
+            assert np.isfinite(value(place)).all()
+            assert np.isfinite(gradient(place)).all()
+    from_unit = jax.jit(space.from_unit)
+    for corner in np.float32([[0, 0, 0], [1, 1, 1], [0.5, 0.5, 0.5]]):
+        assert np.isfinite(from_unit(corner)).all()
 
 
 def test_all_positions_are_contracted_into_the_cube():
@@ -93,7 +95,7 @@ def test_a_frustum_is_normalised_device_coordinates():
 def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space):
     """Within a small factor: that of the cells of the unit cube across the line of sight."""
     unit = np.random.default_rng(2).uniform(0.05, 0.9, (200, 3)).astype(np.float32)
-    world = jax.vmap(space.from_unit)(unit)
+    world = jax.jit(jax.vmap(space.from_unit))(unit)
     stretch = jnp.linalg.norm(jax.vmap(jax.jacfwd(space.from_unit))(unit), axis=1)  # of each axis
     cells = jnp.min(stretch, axis=1) / jax.vmap(space.scale)(world)
     assert cells.max() / cells.min() < 4
@@ -149,16 +151,19 @@ def test_steps_are_no_longer_than_cells(space: Space):
     """With seven steps a cell along the side, which configs are held to."""
     cells, rng = 16, np.random.default_rng(3)
     steps = 7 * cells
+
+    @jax.jit
+    def units(ray):
+        march = space.ray_steps(None, ray, steps)
+        place = ray.origin + march.t(jnp.arange(steps))[:, None] * ray.direction
+        return jax.vmap(space.to_unit)(place), march.num_steps()
+
     inside = jax.vmap(space.from_unit)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
     for origin, way in zip(inside, rng.normal(size=(50, 3)), strict=True):
         if isinstance(space, Frustum):
             origin, way = -np.array([0.1, -0.2, 0.3]) @ TURN, [0.3 * way[0], 0.3 * way[1], -1.0]
-        march = space.ray_steps(None, closed_forms.ray(origin, way, NEAR, FAR), steps)
-        number = jnp.arange(steps)
-        t = march.t(number)
-        direction = np.asarray(way) / np.linalg.norm(way)
-        unit = jax.vmap(space.to_unit)(np.asarray(origin) + np.asarray(t)[:, None] * direction)
-        moved = jnp.abs(jnp.diff(unit, axis=0)).max(axis=1)[: int(march.num_steps()) - 1]
+        unit, count = units(closed_forms.ray(origin, way, NEAR, FAR))
+        moved = np.abs(np.diff(unit, axis=0)).max(axis=1)[: int(count) - 1]
         assert moved.max() * cells < 1.2
 
 

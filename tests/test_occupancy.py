@@ -17,6 +17,7 @@ SPACES = (
 CELLS, CANDIDATES = 16, 64
 
 
+@jax.jit
 def grid_of(occupied: np.ndarray, space: Space = BOX) -> Occupancy:
     """A grid that knows exactly the given cells to be occupied."""
     values = jnp.asarray(occupied, jnp.float32)
@@ -40,13 +41,23 @@ def candidates_loop(occupied: np.ndarray, space: Space, rays, steps) -> list[tup
     """Every candidate of every ray, looked up by itself."""
     found = []
     distances = jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(steps)
+    to_unit = jax.jit(jax.vmap(space.to_unit))
     for ray, t in enumerate(np.asarray(distances)):
         place = np.asarray(rays.origin)[ray] + t[:, None] * np.asarray(rays.direction)[ray]
-        unit = np.asarray(jax.vmap(space.to_unit)(jnp.asarray(place, jnp.float32)))
+        unit = np.asarray(to_unit(jnp.asarray(place, jnp.float32)))
         cell = (unit * CELLS).astype(int).clip(0, CELLS - 1)
         hit = occupied[tuple(cell.T)] & (t < float(steps.stop[ray]))
         found += [(ray, int(number)) for number in np.flatnonzero(hit)]
     return found
+
+
+@jax.jit
+def find_candidates(grid: Occupancy, keys, rays):
+    """The steps of all rays, the blocks near occupied cells, and the candidates in them."""
+    steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
+    near = jax.vmap(occupancy.occupied_blocks, (None, 0, 0, None))(grid, rays, steps, CANDIDATES)
+    room = len(keys) * CANDIDATES
+    return steps, near, occupancy.find_candidates(grid, rays, steps, near, near.size, room)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 0.6, 1.0])
@@ -57,12 +68,10 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
     if space is not BOX:
         rays = rays._replace(near=jnp.full(60, 0.1), far=jnp.full(60, 8.0))
     keys = jax.random.split(jax.random.key(1), 60)
-    steps = jax.vmap(space.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
     grid = grid_of(occupied, space)
     np.testing.assert_array_equal(grid.occupied, occupied)
-    near = jax.vmap(occupancy.occupied_blocks, (None, 0, 0, None))(grid, rays, steps, CANDIDATES)
+    steps, near, found = find_candidates(grid, keys, rays)
     assert near.shape == (60, CANDIDATES // BLOCK)
-    found = occupancy.find_candidates(grid, rays, steps, near, near.size, 60 * CANDIDATES)
     filled = found.packed.valid
     pairs = jnp.stack([found.packed.ray, found.step], axis=1)[filled]
     listed = [(ray, number) for ray, number in pairs.tolist()]

@@ -61,6 +61,7 @@ def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occup
     return jax.lax.fori_loop(0, 16, look, grid)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
     """The same candidates by :func:`render_rays`, none left out but those of unoccupied cells."""
     steps = jax.vmap(BOX.ray_steps, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
@@ -84,11 +85,16 @@ def sparse(budget: Budget, field: Field):
 CLOUDS = clouds()
 
 
+@functools.cache
+def cloud_grid() -> occupancy.Occupancy:
+    return looked_at(CLOUDS, CLOUDS.init(None), threshold=0.05)
+
+
 @pytest.mark.parametrize("jittered", [False, True])
 def test_sparse_equals_dense_if_nothing_is_dropped(jittered: bool):
     rays, params = some_rays(50), CLOUDS.init(None)
     keys = jax.random.split(jax.random.key(1), 50) if jittered else None
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
     assert 0.2 < grid.occupied.mean() < 0.9
     seen = sparse(EXACT, CLOUDS)(params, grid, keys=keys, rays=rays)
     expected = dense(CLOUDS, params, rays, keys, grid)
@@ -114,14 +120,14 @@ def _shift(keys, rays):
 
 def test_so_do_their_gradients():
     rays, params = some_rays(40, seed=2), CLOUDS.init(None)
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
 
     def loss(render):
         def total(params):
             seen = render(params)
             return jnp.sum(seen.rgb**2) + jnp.sum(jnp.sin(seen.opacity))
 
-        return jax.grad(total)(params)
+        return jax.jit(jax.grad(total))(params)
 
     found = loss(lambda p: render_sparse(CLOUDS, p, grid, EXACT, None, rays).rendering)
     expected = loss(lambda p: dense(CLOUDS, p, rays, None, grid))
@@ -132,7 +138,7 @@ def test_so_do_their_gradients():
 
 def test_dropped_samples_hardly_matter():
     rays, params = some_rays(200, seed=3), CLOUDS.init(None)
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
     budget = EXACT._replace(min_transmittance=1e-3, min_alpha=1e-3, max_samples=16384)
     exact = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
     seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
@@ -142,7 +148,7 @@ def test_dropped_samples_hardly_matter():
 
 def test_rays_beyond_the_capacity_are_dropped_whole():
     rays, params = some_rays(60), CLOUDS.init(None)
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
     whole = sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays)
     budget = EXACT._replace(max_samples=256)
     seen = sparse(budget, CLOUDS)(params, grid, keys=None, rays=rays)
@@ -156,7 +162,7 @@ def test_rays_beyond_the_capacity_are_dropped_whole():
 
 def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
     twice = [sparse(EXACT, CLOUDS)(params, grid, keys=None, rays=rays).rendering for _ in range(2)]
     jax.tree.map(np.testing.assert_array_equal, *twice)
 
@@ -205,7 +211,7 @@ def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
 @pytest.mark.parametrize("window", [1, 7, 128])
 def test_all_rays_are_rendered_with_any_window(window: int):
     rays, params = some_rays(90, seed=5), CLOUDS.init(None)
-    grid = looked_at(CLOUDS, params, threshold=0.05)
+    grid = cloud_grid()
     whole = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
     tight = EXACT._replace(max_samples=128)
     promising = whole.rendering.opacity > 0

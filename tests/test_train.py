@@ -23,6 +23,8 @@ from nerf_jax.train import (
 )
 from tests import small
 
+sample_rays = jax.jit(jax.vmap(sample_ray, (None, 0)))
+
 
 @pytest.fixture(scope="module")
 def method():
@@ -95,9 +97,10 @@ def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
     state = begin(method, optimizer, mesh)
     _, loss_key = jax.random.split(jax.random.fold_in(state.key, 0))
     ray_keys = [jax.random.split(jax.random.fold_in(loss_key, number)) for number in range(32)]
-    batch = jax.vmap(sample_ray, (None, 0))(data, jnp.stack([keys[0] for keys in ray_keys]))
+    batch = sample_rays(data, jnp.stack([keys[0] for keys in ray_keys]))
     sample_keys = jnp.stack([keys[1] for keys in ray_keys])
-    gradient = jax.grad(lambda p: method.loss(p, (), sample_keys, batch)[0])(state.params)
+    slope = jax.jit(jax.grad(lambda p: method.loss(p, (), sample_keys, batch)[0]))
+    gradient = slope(state.params)
     updates, _ = optax.adam(5e-3).update(gradient, optax.adam(5e-3).init(state.params))
     expected = optax.apply_updates(state.params, updates)
     after, _ = make_train_steps(method, optimizer, mesh, 32, 1)(state, data)
@@ -112,12 +115,12 @@ def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
 def test_sample_ray_reads_every_pixel_with_its_own_ray():
     data = small.dataset(num_images=2)
     keys = jax.random.split(jax.random.key(0), 8192)
-    batch = jax.vmap(sample_ray, (None, 0))(data, keys)
+    batch = sample_rays(data, keys)
     # Number the pixels by their colour channels to see which was drawn.
     numbers = np.arange(2 * 16 * 16)
     coded = np.stack([numbers // 256, numbers // 16 % 16, numbers % 16], axis=-1)
     data = data._replace(pixels=coded.reshape(2, 16, 16, 3).astype(np.uint8))
-    code = np.round(np.asarray(jax.vmap(sample_ray, (None, 0))(data, keys).pixel) * 255).astype(int)
+    code = np.round(np.asarray(sample_rays(data, keys).pixel) * 255).astype(int)
     counts = np.bincount(code[:, 0] * 256 + code[:, 1] * 16 + code[:, 2], minlength=512)
     assert counts.min() > 0
     assert counts.max() < 45  # 16 expected; a fair draw passes 45 once in a billion
@@ -138,12 +141,12 @@ def test_sample_ray_keeps_depths_between_near_and_far_only():
     pixels = np.stack([number // 256, number // 16 % 16, number % 16], axis=-1).astype(np.uint8)
     data = small.dataset(num_images=2)._replace(pixels=pixels)
     keys = jax.random.split(jax.random.key(0), 512)
-    batch = jax.vmap(sample_ray, (None, 0))(data._replace(depth=depth), keys)
+    batch = sample_rays(data._replace(depth=depth), keys)
     image, row, column = np.round(np.asarray(batch.pixel) * 255).astype(int).T
     known = depth[image, row, column]
     np.testing.assert_array_equal(batch.depth, np.where((known > 2) & (known < 6), known, 0))
     assert 100 < np.count_nonzero(batch.depth) < 250
-    blind = jax.vmap(sample_ray, (None, 0))(data._replace(depth=None), keys)
+    blind = sample_rays(data._replace(depth=None), keys)
     np.testing.assert_array_equal(blind.depth, np.zeros(512))
     jax.tree.map(np.testing.assert_array_equal, blind[:3], batch[:3])
 

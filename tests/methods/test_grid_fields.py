@@ -19,8 +19,9 @@ from nerf_jax.methods.grid_fields import density_field, grid_field, rendering_lo
 from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Params, Point, Rendering
 from tests import small
-from tests.methods.test_hash_grid import HASH, RATE, some
+from tests.methods.test_hash_grid import HASH, RATE
 from tests.methods.test_proposal import PROPOSAL
+from tests.small import some
 
 SPACES = {
     "box": Box(jnp.array([-1.0, -1.5, -2.0]), jnp.array([1.0, 1.5, 2.0])),

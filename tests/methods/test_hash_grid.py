@@ -17,10 +17,12 @@ from nerf_jax.config.serialization import to_dict
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
+from nerf_jax.occupancy import Occupancy
 from nerf_jax.render_sparse import Budget, render_sparse
-from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation, sample_ray
-from nerf_jax.types import Batch, Metrics, Params, Point
+from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation
+from nerf_jax.types import Metrics, Params, Point, Rendering
 from tests import small
+from tests.small import some
 from tests.test_train import same_bits
 
 HASH = HashConfig(
@@ -52,16 +54,27 @@ def loss(**changes: object):
     return jax.jit(jax.value_and_grad(build(**changes).loss, has_aux=True))
 
 
-def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
-    """Keys and rays of the ball's photos."""
-    keys, draws = jax.random.split(jax.random.key(seed), (2, count))
-    return keys, jax.vmap(sample_ray, (None, 0))(small.dataset(), draws)
+@functools.cache
+def initial(seed: int = 0, **changes: object) -> tuple[Params, Occupancy]:
+    """Parameters and the occupancy grid before training."""
+    return build(**changes).init(jax.random.key(seed), *small.cameras())
+
+
+@functools.cache
+def refresh():
+    return jax.jit(build().refresh)
+
+
+@functools.cache
+def updated() -> Occupancy:
+    """The grid after an update of all its cells."""
+    return refresh()(clouds(), initial()[1], jax.random.key(0), jnp.int32(1))
 
 
 @functools.cache
 def clouds() -> Params:
-    """Of a scene that differs from place to place: features of the size of training's."""
-    params, _ = build().init(jax.random.key(3), *small.cameras())
+    """Parameters of a varying scene: features of the size of training's."""
+    params, _ = initial(seed=3)
     tables = [2e4 * table for table in params["params"]["tables"]]
     return {"params": {**params["params"], "tables": tables}}
 
@@ -71,7 +84,7 @@ def clouds() -> Params:
 
 @pytest.mark.parametrize("max_entries", [2**11, 1000])
 def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
-    params, aux = build(max_entries=max_entries).init(jax.random.key(0), *small.cameras())
+    params, aux = initial(max_entries=max_entries)
     sizes = [len(table) for table in params["params"]["tables"]]
     assert sizes == [64, 512, max_entries, max_entries]
     keys, batch = some(64)
@@ -84,7 +97,7 @@ def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
 
 
 def test_dropped_rays_do_not_enter_the_loss():
-    _, aux = build().init(jax.random.key(0), *small.cameras())
+    _, aux = initial()
     keys, batch = some(64)
     tight = {"max_samples": 128}
     (value, metrics), slopes = loss(**tight)(clouds(), aux, keys, batch)
@@ -101,7 +114,7 @@ def test_dropped_rays_do_not_enter_the_loss():
 
 
 def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
-    _, aux = build().init(jax.random.key(0), *small.cameras())
+    _, aux = initial()
     value, metrics = loss(huber=0.0)(clouds(), aux, *some(64))[0]
     assert value == metrics["mse"]
     value, metrics = loss()(clouds(), aux, *some(64))[0]
@@ -110,7 +123,7 @@ def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
 
 
 def test_coloured_rays_that_miss_the_box_are_counted():
-    params, aux = build().init(jax.random.key(0), *small.cameras())
+    params, aux = initial()
     keys, batch = some(64)
     assert loss()(params, aux, keys, batch)[0][1]["outside"] == 0
     away = batch.rays._replace(origin=batch.rays.origin + 20.0)
@@ -122,7 +135,7 @@ def test_coloured_rays_that_miss_the_box_are_counted():
 
 def test_more_rays_than_samples_are_refused():
     """They could not each have one, and the densities that are read at once would find no room."""
-    params, aux = build().init(jax.random.key(0), *small.cameras())
+    params, aux = initial()
     with pytest.raises(ValueError, match=r"64 rays .* 32 samples.*max_samples.*rays_per_step"):
         loss(max_samples=32)(params, aux, *some(64))
 
@@ -131,24 +144,21 @@ def test_more_rays_than_samples_are_refused():
 
 
 def test_the_grid_is_updated_on_schedule_only():
-    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
-    refresh = jax.jit(build().refresh)
-    looked = []
+    params, aux = clouds(), initial()[1]
+    updates = []
     for step in [*range(8), *range(254, 274)]:
-        after = refresh(params, aux, jax.random.key(step), jnp.int32(step))
+        after = refresh()(params, aux, jax.random.key(step), jnp.int32(step))
         same_shapes = jax.tree.map(
             lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), aux, after
         )
         assert all(jax.tree.leaves(same_shapes))
         if not same_bits(after, aux):
-            looked.append(step)
-    assert looked == [1, 3, 5, 7, 255, 263, 271]
+            updates.append(step)
+    assert updates == [1, 3, 5, 7, 255, 263, 271]
 
 
 def test_an_update_finds_the_dense_cells():
-    refresh = jax.jit(build().refresh)
-    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
-    after = refresh(params, aux, jax.random.key(0), jnp.int32(1))
+    after = updated()
     assert (after.density >= 0).all()  # all cells at once while it is new
     assert 0.05 < after.occupied.mean() < 0.95
     dense = after.density > np.quantile(after.density, 0.95)
@@ -158,32 +168,34 @@ def test_an_update_finds_the_dense_cells():
 # ----------------------------------------------------------------------------------- views
 
 
-@pytest.mark.parametrize("max_samples", [2048, 128])
-def test_a_rendering_equals_training_without_jitter(max_samples: int):
-    """However many turns it takes."""
-    _, batch = some(100)
-    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
-    aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
+@functools.cache
+def rendered_as_in_training() -> Rendering:
     budget = Budget(HASH.num_candidates, 4096, HASH.min_transmittance, HASH.min_alpha)
     training = jax.jit(
         lambda params, grid, keys, rays: render_sparse(
             methods.grid_field(HASH, grid.space), params, grid, budget, keys, rays
         )
-    )(params, aux, None, batch.rays)
+    )(clouds(), updated(), None, some(100)[1].rays)
     assert training.kept.all()
-    expected = training.rendering
-    white = jnp.ones((100, 3))
-    expected = expected._replace(rgb=over(expected.rgb, expected.opacity, white))
-    found = jax.jit(build(max_samples=max_samples).render)(params, aux, batch.rays)
+    rgb, opacity = training.rendering.rgb, training.rendering.opacity
+    return training.rendering._replace(rgb=over(rgb, opacity, jnp.ones((100, 3))))
+
+
+@pytest.mark.parametrize("max_samples", [2048, 128])
+def test_a_rendering_equals_training_without_jitter(max_samples: int):
+    """With any number of rounds."""
+    render = jax.jit(build(max_samples=max_samples).render)
+    found = render(clouds(), updated(), some(100)[1].rays)
     assert np.ptp(found.opacity) > 0.3
     jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        found,
+        rendered_as_in_training(),
     )
 
 
 def test_the_density_is_the_rendered_one_and_zero_in_empty_cells():
-    params, aux = clouds(), build().init(jax.random.key(0), *small.cameras())[1]
-    aux = jax.jit(build().refresh)(params, aux, jax.random.key(0), jnp.int32(1))
+    params, aux = clouds(), updated()
     position = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3)).astype(np.float32)
     points = Point(jnp.asarray(position), jnp.zeros((500, 3)))
     field = methods.grid_field(HASH, aux.space)

@@ -13,9 +13,10 @@ from nerf_jax.config import Config, DataConfig, OptimizerConfig, ProposalConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
-from nerf_jax.train import init_state, make_train_steps, make_validation, sample_ray
-from nerf_jax.types import Batch, Point
+from nerf_jax.train import init_state, make_train_steps, make_validation
+from nerf_jax.types import Point
 from tests import small
+from tests.small import some
 
 PROPOSAL = ProposalConfig(
     space="box",
@@ -50,15 +51,15 @@ def clouds():
     return {**params, "field": field}, aux
 
 
-def some(count: int, seed: int = 0) -> tuple[jax.Array, Batch]:
-    keys, draws = jax.random.split(jax.random.key(seed), (2, count))
-    return keys, jax.vmap(sample_ray, (None, 0))(small.dataset(), draws)
+@functools.cache
+def loss():
+    """``(params, aux, keys, batch) -> ((loss, metrics), gradient)``"""
+    return jax.jit(jax.value_and_grad(build().loss, has_aux=True))
 
 
 def test_gradients_reach_the_field_and_every_proposal():
     params, aux = clouds()
-    loss = jax.jit(jax.value_and_grad(build().loss, has_aux=True))
-    (value, metrics), slopes = loss(params, aux, *some(64))
+    (value, metrics), slopes = loss()(params, aux, *some(64))
     assert all(np.isfinite(part) for part in (value, *metrics.values()))
     assert len(slopes["proposals"]) == 2
     for part in (slopes["field"], *slopes["proposals"]):
@@ -71,9 +72,8 @@ def test_proposals_learn_from_the_field_alone():
     """The photos' colours do not reach them: other photos, the same gradient."""
     params, aux = clouds()
     keys, batch = some(64)
-    slope = jax.jit(lambda batch: jax.grad(build().loss, has_aux=True)(params, aux, keys, batch)[0])
     inverted = batch._replace(pixel=1 - batch.pixel)
-    one, two = slope(batch), slope(inverted)
+    one, two = (loss()(params, aux, keys, given)[1] for given in (batch, inverted))
     jax.tree.map(np.testing.assert_array_equal, one["proposals"], two["proposals"])
     tables = [part["field"]["params"]["tables"][0] for part in (one, two)]
     assert np.abs(tables[0] - tables[1]).max() > 0
