@@ -155,8 +155,8 @@ def test_steps_are_no_longer_than_cells(space: Space):
     @jax.jit
     def units(ray):
         march = space.ray_steps(None, ray, steps)
-        place = ray.origin + march.t(jnp.arange(steps))[:, None] * ray.direction
-        return jax.vmap(space.to_unit)(place), march.num_steps()
+        position = jax.vmap(lambda t: ray.origin + t * ray.direction)(march.t(jnp.arange(steps)))
+        return jax.vmap(space.to_unit)(position), march.num_steps()
 
     inside = jax.vmap(space.from_unit)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
     for origin, way in zip(inside, rng.normal(size=(50, 3)), strict=True):

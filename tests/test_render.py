@@ -234,10 +234,13 @@ def test_one_compilation_serves_every_image_and_every_size():
 
 
 def test_two_devices_render_what_one_does():
+    """To the last bit or two: which operations XLA fuses depends on the processor, and on the
+    number of rays of a device."""
     assert len(jax.devices()) == 2
     one = show(image_renderer(show_ray, 16, ray_mesh(jax.devices()[:1])))
     two = show(image_renderer(show_ray, 16))
-    jax.tree.map(np.testing.assert_array_equal, one, two)
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
+    jax.tree.map(same, one, two)
 
 
 def test_a_chunk_that_does_not_divide_by_the_devices_is_refused():
