@@ -23,11 +23,76 @@ from nerf_jax.numerics import safe_divide
 from nerf_jax.types import Cameras, Rays
 
 
-class RaySteps(NamedTuple):
-    """A ray's steps: the ``k``-th is at ``t(k)``, as long as that is before ``stop``.
-
-    They are even, or grow in proportion to the distance beyond ``growth_start``.
+class Spacing(Protocol):
+    """A coordinate ``s`` along a ray, a monotonic function of the distance ``t``, in which the
+    steps are even.
     """
+
+    def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """The coordinate at a distance."""
+
+    def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """The distance at a coordinate."""
+
+    def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        """The derivative of ``t`` by ``s``, at a distance."""
+
+
+class Even(NamedTuple):
+    """Steps of equal length."""
+
+    def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return t
+
+    def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return s
+
+    def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return jnp.ones_like(t)
+
+
+class Proportional(NamedTuple):
+    """Steps in proportion to the distance."""
+
+    unit: Float[Array, ""]
+    """The distance at which a step is as long as its ``s``."""
+
+    def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return self.unit * jnp.log(t / self.unit)
+
+    def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return self.unit * jnp.exp(s / self.unit)
+
+    def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return t / self.unit
+
+
+class Angular(NamedTuple):
+    """Steps of equal angle, seen from a point beside the ray: the shortest next to that point, and
+    in proportion to the square of the distance far away, where ``1 / t`` is even.
+    """
+
+    closest: Float[Array, ""]
+    """The distance along the ray at which the point is nearest."""
+    apart: Float[Array, ""]
+    """The distance between the point and the ray."""
+
+    def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return jnp.arctan((t - self.closest) / self.apart)
+
+    def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return self.closest + self.apart * jnp.tan(jnp.clip(s, -_RIGHT_ANGLE, _RIGHT_ANGLE))
+
+    def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
+        return self.apart + (t - self.closest) ** 2 / self.apart
+
+
+_RIGHT_ANGLE = math.pi / 2 - 1e-4
+"""Nearly: its tangent is finite."""
+
+
+class RaySteps(NamedTuple):
+    """A ray's steps: the ``k``-th is at ``t(k)``, as long as that is before ``stop``."""
 
     start: Float[Array, ""]
     stop: Float[Array, ""]
@@ -35,34 +100,21 @@ class RaySteps(NamedTuple):
     offset: Float[Array, ""]
     """The sample position within each step, in [0, 1)."""
     step: Float[Array, ""]
-    """The length of the first steps, world units."""
-    growth_start: Float[Array, ""] | None = None
-    """The distance from which steps grow; None: they are even."""
+    """The length of a step in the coordinate of the spacing."""
+    spacing: Even | Proportional | Angular
 
     def t(self, index: Num[Array, "*n"]) -> Float[Array, "*n"]:
         """The distances of steps; indices need not be whole."""
-        index = index + self.offset
-        even = self.start + index * self.step
-        if self.growth_start is None:
-            return even
-        first = jnp.maximum(self.start, self.growth_start)
-        num_grown = index - (first - self.start) / self.step
-        growing = first * jnp.exp(self.step / self.growth_start * jnp.maximum(num_grown, 0.0))
-        return jnp.where(num_grown < 0, even, growing)
+        return self.spacing.t(self.spacing.s(self.start) + (index + self.offset) * self.step)
 
     def length(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
         """The length of the step at a distance."""
-        if self.growth_start is None:
-            return jnp.broadcast_to(self.step, t.shape)
-        return self.step * jnp.maximum(t / self.growth_start, 1.0)
+        return self.step * self.spacing.slope(t)
 
     def num_steps(self) -> Float[Array, ""]:
         """The number of steps up to ``stop``: the inverse of ``t``, without the offset."""
-        if self.growth_start is None:
-            return jnp.maximum(self.stop - self.start, 0.0) / self.step
-        first = jnp.maximum(self.start, self.growth_start)
-        even = (jnp.clip(self.stop, self.start, first) - self.start) / self.step
-        return even + jnp.log(jnp.maximum(self.stop / first, 1.0)) * self.growth_start / self.step
+        stop = jnp.maximum(self.stop, self.start)
+        return (self.spacing.s(stop) - self.spacing.s(self.start)) / self.step
 
 
 @runtime_checkable
@@ -130,7 +182,7 @@ class Box(NamedTuple):
         # infinities there would give NaN gradients.
         hits = start < stop
         start, stop = jnp.where(hits, start, ray.near), jnp.where(hits, stop, ray.near)
-        return RaySteps(start, stop, _offset(key), self.step(num_steps))
+        return RaySteps(start, stop, _offset(key), self.step(num_steps), Even())
 
 
 def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -181,20 +233,18 @@ class Contracted(NamedTuple):
         return jnp.maximum(jnp.max(jnp.abs(x)), 1.0)
 
     def step(self, num_steps: int) -> Float[Array, ""]:
-        return self._growth(num_steps) * self.radius
+        return jnp.pi / num_steps * self.radius
 
     def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
-        """Even steps up to half the cube's half side, then in proportion to the distance."""
-        step = self._growth(num_steps) * self._growth_start()
-        return RaySteps(ray.near, ray.far, _offset(key), step, self._growth_start())
-
-    def _growth_start(self) -> Float[Array, ""]:
-        return jnp.maximum(self.radius / 2, self.near)
-
-    def _growth(self, num_steps: int) -> Float[Array, ""]:
-        """The relative growth from step to step for K steps from near to far."""
-        start = self._growth_start()
-        return (1 - self.near / start + jnp.log(self.far / start)) / num_steps
+        """Steps of equal angle, seen from a point one half side away from the cube's centre, at
+        right angles to the ray: even next to the cube, and far away in proportion to the square of
+        the distance, as the cells are.
+        """
+        offset = ray.origin - self.center
+        closest = -jnp.dot(offset, ray.direction)
+        apart = jnp.sqrt(jnp.maximum(jnp.dot(offset, offset) - closest**2, 0.0) + self.radius**2)
+        step, spacing = jnp.float32(math.pi / num_steps), Angular(closest, apart)
+        return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
 
 
 class Frustum(NamedTuple):
@@ -230,7 +280,8 @@ class Frustum(NamedTuple):
         return jnp.log(self.far / self.near) / num_steps * self.near
 
     def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
-        return RaySteps(ray.near, ray.far, _offset(key), self.step(num_steps), self.near)
+        step, spacing = self.step(num_steps), Proportional(self.near)
+        return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
 
     def _camera(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         return self.camera_from_world[:, :3] @ position + self.camera_from_world[:, 3]
@@ -289,10 +340,10 @@ def required_steps(space: Space, resolution: int) -> int:
     """
     with jax.ensure_compile_time_eval():
         match space:
-            case Contracted(radius=radius):
-                # At a corner of the cube, seen from the opposite one, a cell is 2 / sqrt(3) of its
-                # distance over the number of cells along the side.
-                growth, cell = float(space.step(1) / radius), 2 / 3**0.5
+            case Contracted():
+                # No step moves further in the unit cube than 5/4 of those at its centre, along
+                # an axis (tests/test_contraction.py looks for one).
+                growth, cell = math.pi, 4 / 5
             case Frustum(near=near, far=far):
                 growth, cell = float(space.step(1) / near), 1 - float(near / far)
             case _:

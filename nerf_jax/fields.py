@@ -131,6 +131,8 @@ class HashField(nn.Module):
     """Added to the density's logarithm: its initial value."""
     num_photos: int | None = None
     """Of the training split; needed at initialisation alone."""
+    has_environment: bool = False
+    """Whether the colour of what is infinitely far is learned, by the direction alone."""
     code_size: int = 0
     """The size of each photo's appearance code, for its exposure and white balance (NeRF in the
     Wild, Section 4.1). Rays of no photo use the mean of all codes."""
@@ -142,6 +144,8 @@ class HashField(nn.Module):
         )
         self.trunk = [dense(self.width), dense(16)]
         self.head = [dense(self.width), dense(self.width), dense(3)]
+        if self.has_environment:
+            self.sky = [nn.Dense(self.width), nn.Dense(3)]
         if self.code_size:
             if self.is_initializing():
                 shape = self.num_photos, self.code_size
@@ -168,7 +172,13 @@ class HashField(nn.Module):
             h = nn.relu(layer(h))
         return nn.sigmoid(self.head[-1](h))
 
+    def environment(self, view: View) -> Float[Array, "3"]:
+        h = nn.relu(self.sky[0](spherical_harmonics(view.direction, self.degree)))
+        return nn.sigmoid(self.sky[1](h))
+
     def __call__(self, point: Point, view: View) -> Float[Array, "3"]:
+        if self.has_environment:
+            self.environment(view)  # its parameters are made here too
         return self.color(self.density(point)[1], view)
 
 
@@ -214,4 +224,9 @@ def as_field(
         found: Any = module.apply(params, features, encode_view(view), method="color")
         return found
 
-    return Field(init, density, color)
+    def environment(params: Params, view: View) -> Array:
+        found: Any = module.apply(params, encode_view(view), method="environment")
+        return found
+
+    has_environment = getattr(module, "has_environment", False)
+    return Field(init, density, color, environment if has_environment else None)

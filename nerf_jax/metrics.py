@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def psnr(mse: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -11,11 +11,16 @@ def psnr(mse: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return -10.0 * jnp.log10(jnp.maximum(mse, 1e-10))
 
 
-def ssim(image: Float[Array, "H W C"], truth: Float[Array, "H W C"]) -> Float[Array, ""]:
+def ssim(
+    image: Float[Array, "H W C"],
+    truth: Float[Array, "H W C"],
+    mask: Bool[Array, "H W"] | None = None,
+) -> Float[Array, ""]:
     """Structural similarity (Wang et al., 2004), of values in [0, 1].
 
     The original's window, an 11x11 Gaussian with a standard deviation of 1.5 pixels; the mean is
-    over channels and over the positions where the window fits.
+    over channels and over the positions where the window fits, and where all its pixels are valid
+    if there is a mask. NaN: there is no such position.
 
     Raises:
         ValueError: the image is smaller than the window.
@@ -30,7 +35,11 @@ def ssim(image: Float[Array, "H W C"], truth: Float[Array, "H W C"]) -> Float[Ar
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return jnp.mean(luminance * structure)
+    similarity = jnp.mean(luminance * structure, axis=0)
+    if mask is None:
+        return jnp.mean(similarity)
+    valid = _blur(mask[None] * 1.0)[0] > 1 - 1e-5
+    return jnp.sum(jnp.where(valid, similarity, 0.0)) / jnp.sum(valid)
 
 
 def _blur(planes: Float[Array, "C H W"]) -> Float[Array, "C H-10 W-10"]:

@@ -162,6 +162,8 @@ class Field(NamedTuple):
     """``(params, point) -> (sigma[], features[F])``, with ``sigma >= 0`` per world unit."""
     color: Callable[[Params, Array, View], Array]
     """``(params, features[F], view) -> rgb[3]``, in [0, 1]."""
+    environment: Callable[[Params, View], Array] | None = None
+    """``(params, view) -> rgb[3]``: the colour of what is infinitely far; None: not known."""
 
 
 class Model(NamedTuple):

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_jax import contraction
-from nerf_jax.contraction import Box, Contracted, Frustum, RaySteps, Space
+from nerf_jax.contraction import (
+    Angular,
+    Box,
+    Contracted,
+    Even,
+    Frustum,
+    Proportional,
+    RaySteps,
+    Space,
+    required_steps,
+)
 from tests import closed_forms
 
 NEAR, FAR = 0.1, 60.0
@@ -105,13 +115,24 @@ def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space
 
 
 def steps() -> list[RaySteps]:
-    low, one = jnp.float32(0.2), jnp.float32(0.03)
+    low, zero, one = jnp.float32(0.2), jnp.float32(0.0), jnp.float32(0.03)
+    ahead = Angular(jnp.float32(2.0), jnp.float32(1.5))
     return [
-        RaySteps(low, jnp.float32(3.0), jnp.float32(0.0), one),
-        RaySteps(low, jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
-        RaySteps(jnp.float32(2.0), jnp.float32(30.0), jnp.float32(0.0), one, jnp.float32(1.0)),
-        RaySteps(low, jnp.float32(0.6), jnp.float32(0.0), one, jnp.float32(1.0)),
+        RaySteps(low, jnp.float32(3.0), zero, one, Even()),
+        RaySteps(low, jnp.float32(30.0), zero, one, Proportional(jnp.float32(1.0))),
+        RaySteps(low, jnp.float32(10.0), zero, one / 3, ahead),
+        RaySteps(low, jnp.float32(0.6), zero, one, Angular(jnp.float32(-1.0), jnp.float32(0.5))),
     ]
+
+
+def slope(spacing: Even | Proportional | Angular, t: float) -> float:
+    match spacing:
+        case Even():
+            return 1.0
+        case Proportional(unit):
+            return t / float(unit)
+        case Angular(closest, apart):
+            return (float(apart) ** 2 + (t - float(closest)) ** 2) / float(apart)
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -119,17 +140,14 @@ def test_a_march_is_a_walk_step_by_step(case: int):
     march = steps()[case]
     count = int(march.num_steps())
     t = np.asarray(march.t(jnp.arange(count + 2)), float)
-    assert t[0] == march.start
+    np.testing.assert_allclose(t[0], march.start, rtol=1e-6)
     assert t[count] <= march.stop * (1 + 1e-5)
     assert t[count + 1] > march.stop
     # Many small steps, each as long as the law says where it is.
     here, walked = float(march.start), [float(march.start)]
     for _ in range(count):
-        for _ in range(100):
-            grown = (
-                1.0 if march.growth_start is None else max(here / float(march.growth_start), 1.0)
-            )
-            here += float(march.step) * grown / 100
+        for _ in range(200):
+            here += float(march.step) * slope(march.spacing, here) / 200
         walked.append(here)
     np.testing.assert_allclose(t[: count + 1], walked, rtol=2e-3)
     between = jnp.asarray((t[:-1] + t[1:]) / 2, jnp.float32)
@@ -140,7 +158,10 @@ def test_a_march_is_a_walk_step_by_step(case: int):
 def test_the_required_steps_reach_from_end_to_end(space: Space):
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], NEAR, FAR)
     march = space.ray_steps(None, ray, CANDIDATES)
-    np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
+    if isinstance(space, Contracted):  # as many as for a ray from infinity to infinity
+        assert CANDIDATES / 2 < march.num_steps() < CANDIDATES
+    else:
+        np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
     nothing = space.ray_steps(None, ray._replace(far=-jnp.inf), CANDIDATES)
     assert nothing.num_steps() == 0
     assert jnp.isfinite(nothing.t(jnp.arange(CANDIDATES))).all()
@@ -148,9 +169,9 @@ def test_the_required_steps_reach_from_end_to_end(space: Space):
 
 @every_space
 def test_steps_are_no_longer_than_cells(space: Space):
-    """With seven steps a cell along the side, which configs are held to."""
+    """With the steps that configs are held to."""
     cells, rng = 16, np.random.default_rng(3)
-    steps = 7 * cells
+    steps = required_steps(space, cells) if isinstance(space, Contracted) else 7 * cells
 
     @jax.jit
     def units(ray):
@@ -158,8 +179,9 @@ def test_steps_are_no_longer_than_cells(space: Space):
         position = jax.vmap(lambda t: ray.origin + t * ray.direction)(march.t(jnp.arange(steps)))
         return jax.vmap(space.to_unit)(position), march.num_steps()
 
-    inside = jax.vmap(space.from_unit)(rng.uniform(0.3, 0.6, (50, 3)).astype(np.float32))
-    for origin, way in zip(inside, rng.normal(size=(50, 3)), strict=True):
+    shape, (low, high) = ((150, 3), (0.1, 0.9)) if steps > 7 * cells else ((50, 3), (0.3, 0.6))
+    origins = jax.vmap(space.from_unit)(rng.uniform(low, high, shape).astype(np.float32))
+    for origin, way in zip(origins, rng.normal(size=shape), strict=True):
         if isinstance(space, Frustum):
             origin, way = -np.array([0.1, -0.2, 0.3]) @ TURN, [0.3 * way[0], 0.3 * way[1], -1.0]
         unit, count = units(closed_forms.ray(origin, way, NEAR, FAR))

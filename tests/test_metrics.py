@@ -63,6 +63,18 @@ def test_ssim_of_an_image_with_itself_is_one():
     np.testing.assert_allclose(ssim(image, image), 1, atol=1e-6)
 
 
+def test_ssim_with_a_mask_is_that_of_the_valid_part():
+    rng = np.random.default_rng(2)
+    truth = smooth(rng, (30, 40, 3)).astype(np.float32)
+    image = np.clip(truth + 0.1 * rng.normal(size=truth.shape), 0, 1).astype(np.float32)
+    mask = np.zeros((30, 40), bool)
+    mask[:25, :28] = True
+    expected = ssim(image[:25, :28], truth[:25, :28])
+    image[25:], image[:, 28:] = 0.0, 1.0  # padding, which differs
+    np.testing.assert_allclose(ssim(image, truth, mask), expected, atol=1e-5)
+    assert abs(ssim(image, truth) - expected) > 0.05
+
+
 @pytest.mark.parametrize("shape", [(10, 40, 3), (40, 10, 3)])
 def test_ssim_refuses_images_that_are_too_small(shape):
     with pytest.raises(ValueError, match=rf"11x11 pixels, not \({shape[0]}, {shape[1]}, 3\)"):

@@ -120,7 +120,10 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
         error = np.clip(3 * np.abs(image - truth), 0.0, 1.0)
         depth, opacity = np.asarray(rendering.median_depth), np.asarray(rendering.opacity)
         depth_image = color_depth(depth, opacity, *depth_range(depth, opacity))
-        strip = np.hstack([truth, image, error, depth_image])
+        # Without the padding of a photo that is smaller than others.
+        height, width = (np.flatnonzero(valid.any(axis=axis))[-1] + 1 for axis in (1, 0))
+        parts = (part[:height, :width] for part in (truth, image, error, depth_image))
+        strip = np.hstack(list(parts))
         write_png(folder / f"{split.names[index].replace('/', '_')}.png", strip)
     return scores
 
@@ -132,7 +135,9 @@ def _compare(
 ) -> ImageMetrics:
     mse = jnp.mean((image - truth)[valid] ** 2)
     has_window = min(valid.shape) >= 11
-    similarity = float(ssim(jnp.asarray(image), jnp.asarray(truth))) if has_window else np.nan
+    mask = None if valid.all() else jnp.asarray(valid)
+    pair = jnp.asarray(image), jnp.asarray(truth)
+    similarity = float(ssim(*pair, mask)) if has_window else np.nan
     return ImageMetrics(float(psnr(mse)), similarity)
 
 

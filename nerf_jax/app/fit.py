@@ -57,19 +57,9 @@ TrainingCallback = Callable[[TrainingStatus], bool]
 
 
 def training_dataset(split: Split, config: Config) -> Dataset:
-    """The dataset of a split, with depths only if the method learns from them: they take memory.
-
-    Raises:
-        ValueError: the method learns from depths, and the split has none.
-    """
+    """The dataset of a split, with depths only if the method learns from them: they take memory."""
     if not config.model.learns_depth:
         return split.dataset
-    if split.depth is None:
-        raise ValueError(
-            "model.depth_weight is above 0, but no file says which photo shows which sparse point: "
-            "set it to 0, find the cameras with `run.py prepare`, or "
-            "read a folder with COLMAP's own model, --data.format colmap"
-        )
     return split.dataset._replace(depth=split.depth)
 
 

@@ -30,9 +30,10 @@ class DataConfig(Section):
     hold_out: Annotated[int, at_least(0), _SPLITS_OFF_SOME] = 8
     """Every k-th photo of a capture, starting with the first, is held out for validation; 0 for
     none. Ignored by captures that define their own splits."""
-    normalize: Literal["cameras", "none"] = "cameras"
+    normalize: Literal["points", "cameras", "none"] = "cameras"
     """Placement of a capture: `cameras` rotates it upright (z up) and scales the cameras into the
-    cube [-1, 1]; `none` keeps the frame of the files."""
+    cube [-1, 1]; `points` fills that cube with the subject, by the sparse points, which also give
+    `near` and `far`; `none` keeps the frame of the files."""
     image_size: Annotated[tuple[int, int] | None, _POSITIVE_SIDES] = None
     """Height and width of a ray dataset's images, if its file does not give them."""
     near: Annotated[float | None, NON_NEGATIVE] = None

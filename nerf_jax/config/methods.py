@@ -127,9 +127,9 @@ class GridConfig(MethodConfig):
     """The fields shared by all methods whose field is a hash grid."""
 
     method: str = ""
-    space: Literal["box", "contracted", "frustum"] = "box"
+    space: Literal["auto", "box", "contracted", "frustum"] = "box"
     """The extent of the scene: a `box`; unbounded, `contracted` outside a cube; or the `frustum` of
-    the mean camera, for photos taken from one side."""
+    the mean camera, for photos taken from one side. `auto`: chosen by the photos."""
     box_center: Annotated[Corner, _FINITE] = (0.0, 0.0, 0.0)
     """Centre of the cube of `box` and `contracted`, in world units."""
     box_radius: Annotated[float, POSITIVE] = 1.5
@@ -152,6 +152,9 @@ class GridConfig(MethodConfig):
     """Units of a hidden layer."""
     density_bias: Annotated[float, _MODERATE] = -1.0
     """Logarithm of the initial density."""
+    environment: bool = False
+    """Learn the colour of each direction infinitely far away, such as the sky's, and show it where
+    a ray ends. For photos without alpha."""
     code_size: Annotated[int, NON_NEGATIVE] = 0
     """Size of the appearance code that is learned for each photo, for differences in exposure and
     white balance. Renderings use the mean code; held-out photos are also scored with codes fitted
@@ -203,7 +206,8 @@ class HashConfig(GridConfig):
     grid_alpha: Annotated[float, BELOW_ONE] = 0.01
     """A cell is occupied if the alpha of one step through it exceeds this."""
     num_candidates: int = 1024
-    """Steps across the space. They are uniform in a box, and grow with the distance elsewhere."""
+    """Steps across the space. They are uniform in a box, and grow with the distance elsewhere.
+    0: as many as the cells of the occupancy grid need."""
     max_samples: Annotated[int, POSITIVE] = 2**18
     """Samples of a training step, and of one pass of rendering: bounds time and memory."""
     candidates_per_sample: Annotated[int, POSITIVE] = 6
@@ -218,6 +222,8 @@ class HashConfig(GridConfig):
         # A step is no longer than a cell, and the diagonal of a box is sqrt(3) sides. In the other
         # spaces the steps depend on the cameras too: `methods.hash_grid` checks those.
         cells, count = self.grid_resolution, self.num_candidates
+        if not count:
+            return
         needed = math.ceil(3**0.5 * cells / 8) * 8
         expected = f"a multiple of 8 and at least {needed}, for a grid of {cells} cells"
         require(count >= needed and count % 8 == 0, "model.num_candidates", count, expected)

@@ -22,7 +22,7 @@ config = replace(
         _capture.model,
         space="frustum",
         grid_resolution=64,
-        num_candidates=128,
+        num_candidates=0,
         distortion=0.03,
     ),
     render=replace(_capture.render, path="spiral"),

@@ -90,17 +90,23 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
             raises it for unusable photos.
     """
     world_from_original = np.eye(4)
-    if config.normalize == "cameras":
+    if config.normalize != "none":
         poses = np.asarray(capture.cameras.world_from_camera)
-        world_from_original = normalize.placement(poses, capture.up)
-    normalized = replace(
-        capture,
-        cameras=_bounded(normalize.move(world_from_original, capture.cameras), capture, config),
-        observations=tuple(
-            each._replace(points=normalize.move_points(world_from_original, each.points))
-            for each in capture.observations
-        ),
+        observed = None
+        if config.normalize == "points" and capture.observations:
+            points = np.concatenate([each.points for each in capture.observations])
+            observed = points if len(points) else None
+        world_from_original = normalize.placement(poses, capture.up, observed)
+    cameras = normalize.move(world_from_original, capture.cameras)
+    observations = tuple(
+        each._replace(points=normalize.move_points(world_from_original, each.points))
+        for each in capture.observations
     )
+    default = NEAR, FAR
+    if config.normalize == "points":
+        default = _observed_bounds(cameras, observations) or default
+    cameras = _bounded(cameras, capture, config, default)
+    normalized = replace(capture, cameras=cameras, observations=observations)
     loaders = {
         split: partial(_read_split, normalized, indices, config)
         for split, indices in _splits(capture, config).items()
@@ -116,10 +122,31 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     )
 
 
-def _bounded(cameras: Cameras, capture: Capture, config: DataConfig) -> Cameras:
+def _observed_bounds(
+    cameras: Cameras, observations: Sequence[Observations]
+) -> tuple[float, float] | None:
+    """``near`` and ``far`` that leave room before and behind the points; None without points."""
+    origins = np.asarray(cameras.world_from_camera)[:, :, 3]
+    distances = np.concatenate(
+        [np.zeros(0)]
+        + [
+            np.linalg.norm(each.points - origin, axis=1)
+            for origin, each in zip(origins, observations, strict=False)
+        ]
+    )
+    if not len(distances):
+        return None
+    nearest, farthest = np.percentile(distances, (0.5, 99.5))  # a few points are wrong
+    return 0.5 * nearest, 4.0 * farthest
+
+
+def _bounded(
+    cameras: Cameras, capture: Capture, config: DataConfig, default: tuple[float, float]
+) -> Cameras:
     """The cameras with ``near`` and ``far`` of the config, else of the files, else the defaults."""
-    near = np.where(cameras.near > 0, cameras.near, NEAR) if config.near is None else config.near
-    far = np.where(cameras.far > 0, cameras.far, FAR) if config.far is None else config.far
+    first, last = default
+    near = np.where(cameras.near > 0, cameras.near, first) if config.near is None else config.near
+    far = np.where(cameras.far > 0, cameras.far, last) if config.far is None else config.far
     with np.errstate(over="ignore"):  # too large values become inf and are reported below
         near, far = (np.full(cameras.near.shape, bound, np.float32) for bound in (near, far))
     wrong = np.flatnonzero(~((near < far) & (far < np.inf)))

@@ -1,8 +1,9 @@
 """The normalization of a capture: from the frame of its files to a world that suits every method.
 
 Structure from motion leaves the position, rotation and scale of a capture arbitrary. In the world,
-its cameras are upright, z up, around the origin, within the cube [-1, 1]. The similarity depends on
-the cameras alone, so that a similarity of the files' frame does not change the result.
+its cameras are upright, z up, around the origin, within the cube [-1, 1]; or its subject is in that
+cube, if sparse points show where it is. The similarity depends on cameras and points alone, so that
+a similarity of the files' frame does not change the result.
 """
 
 import numpy as np
@@ -11,18 +12,25 @@ from jaxtyping import Float
 from nerf_jax.cameras import focus_point
 from nerf_jax.types import Cameras
 
+_SUBJECT = 90
+"""Percentile of the observed points within the cube."""
+
 # The mean of unit vectors that cancel is shorter than this, and its direction is meaningless.
 _MIN_MEAN = 0.1
 
 
 def placement(
-    world_from_camera: Float[np.ndarray, "N 3 4"], up: Float[np.ndarray, "3"] | None = None
+    world_from_camera: Float[np.ndarray, "N 3 4"],
+    up: Float[np.ndarray, "3"] | None = None,
+    observed: Float[np.ndarray, "P 3"] | None = None,
 ) -> Float[np.ndarray, "4 4"]:
     """The similarity ``world_from_original`` that normalizes cameras.
 
     Args:
         world_from_camera: at least one, in the original frame.
         up: the up direction in the original frame, of any length; None for the cameras' mean up.
+        observed: the points that the photos observe, each as often as it is; None: not known.
+            They are the subject, unless the cameras surround it and are nearer.
 
     Returns:
         float64. The scale is 1 if all cameras are at one position.
@@ -32,8 +40,12 @@ def placement(
     """
     poses = np.asarray(world_from_camera, np.float64)
     rotation = _upright(poses, up)
-    center = _center(poses)
+    focus = _focus(poses)
+    center = _middle(poses, observed, rotation) if focus is None else focus
     reach = np.abs((poses[:, :, 3] - center) @ rotation.T).max()
+    if observed is not None:
+        subject = np.percentile(np.abs((observed - center) @ rotation.T).max(axis=1), _SUBJECT)
+        reach = subject if focus is None else min(reach, subject)
     # Cameras at one position differ from their mean by rounding, which must not be scaled up.
     is_one_position = reach <= max(1e-9 * np.abs(poses[:, :, 3]).max(), 1e-30)
     scale = 1.0 if is_one_position else 1 / reach
@@ -88,13 +100,24 @@ def _up(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
     return line if line @ ups[0] >= 0 else -line
 
 
-def _center(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
-    """The new origin: the focus point if the cameras surround it, otherwise their mean position.
+def _middle(
+    poses: Float[np.ndarray, "N 3 4"],
+    observed: Float[np.ndarray, "P 3"] | None,
+    rotation: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, "3"]:
+    """The median of the points, along the world's axes; without points the cameras' mean."""
+    if observed is None:
+        return poses[:, :, 3].mean(axis=0)
+    return np.median(observed @ rotation.T, axis=0) @ rotation
 
-    The focus point is preferred, since the subject is then in the centre of the world. But any
-    lines have one, and for nearly parallel axes a small error of a pose moves it far away. It is
-    used if it is no further from the mean position than the cameras are apart; if the axes pass it
-    at less than half the cameras' distances from their mean; and if it is in front of 90 % of them.
+
+def _focus(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"] | None:
+    """The focus point, if the cameras surround it: the subject is there.
+
+    Any lines have one, and for nearly parallel axes a small error of a pose moves it far away. It
+    is used if it is no further from the mean position than the cameras are apart; if the axes pass
+    it at less than half the cameras' distances from their mean; and if it is in front of 90 % of
+    them.
     """
     axes, origins = -poses[:, :, 2], poses[:, :, 3]
     mean, focus = origins.mean(axis=0), focus_point(poses)
@@ -103,4 +126,4 @@ def _center(poses: Float[np.ndarray, "N 3 4"]) -> Float[np.ndarray, "3"]:
     miss = np.linalg.norm(origins + depth[:, None] * axes - focus, axis=1)
     is_near = np.linalg.norm(focus - mean) <= 2 * reach.max()
     meet = np.mean(miss**2) <= np.mean(reach**2) / 4
-    return focus if is_near and meet and np.mean(depth > 0) >= 0.9 else mean
+    return focus if is_near and meet and np.mean(depth > 0) >= 0.9 else None

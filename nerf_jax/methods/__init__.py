@@ -14,6 +14,7 @@ from nerf_jax.methods.mip import mip, mip_field
 from nerf_jax.methods.nerf import nerf, nerf_field
 from nerf_jax.methods.optimizer import make_optimizer
 from nerf_jax.methods.proposal import proposal
+from nerf_jax.methods.resolve import resolve
 from nerf_jax.methods.tutorial import tutorial, tutorial_field
 from nerf_jax.pose_refinement import refine_poses
 from nerf_jax.types import Model
@@ -29,6 +30,7 @@ __all__ = [
     "nerf",
     "nerf_field",
     "proposal",
+    "resolve",
     "tutorial",
     "tutorial_field",
 ]

@@ -8,10 +8,22 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax import fields, losses
+from nerf_jax.compositing import over
 from nerf_jax.config.methods import GridConfig, ProposalConfig
 from nerf_jax.contraction import Box, Contracted, Space, fit_frustum
 from nerf_jax.hashgrid import make_levels
-from nerf_jax.types import Batch, Cameras, Field, Metrics, Params, Point, RayTable, Rendering
+from nerf_jax.types import (
+    Batch,
+    Cameras,
+    Field,
+    Metrics,
+    Params,
+    Point,
+    Rays,
+    RayTable,
+    Rendering,
+    View,
+)
 
 
 def fit_space(config: GridConfig, cameras: Cameras | RayTable, size_hw: tuple[int, int]) -> Space:
@@ -21,6 +33,8 @@ def fit_space(config: GridConfig, cameras: Cameras | RayTable, size_hw: tuple[in
         ValueError: a frustum was asked for, and the cameras look in opposite directions or are
             given by rays.
     """
+    if config.space == "auto":
+        raise ValueError("model.space is 'auto': methods.resolve chooses it by the photos")
     near, far = float(np.min(cameras.near)), float(np.max(cameras.far))
     with jax.ensure_compile_time_eval():  # numbers, even while only shapes are traced
         center, radius = jnp.asarray(config.box_center, jnp.float32), jnp.float32(config.box_radius)
@@ -53,6 +67,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
         config.width,
         footprint=config.footprint,
         density_bias=config.density_bias,
+        has_environment=config.environment,
         num_photos=num_photos,
         code_size=config.code_size,
     )
@@ -76,6 +91,20 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         density_bias=config.density_bias,
     )
     return lambda space: _in_space(network, space)
+
+
+def over_background(
+    field: Field,
+    params: Params,
+    rays: Rays,
+    rendering: Rendering,
+    background: Float[Array, "3"] | Float[Array, "R 3"],
+) -> Rendering:
+    """The rendering of R rays over the learned environment, or else over a background."""
+    if field.environment is not None:
+        view = View(rays.direction, rays.appearance)
+        background = jax.vmap(field.environment, (None, 0))(params, view)
+    return rendering._replace(rgb=over(rendering.rgb, rendering.opacity, background))
 
 
 def rendering_loss(

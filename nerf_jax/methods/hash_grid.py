@@ -13,16 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerf_jax import losses, occupancy
-from nerf_jax.compositing import (
-    Background,
-    over,
-    pixel_over,
-    sample_background,
-    solid_background,
-)
+from nerf_jax.compositing import Background, pixel_over, sample_background, solid_background
 from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Space, required_steps
-from nerf_jax.methods.grid_fields import fit_space, grid_field, rendering_loss
+from nerf_jax.methods.grid_fields import fit_space, grid_field, over_background, rendering_loss
 from nerf_jax.occupancy import Occupancy, occupied_blocks
 from nerf_jax.render_sparse import (
     Budget,
@@ -66,6 +60,8 @@ def _check_steps(config: HashConfig, space: Space, cameras: Cameras | RayTable) 
     Steps in a box are known from the config, which checks them itself.
     """
     needed = required_steps(space, config.grid_resolution)
+    if not config.num_candidates:
+        raise ValueError("model.num_candidates is 0: methods.resolve chooses it by the photos")
     if config.num_candidates < needed:
         raise ValueError(
             f"model.num_candidates is {config.num_candidates}, whose steps from "
@@ -93,7 +89,8 @@ def _loss(
     backgrounds, keys = jax.vmap(functools.partial(sample_background, background))(keys)
     target = pixel_over(batch.pixel, backgrounds)
     rendering, kept, counts, samples = _render_sparse(config, params, grid, keys, batch.rays)
-    rendering = rendering._replace(rgb=over(rendering.rgb, rendering.opacity, backgrounds))
+    field = grid_field(config, grid.space)
+    rendering = over_background(field, params, batch.rays, rendering, backgrounds)
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
     if config.distortion:
@@ -159,4 +156,5 @@ def _render(
     window = min(rays.far.size, max(1, config.max_samples // 4))
     render_window = functools.partial(_render_sparse, config, params, grid, None)
     found = render_in_windows(render_window, rays, blocks.any(axis=1), window)
-    return found._replace(rgb=over(found.rgb, found.opacity, solid_background(background)))
+    field = grid_field(config, grid.space)
+    return over_background(field, params, rays, found, solid_background(background))

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nerf_jax import losses
-from nerf_jax.compositing import (
-    Background,
-    over,
-    pixel_over,
-    sample_background,
-    solid_background,
-)
+from nerf_jax.compositing import Background, pixel_over, sample_background, solid_background
 from nerf_jax.config import ProposalConfig
 from nerf_jax.contraction import RaySteps, Space, contains
-from nerf_jax.methods.grid_fields import density_field, fit_space, grid_field, rendering_loss
+from nerf_jax.methods.grid_fields import (
+    density_field,
+    fit_space,
+    grid_field,
+    over_background,
+    rendering_loss,
+)
 from nerf_jax.render import ray_weights, render_rays
 from nerf_jax.sampling import anneal_weights, blur_weights, inverse_cdf, split_each, stratified
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, RayTable, Rendering
@@ -129,7 +129,8 @@ def _loss(
     backgrounds, keys = jax.vmap(functools.partial(sample_background, background))(keys)
     target = pixel_over(batch.pixel, backgrounds)
     rendering, (*rounds, last) = _render_rounds(config, params, aux, keys, batch.rays)
-    rendering = rendering._replace(rgb=over(rendering.rgb, rendering.opacity, backgrounds))
+    field = grid_field(config, aux.space)
+    rendering = over_background(field, params["field"], batch.rays, rendering, backgrounds)
     error, errors = rendering_loss(config, rendering, target, batch, batch.mask)
     mean = functools.partial(losses.masked_mean, mask=batch.mask)
     distortion = mean(jax.vmap(losses.distortion)(last.w, last.edges))
@@ -145,7 +146,8 @@ def _render(
     config: ProposalConfig, background: Background, params: Params, aux: ProposalState, rays: Rays
 ) -> Rendering:
     found, _ = _render_rounds(config, params, aux, None, rays)
-    return found._replace(rgb=over(found.rgb, found.opacity, solid_background(background)))
+    field = grid_field(config, aux.space)
+    return over_background(field, params["field"], rays, found, solid_background(background))
 
 
 def _density(

@@ -11,6 +11,7 @@ from nerf_jax.app.evaluate import results, score_views
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
+from nerf_jax.data.images import read_image
 from nerf_jax.data.scene import Split
 from nerf_jax.metrics import ssim
 from nerf_jax.pose_refinement import refine_poses
@@ -74,3 +75,11 @@ def test_the_halves_are_of_what_a_mask_leaves(tmp_path):
     found = image["right_half"]
     np.testing.assert_allclose(found["mean_code"]["psnr"], -10 * np.log10(error), rtol=1e-3)
     assert found["fitted_code"]["psnr"] > 50
+
+
+def test_a_padded_photo_is_scored_and_pictured_without_its_padding(tmp_path):
+    mask = np.ones((len(NAMES), SIZE, SIZE), bool)
+    mask[1, SIZE - 4 :] = False
+    outcome(exposures(), tmp_path, mask)
+    heights = [read_image(tmp_path / f"{name}.png").shape[0] for name in NAMES]
+    assert heights == [SIZE, SIZE - 4, SIZE, SIZE]

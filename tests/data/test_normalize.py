@@ -170,3 +170,39 @@ def test_parallel_axes_have_no_focus_and_need_none():
     places = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 2.0]])
     poses = np.stack([look_at(place, place + ahead, rigs.UP) for place in places]).astype(float)
     np.testing.assert_allclose(origin_of(normalize.placement(poses)), [0.5, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("rig", RIGS)
+@hypothesis.given(seeds)
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_the_frame_of_the_files_cancels_with_points(rig, seed):
+    random = np.random.default_rng(seed)
+    poses, similarity = rig(random), random_similarity(random)
+    points = random.normal(size=(50, 3)) * [3, 2, 1] + random.normal(size=3)
+    world = normalize.placement(poses, None, points)
+    turned = normalize.placement(
+        moved(similarity, poses), None, normalize.move_points(similarity, points)
+    )
+    np.testing.assert_allclose(turned @ similarity, world, atol=1e-7 * np.abs(world).max())
+
+
+def test_points_before_parallel_cameras_fill_the_cube():
+    random = np.random.default_rng(0)
+    poses = rigs.wall(random)
+    subject = poses[:, :, 3].mean(axis=0) - 8 * poses[:, :, 2].mean(axis=0)
+    points = subject + random.uniform(-1, 1, (1000, 3))
+    points[:20] *= 50  # a few are wrong
+    placed = normalize.move_points(normalize.placement(poses, None, points), points)
+    np.testing.assert_allclose(np.median(placed, axis=0), 0, atol=0.1)
+    assert np.mean(np.abs(placed).max(axis=1) <= 1) == pytest.approx(0.9, abs=0.01)
+    far = moved(normalize.placement(poses, None, points), poses)[:, :, 3]
+    assert np.linalg.norm(far, axis=1).min() > 2
+
+
+def test_cameras_around_the_subject_stay_in_the_cube():
+    random = np.random.default_rng(0)
+    poses = rigs.ring(random)
+    room = 20 * random.normal(size=(1000, 3))
+    np.testing.assert_array_equal(
+        normalize.placement(poses, None, room), normalize.placement(poses)
+    )

@@ -1,6 +1,7 @@
 """``run.py train``: train a scene, evaluate it, render a video, write a report."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +58,9 @@ def train(arguments: list[str]) -> int:
     scene = data.load(config.data)
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
+    config, notes = _resolve(config, split)
     dataset, model = training_dataset(split, config), methods.build(config)
-    _print_summary(scene, split, held_out, model)
+    _print_summary(scene, split, held_out, model, notes)
     all_cameras = SceneCameras.of(
         scene, {"train": split} | ({config.eval.split: held_out} if held_out else {})
     )
@@ -123,7 +125,17 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
     return True
 
 
-def _print_summary(scene: Scene, split: Split, held_out: Split | None, model: Model) -> None:
+def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
+    """The config with what it leaves to the photos, and a line about each choice."""
+    model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
+    if model.learns_depth and split.depth is None:
+        notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
+    return replace(config, model=model), notes
+
+
+def _print_summary(
+    scene: Scene, split: Split, held_out: Split | None, model: Model, notes: Sequence[str]
+) -> None:
     def images(split: Split) -> str:
         count, height, width, channels = split.dataset.pixels.shape
         size = split.dataset.pixels.nbytes / 2**20
@@ -131,7 +143,7 @@ def _print_summary(scene: Scene, split: Split, held_out: Split | None, model: Mo
         return f"{count} images of {width}x{height}{alpha}, {size:,.0f} MiB"
 
     say(f"scene {scene.name} ({scene.source}): {images(split)} to train on")
-    for note in scene.notes:
+    for note in (*scene.notes, *notes):
         say(f"  {note}")
     say(f"  held out: {images(held_out)}" if held_out else "  held out: nothing")
     cameras, size_hw = split.dataset.cameras, split.dataset.size_hw

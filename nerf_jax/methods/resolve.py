@@ -1,0 +1,72 @@
+"""What a method's config leaves to the photos: its space, its steps, what is behind the scene."""
+
+from dataclasses import replace
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from nerf_jax.config.methods import GridConfig, HashConfig, MethodConfig
+from nerf_jax.contraction import required_steps
+from nerf_jax.methods.grid_fields import fit_space
+from nerf_jax.types import Cameras, Dataset
+
+Config = TypeVar("Config", bound=MethodConfig)
+
+_PARALLEL = 0.97
+"""The length of the mean of the optical axes from which cameras look from one side."""
+_APART = 0.5
+"""The farthest camera from the mean one, relative to the distance of what they see."""
+
+
+def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
+    """The config with everything chosen, and a line for the log about each choice.
+
+    Args:
+        config: of any method; one in which nothing is left open is returned as it is.
+        dataset: the training photos, with the depths of their sparse points where there are any.
+    """
+    notes: list[str] = []
+    if isinstance(config, GridConfig) and config.space == "auto":
+        kind, why = _choose_space(dataset)
+        notes.append(f"space {kind}: {why}")
+        radius = 1.5 if kind == "box" else config.box_radius  # nothing is outside of a box
+        config = replace(config, space=kind, box_radius=radius)
+    if isinstance(config, GridConfig) and config.environment and _has_alpha(dataset):
+        notes.append("the photos have alpha: no colour is learned for what is far away")
+        config = replace(config, environment=False)
+    if isinstance(config, HashConfig) and not config.num_candidates:
+        space = fit_space(config, dataset.cameras, dataset.size_hw)
+        # In a box the config checks the number itself.
+        needed = required_steps(space, config.grid_resolution) or _in_box(config.grid_resolution)
+        notes.append(f"{needed} steps a ray, for a grid of {config.grid_resolution} cells")
+        config = replace(config, num_candidates=needed)
+    return config, tuple(notes)
+
+
+def _in_box(resolution: int) -> int:
+    """The steps along the diagonal of a box, none longer than a cell."""
+    return -(-int(np.ceil(3**0.5 * resolution)) // 8) * 8
+
+
+def _has_alpha(dataset: Dataset) -> bool:
+    return dataset.pixels.shape[-1] == 4
+
+
+def _choose_space(dataset: Dataset) -> tuple[Literal["box", "contracted", "frustum"], str]:
+    """The space that suits the photos, and why."""
+    known = dataset.depth is not None
+    if _has_alpha(dataset) and known:
+        return "box", "an object on transparent ground"
+    if not isinstance(dataset.cameras, Cameras):
+        return "contracted", "rays without cameras"
+    poses = np.asarray(dataset.cameras.world_from_camera, float)
+    origins, parallel = poses[:, :, 3], np.linalg.norm(poses[:, :, 2].mean(axis=0))
+    near, far = np.min(dataset.cameras.near), np.max(dataset.cameras.far)
+    distance = 2 / (1 / near + 1 / far)
+    if known:
+        depth = np.asarray(dataset.depth)
+        distance = np.median(depth[depth > 0])
+    apart = np.linalg.norm(origins - origins.mean(axis=0), axis=1).max() / distance
+    seen = f"optical axes {parallel:.0%} parallel, cameras {apart:.2g} of the distance apart"
+    one_side = parallel > _PARALLEL and apart < _APART
+    return ("frustum", f"from one side, {seen}") if one_side else ("contracted", seen)
