@@ -62,8 +62,9 @@ def fingerprints() -> dict[str, dict[str, str]]:
     mesh, given, found = ray_mesh(), cameras(), {}
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), given)
     for name, config in configs():
-        model, optimizer = methods.build(config), methods.make_optimizer(config.optimizer, 100.0)
         photos = Dataset(given, np.zeros((NUM_PHOTOS, SIZE, SIZE, 0), np.uint8))
+        config = replace(config, model=methods.resolve(config.model, photos)[0])
+        model, optimizer = methods.build(config), methods.make_optimizer(config.optimizer, 100.0)
         state = jax.eval_shape(
             lambda model=model, optimizer=optimizer, photos=photos: train.init_state(
                 model, optimizer, photos, mesh

@@ -24,10 +24,10 @@ class Trial:
         self, config: Config, steps_per_call: int = 20, pictures: Dataset | None = None
     ) -> None:
         """``pictures``: training images that replace the scene's."""
-        self.config, self.mesh = config, ray_mesh()
-        self.model = methods.build(config)
-        scene = data.load(config.data)
+        scene, self.mesh = data.load(config.data), ray_mesh()
         pictures = scene.split("train").dataset if pictures is None else pictures
+        config = replace(config, model=methods.resolve(config.model, pictures)[0])
+        self.config, self.model = config, methods.build(config)
         self.dataset = jax.device_put(pictures)
         self.held_out = jax.device_put(scene.split(config.eval.split).dataset)
         optimizer = make_optimizer(config.optimizer)

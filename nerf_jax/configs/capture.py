@@ -1,11 +1,11 @@
-"""Your own photos, taken around an object or inside a room: ten minutes on two CPU cores.
+"""Your own photos, of an object, a room or a view: ten minutes on two CPU cores.
 
     python run.py prepare photos/ --output data/mine
     python run.py --config capture.py --data.root data/mine
 
 The first command estimates the camera poses (``pip install 'nerf_jax[prepare]'``). It is not needed
 for scenes prepared with COLMAP, nerfstudio or instant-ngp. Images are reduced to at most 500 pixels
-(``--data.max_side``). For photos taken from one side, use ``fern.py``.
+(``--data.max_side``). The photos choose the space, the steps and, by the sparse points, the scale.
 """
 
 from nerf_jax.config import (

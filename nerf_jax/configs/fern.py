@@ -3,8 +3,7 @@
     python run.py --config fern.py
 
 At an eighth of the original resolution, 504x378, ten minutes on two CPU cores: 25.3 dB on the 3
-held-out photos. For your own photos taken from one side: ``--data.root data/mine
---data.downscale 1 --data.max_side 500``.
+held-out photos. Your own photos taken from one side are recognised by ``capture.py``.
 """
 
 from dataclasses import replace
