@@ -1,4 +1,4 @@
-"""COLMAP's steps: feature extraction, matching, and incremental reconstruction.
+"""COLMAP's database: feature extraction and matching.
 
 Features and matches are computed in batches and kept in COLMAP's database, so that progress shows
 and an interrupted run continues: photos and pairs already in the database are skipped.
@@ -14,17 +14,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nerf_jax.app.prepare.photos import Sizes
+from nerf_jax.app.prepare.photos import Sizes, focal_length
 from nerf_jax.app.progress import Progress, duration
 from nerf_jax.data.files import optional_import
 
 T = TypeVar("T")
 
 _PHOTOS_PER_BATCH, _PAIRS_PER_BATCH = 8, 100
+SIMPLE_LENS = "SIMPLE_RADIAL"
+"""A focal length and one radial term, until the photos are placed: five of the fern's photos are
+all placed with it, but four in two models with OPENCV's eight parameters."""
 _NUM_NEXT = 10
 """In a sequence, the number of following photos that each photo is matched with."""
-_MIN_INLIERS = 30
-"""Matches that agree with one two-view geometry, for two photos that overlap."""
+_MIN_MATCHES = 15
+"""COLMAP ignores pairs of photos with fewer."""
 
 
 def load() -> ModuleType:
@@ -37,22 +40,26 @@ def load() -> ModuleType:
 def extract_features(
     database: Path, images: Path, sizes: Sizes, max_size: int, max_features: int
 ) -> None:
-    """Extract the features of photos into the database; photos of one size share a camera.
+    """Extract the features of photos into the database.
 
-    Photos whose longest side exceeds ``max_size`` pixels are reduced to it.
+    Photos of one size share a camera, unless their EXIF data state other focal lengths. Photos
+    whose longest side exceeds ``max_size`` pixels are reduced to it.
     """
     pycolmap = load()
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.max_image_size = max_size
     extraction.sift.max_num_features = max_features
     cameras = _cameras(database)
+    lenses = {name: (*size, focal_length(images / name)) for name, size in sizes.items()}
     batches = []
-    for size in sorted(set(sizes.values())):
-        names = [name for name in sizes if sizes[name] == size and name not in cameras]
+    for lens in sorted(set(lenses.values())):
+        names = [name for name in sizes if lenses[name] == lens and name not in cameras]
         batches += _batches(names, _PHOTOS_PER_BATCH)
     for batch in _track(batches, "features"):
-        reader = pycolmap.ImageReaderOptions(camera_model="OPENCV")
-        shared = [camera for name, camera in cameras.items() if sizes.get(name) == sizes[batch[0]]]
+        reader = pycolmap.ImageReaderOptions(camera_model=SIMPLE_LENS)
+        shared = [
+            camera for name, camera in cameras.items() if lenses.get(name) == lenses[batch[0]]
+        ]
         if shared:
             reader.existing_camera_id = shared[0]
         single = {"camera_mode": pycolmap.CameraMode.SINGLE, "reader_options": reader}
@@ -92,45 +99,24 @@ def match(database: Path, wanted: Sequence[tuple[str, str]]) -> None:
             pycolmap.match_image_pairs(database, pairing_options=pairing)
 
 
-def reconstruct(database: Path, images: Path, total: int) -> Any | None:
-    """Reconstruct the cameras and sparse points from the matches of ``total`` photos.
-
-    Returns:
-        The ``pycolmap.Reconstruction`` with the most registered photos; None if there is none.
-    """
-    pycolmap = load()
-    options = pycolmap.IncrementalPipelineOptions()
-    options.min_model_size = 3
-    placed, start = 0, time.monotonic()
-    with Progress("placed", total) as progress, tempfile.TemporaryDirectory() as folder:
-
-        def add(count: int) -> None:
-            nonlocal placed
-            placed = count if count == 2 else placed + count  # a pair begins a new model
-            progress.update(placed, f"after {duration(time.monotonic() - start)}")
-
-        models = pycolmap.incremental_mapping(
-            database,
-            images,
-            folder,
-            options,
-            initial_image_pair_callback=lambda: add(2),
-            next_image_callback=lambda: add(1),
-        )
-    return max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+def matches(database: Path) -> dict[tuple[str, str], int]:
+    """The number of matches that agree with one two-view geometry, for pairs that have enough."""
+    with _opened(database) as opened:
+        names = {image.image_id: image.name for image in opened.read_all_images()}
+        pair_ids, counts = opened.read_two_view_geometry_num_inliers()
+    found = {}
+    for pair_id, count in zip(pair_ids, counts, strict=True):
+        if count >= _MIN_MATCHES:
+            first, second = load().pair_id_to_image_pair(pair_id)
+            found[names[first], names[second]] = count
+    return found
 
 
-def statistics(database: Path) -> dict[str, float]:
-    """Medians over photos: the number of features, and of other photos that overlap a photo."""
+def median_features(database: Path) -> float:
+    """The number of features of a photo, the median over photos."""
     with _opened(database) as opened:
         ids = [image.image_id for image in opened.read_all_images()]
-        features = [opened.num_keypoints_for_image(image_id) for image_id in ids]
-        partners = dict.fromkeys(ids, 0)
-        for pair, inliers in zip(*opened.read_two_view_geometry_num_inliers(), strict=True):
-            for image_id in load().pair_id_to_image_pair(pair) if inliers >= _MIN_INLIERS else ():
-                partners[image_id] += 1
-    medians = {"median_features": features, "median_partners": list(partners.values())}
-    return {name: float(np.median(values)) for name, values in medians.items()}
+        return float(np.median([opened.num_keypoints_for_image(image_id) for image_id in ids]))
 
 
 def _cameras(database: Path) -> dict[str, int]:
