@@ -182,6 +182,26 @@ def test_photos_of_one_size_share_a_camera_unless_their_focal_lengths_differ(tmp
     assert len(set(cameras.values())) == 3
 
 
+def test_guided_matching_finds_more_matches_and_leaves_the_others(tmp_path, capsys):
+    """Two views of a random texture, shifted."""
+    pytest.importorskip("pycolmap")
+    texture = np.kron(noise(0, (60, 90)), np.ones((5, 5, 1), np.uint8))
+    names = ["a.png", "b.png"]
+    for name, shift in zip(names, (0, 30), strict=True):
+        Image.fromarray(texture[:, shift : shift + 360]).save(tmp_path / name)
+    path = tmp_path / "database.db"
+    colmap.extract_features(path, tmp_path, dict.fromkeys(names, (360, 300)), 400, 500)
+    colmap.match(path, [("a.png", "b.png")])
+    before = colmap.matches(path)
+    assert list(before) == [("a.png", "b.png")]
+    guided = colmap.matches(colmap.match_guided(path))
+    assert guided["a.png", "b.png"] > before["a.png", "b.png"]
+    assert colmap.matches(path) == before
+    assert "guided pairs 1/1" in capsys.readouterr().out
+    colmap.match_guided(path)
+    assert "guided pairs" not in capsys.readouterr().out, "its matches are used again"
+
+
 # --------------------------------------------------------------------------------- attempts
 
 
@@ -203,13 +223,13 @@ class Model:
     ("found", "linked", "tried", "best"),
     [
         ([[Model(25)]], 25, [16], 25),
-        ([[Model(24)]], 25, [16], 24),
+        ([[Model(23)]], 25, [16], 23),
         ([[Model(19)]], 20, [16], 19),  # five photos match no other: no attempt places them
         ([[], [Model(25)]], 25, [16, 4], 25),
         ([[Model(2)], [Model(3), Model(25)]], 25, [16, 4], 25),
-        ([[Model(9)], [], [Model(25)]], 25, [16, 4, "global"], 25),
-        ([[Model(9)], [Model(12)], [Model(11)]], 25, [16, 4, "global"], 12),
-        ([[Model(2)], [], []], 25, [16, 4, "global"], None),
+        ([[Model(9)], [], [Model(25)]], 25, [16, 4, "guided"], 25),
+        ([[Model(9)], [Model(12)], [Model(11)]], 25, [16, 4, "guided"], 12),
+        ([[Model(2)], [], []], 25, [16, 4, "guided"], None),
         ([], 2, [], None),
     ],
 )
@@ -219,16 +239,13 @@ def test_attempts_are_made_until_nearly_all_photos_are_placed(
     pycolmap = pytest.importorskip("pycolmap")
     made: list[object] = []
 
-    def attempt(kind: object) -> dict[int, Model]:
-        made.append(kind)
+    def attempt(database: Path, images: Path, out: Path, options, **_: object) -> dict[int, Model]:
+        guided = database.name == "guided.db"
+        made.append("guided" if guided else options.mapper.init_min_tri_angle)
         return dict(enumerate(found[len(made) - 1]))
 
-    monkeypatch.setattr(
-        pycolmap,
-        "incremental_mapping",
-        lambda database, images, out, options, **_: attempt(options.mapper.init_min_tri_angle),
-    )
-    monkeypatch.setattr(pycolmap, "global_mapping", lambda *_: attempt("global"))
+    monkeypatch.setattr(pycolmap, "incremental_mapping", attempt)
+    monkeypatch.setattr(colmap, "match_guided", lambda path: path.with_name("guided.db"))
     chosen = mapping.reconstruct(tmp_path / "database.db", tmp_path, 25, linked)
     assert made == tried
     assert [model.num_reg_images() for model in chosen.models[:1]] == [best] * bool(best)

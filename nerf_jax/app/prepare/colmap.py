@@ -5,9 +5,11 @@ and an interrupted run continues: photos and pairs already in the database are s
 """
 
 import contextlib
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -16,7 +18,7 @@ import numpy as np
 
 from nerf_jax.app.prepare.photos import Sizes, focal_length
 from nerf_jax.app.progress import Progress, duration
-from nerf_jax.data.files import optional_import
+from nerf_jax.data.files import atomic_write, optional_import
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ SIMPLE_LENS = "SIMPLE_RADIAL"
 all placed with it, but four in two models with OPENCV's eight parameters."""
 _NUM_NEXT = 10
 """In a sequence, the number of following photos that each photo is matched with."""
+_NUM_GUIDED = 8
+"""The number of photos that each photo is matched with again: it takes seconds a pair."""
 _MIN_MATCHES = 15
 """COLMAP ignores pairs of photos with fewer."""
 
@@ -81,9 +85,13 @@ def pairs(names: Sequence[str], *, sequential: bool) -> list[tuple[str, str]]:
     ]
 
 
-def match(database: Path, wanted: Sequence[tuple[str, str]]) -> None:
-    """Match the features of pairs of photos, by name, into the database."""
+def match(database: Path, wanted: Iterable[tuple[str, str]], *, guided: bool = False) -> None:
+    """Match the features of pairs of photos, by name, into the database.
+
+    With ``guided``, they are matched again along the epipolar lines that the matches determine.
+    """
     pycolmap = load()
+    options = pycolmap.FeatureMatchingOptions(guided_matching=guided)
     with _opened(database) as opened:
         ids = {image.name: image.image_id for image in opened.read_all_images()}
         left = [
@@ -93,10 +101,35 @@ def match(database: Path, wanted: Sequence[tuple[str, str]]) -> None:
         ]
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "pairs.txt"
-        for batch in _track(_batches(left, _PAIRS_PER_BATCH), "pairs"):
+        per_batch, label = (10, "guided pairs") if guided else (_PAIRS_PER_BATCH, "pairs")
+        for batch in _track(_batches(left, per_batch), label):
             names.write_text("".join(f"{first} {second}\n" for first, second in batch))
             pairing = pycolmap.ImportedPairingOptions(match_list_path=names)
-            pycolmap.match_image_pairs(database, pairing_options=pairing)
+            pycolmap.match_image_pairs(database, options, pairing_options=pairing)
+
+
+def match_guided(database: Path) -> Path:
+    """Guided matching of each photo with the photos that share most matches with it.
+
+    Returns:
+        Another database, next to this one; an interrupted run continues it.
+    """
+    guided, found, pairs_of = database.with_name("guided.db"), matches(database), Counter[str]()
+    wanted = []
+    for pair in sorted(found, key=lambda pair: -found[pair]):
+        if min(pairs_of[name] for name in pair) < _NUM_GUIDED:
+            wanted.append(pair)
+            pairs_of.update(pair)
+    if not guided.exists():
+        with atomic_write(guided) as aside:
+            shutil.copyfile(database, aside)
+            with _opened(aside) as opened:
+                ids = {image.name: image.image_id for image in opened.read_all_images()}
+                for first, second in wanted:
+                    opened.delete_matches(ids[first], ids[second])
+                    opened.delete_two_view_geometry(ids[first], ids[second])
+    match(guided, wanted, guided=True)
+    return guided
 
 
 def matches(database: Path) -> dict[tuple[str, str], int]:
@@ -107,8 +140,8 @@ def matches(database: Path) -> dict[tuple[str, str], int]:
     found = {}
     for pair_id, count in zip(pair_ids, counts, strict=True):
         if count >= _MIN_MATCHES:
-            first, second = load().pair_id_to_image_pair(pair_id)
-            found[names[first], names[second]] = count
+            first, second = sorted(names[key] for key in load().pair_id_to_image_pair(pair_id))
+            found[first, second] = count
     return found
 
 
