@@ -14,7 +14,7 @@ from PIL import Image
 
 from nerf_jax import data
 from nerf_jax.app import cli, ffmpeg
-from nerf_jax.app.prepare import colmap, diagnosis, mapping, photos, video
+from nerf_jax.app.prepare import colmap, diagnosis, photos, video
 from nerf_jax.cameras import project
 from nerf_jax.config import DataConfig
 from nerf_jax.data import transforms
@@ -246,9 +246,9 @@ def test_attempts_are_made_until_nearly_all_photos_are_placed(
 
     monkeypatch.setattr(pycolmap, "incremental_mapping", attempt)
     monkeypatch.setattr(colmap, "match_guided", lambda path: path.with_name("guided.db"))
-    chosen = mapping.reconstruct(tmp_path / "database.db", tmp_path, 25, linked)
+    _, models = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, linked)
     assert made == tried
-    assert [model.num_reg_images() for model in chosen.models[:1]] == [best] * bool(best)
+    assert [model.num_reg_images() for model in models[:1]] == [best] * bool(best)
     assert capsys.readouterr().out.count("trying again: ") == max(len(tried) - 1, 0)
 
 
@@ -258,9 +258,9 @@ def test_of_attempts_with_as_many_photos_the_one_with_the_lower_error_is_chosen(
     pytest.importorskip("pycolmap")
     models = {"a": Model(9, 0.9), "b": Model(9, 0.5), "c": Model(9, 0.7), "d": Model(8, 0.1)}
     attempts = {name: lambda *_, model=model: {0: model} for name, model in models.items()}
-    monkeypatch.setattr(mapping, "_ATTEMPTS", attempts)
-    chosen = mapping.reconstruct(tmp_path / "database.db", tmp_path, 25, 25)
-    assert chosen == mapping.Attempt("b", [models["b"]])
+    monkeypatch.setattr(colmap, "_ATTEMPTS", attempts)
+    chosen, best = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, 25)
+    assert (chosen, best) == ("b", [models["b"]])
 
 
 def synthetic(monkeypatch, counts: tuple[int, ...]) -> list[str]:
@@ -350,7 +350,7 @@ def test_photos_that_determine_no_lens_keep_the_simple_one(monkeypatch):
                 camera.params = [*(camera.params[:1] * 1.2), *camera.params[1:]]
 
     monkeypatch.setattr(pycolmap, "create_default_bundle_adjuster", Adjuster)
-    kept = mapping._refined(model)
+    kept = colmap._refined(model)
     assert len(solved) == 1
     (camera,) = kept.cameras.values()
     assert camera.model_name == "OPENCV"
@@ -372,15 +372,15 @@ def test_consecutive_photos_are_a_range():
 
 def test_the_missing_link_is_named():
     matches = {("a", "b"): 90, ("c", "a"): 40, ("b", "c"): 25, ("d", "e"): 50}
-    few, none = diagnosis.missing_links("abcde", ["a", "b"], [], matches)
-    assert few.startswith("c: too few matches with other photos, at most 40, between c and a: take")
+    few, none = diagnosis.missing_links("abcde", [["a", "b"]], matches)
+    assert few.startswith("c: at most 40 matches with a placed photo, between c and a: take")
     assert none.startswith("d to e: no match with the other photos")
-    assert diagnosis.missing_links("abcde", "abcde", [], matches) == []
+    assert diagnosis.missing_links("abcde", ["abcde"], matches) == []
 
 
 def test_groups_without_a_link_are_named_if_no_photo_is_placed(tmp_path, monkeypatch, capsys):
     names = synthetic(monkeypatch, (6, 4))
-    monkeypatch.setattr(mapping, "_ATTEMPTS", {"none": lambda *_: {}})
+    monkeypatch.setattr(colmap, "_ATTEMPTS", {"none": lambda *_: {}})
     error = error_of(
         capsys, write_named(tmp_path / "photos", names), "--output", tmp_path / "scene"
     )

@@ -9,7 +9,7 @@ A photo is *placed* if COLMAP registers it, so that its pose is known. The outpu
 ``cameras.png``     a plot of the cameras and the points
 ``prepare.json``    a report: photos placed, the attempt that placed them, reprojection error,
                     photos of other models, advice, times, versions
-``colmap/``         COLMAP's database, from which an interrupted run continues, and its sparse
+``colmap/``         COLMAP's databases, from which an interrupted run continues, and its sparse
                     model, which ``transforms.json`` names: which photo shows which point
 ==================  ==================================================================
 """
@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from nerf_jax.app.prepare import colmap, diagnosis, mapping, photos, scene, video
+from nerf_jax.app.prepare import colmap, diagnosis, photos, scene, video
 from nerf_jax.app.progress import duration, say
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import require_writable, write_json
@@ -76,19 +76,19 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
         sizes, skipped = _gather(source, files, out / "images", settings.frames)
     ordered = not source.is_dir() or len(sizes) > _MAX_EXHAUSTIVE
     sequential = settings.matching == "sequential" or (settings.matching == "auto" and ordered)
-    attempt = _find_cameras(out, sizes, sequential, settings, seconds)
-    placement = _placement(out / _DATABASE, list(sizes), attempt)
-    if not attempt.models:
+    attempt, models = _find_cameras(out, sizes, sequential, settings, seconds)
+    placement = _placement(out / _DATABASE, list(sizes), models)
+    if not models:
         raise ValueError(
             f"{source}: 0 of {len(sizes)} photos could be placed: {'; '.join(placement['advice'])}"
         )
-    model = attempt.models[0]
+    model = models[0]
     report = {
         "source": str(source),
         "photos": len(sizes),
         **placement,
         "skipped": skipped,
-        "attempt": attempt.name,
+        "attempt": attempt,
         "mean_reprojection_error_px": float(model.compute_mean_reprojection_error()),
         "points": model.num_points3D(),
         "seconds": seconds,
@@ -99,23 +99,23 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
     return report
 
 
-def _placement(database: Path, names: list[str], attempt: mapping.Attempt) -> dict[str, Any]:
+def _placement(database: Path, names: list[str], models: list[Any]) -> dict[str, Any]:
     """The report on the photos: which are placed, and what to do about the others."""
     matches = colmap.matches(database)
     features, partners = colmap.median_features(database), diagnosis.overlap(names, matches)
     known: list[list[str]] = []
-    for model in attempt.models:
+    for model in models:
         found = [image.name for image in scene.placed_images(model)]
         known.append([name for name in found if not any(name in other for other in known)])
-    placed, *apart = known or [[]]
-    linked = diagnosis.groups(names, matches)[0]
-    advice = diagnosis.missing_links(names, placed or linked, apart, matches)
-    if len(placed) < len(names) / 2:
+    linked = diagnosis.groups(names, matches)[:1] if matches else [names]
+    advice = diagnosis.missing_links(names, known or linked, matches)
+    if sum(map(len, known)) < len(names) / 2:
         advice.insert(0, diagnosis.likely_reason(features, partners, len(names)))
+    placed = known[0] if known else []
     return {
         "placed": len(placed),
         "not_placed": [name for name in names if name not in placed],
-        "other_models": apart,
+        "other_models": known[1:],
         "unmatched": [name for name in names if not any(name in pair for pair in matches)],
         "advice": advice,
         "median_features": features,
@@ -125,8 +125,8 @@ def _placement(database: Path, names: list[str], attempt: mapping.Attempt) -> di
 
 def _find_cameras(
     out: Path, sizes: photos.Sizes, sequential: bool, settings: Settings, seconds: dict[str, float]
-) -> mapping.Attempt:
-    """COLMAP's steps: the best attempt at a reconstruction."""
+) -> tuple[str, list[Any]]:
+    """COLMAP's steps: the name of the best attempt, and its models."""
     database, images = out / _DATABASE, out / "images"
     with _timed("features", seconds):
         colmap.extract_features(database, images, sizes, settings.max_size, settings.max_features)
@@ -134,7 +134,7 @@ def _find_cameras(
         colmap.match(database, colmap.pairs(list(sizes), sequential=sequential))
     with _timed("placing", seconds):
         linked = len(diagnosis.groups(list(sizes), colmap.matches(database))[0])
-        return mapping.reconstruct(database, images, len(sizes), linked)
+        return colmap.reconstruct(database, images, len(sizes), linked)
 
 
 @contextlib.contextmanager

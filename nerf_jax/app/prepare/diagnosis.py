@@ -1,5 +1,6 @@
 """Explains why photos could not be placed, and which photos to take next."""
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -24,50 +25,34 @@ def groups(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> list[list[
 
 def ranges(photos: Collection[str], names: Sequence[str]) -> str:
     """Photos in words, where consecutive ones of ``names`` are a range: ``a to d, g``."""
-    runs: list[list[str]] = []
-    for index, name in enumerate(names):
-        if name in photos:
-            if index and names[index - 1] in photos:
-                runs[-1].append(name)
-            else:
-                runs.append([name])
+    runs = [[*run] for chosen, run in itertools.groupby(names, photos.__contains__) if chosen]
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def missing_links(
-    names: Sequence[str],
-    placed: Collection[str],
-    apart: Sequence[Collection[str]],
-    matches: Matches,
+    names: Sequence[str], models: Sequence[Sequence[str]], matches: Matches
 ) -> list[str]:
-    """A sentence for each group of photos that are not placed: the photos to take.
+    """Sentences that name photos without a link to the others, and the photos to take.
 
-    Args:
-        names: all photos, in order.
-        placed: those of the largest model.
-        apart: those of each other model.
-        matches: of all pairs that have any.
+    ``models`` are the photos that were placed together, the largest model first.
     """
-    if not matches:
-        return []
+    known = {name for model in models for name in model}
     found = [
-        f"{ranges(placed, names)} and {ranges(group, names)} were placed apart: take photos from "
-        "between"
-        for group in apart
+        f"{ranges(models[0], names)} and {ranges(model, names)} were placed apart: take photos "
+        "from between"
+        for model in models[1:]
     ]
-    known = {*placed, *(name for group in apart for name in group)}
-    left = [name for name in names if name not in known]
-    unlinked: list[str] = []
+    left, unlinked = [name for name in names if name not in known], list[str]()
     for group in groups(left, [pair for pair in matches if not known & {*pair}]):
         links = [pair for pair in matches if known & {*pair} and {*group} & {*pair}]
-        if not links:
+        if links:
+            first, second = best = max(links, key=lambda pair: matches[pair])
+            found.append(
+                f"{ranges(group, names)}: at most {matches[best]} matches with a placed photo, "
+                f"between {first} and {second}: take photos from between these two"
+            )
+        else:
             unlinked += group
-            continue
-        best = max(links, key=lambda pair: matches[pair])
-        found.append(
-            f"{ranges(group, names)}: too few matches with other photos, at most {matches[best]}, "
-            f"between {best[0]} and {best[1]}: take photos from between these two"
-        )
     if unlinked:
         found.append(
             f"{ranges(unlinked, names)}: no match with the other photos; if they show the same "
@@ -86,13 +71,7 @@ def overlap(names: Sequence[str], matches: Matches) -> float:
 
 
 def likely_reason(features: float, partners: float, count: int) -> str:
-    """The most likely reason why most photos could not be placed, and its remedy.
-
-    Args:
-        features: the number of features of a photo, the median.
-        partners: the number of other photos that a photo overlaps, the median.
-        count: the number of photos.
-    """
+    """The most likely reason why photos could not be placed, from medians, and its remedy."""
     if features < 500:
         reason = "few features: take sharp photos in good light, with textured objects in view"
     elif partners < 3:

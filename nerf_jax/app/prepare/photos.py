@@ -98,18 +98,11 @@ def _write_upright(path: Path, target: Path) -> tuple[int, int]:
     return upright.size
 
 
-def focal_length(path: Path) -> float:
-    """The focal length in a photo's EXIF data: of the equivalent 35 mm lens, or else in mm.
-
-    Zero if it is unknown.
-    """
+def focal_length(path: Path) -> str:
+    """The focal length in a photo's EXIF data, as written there, to compare photos by."""
     with optional_import("PIL.Image", "pillow").open(path) as image:
         exif = image.getexif().get_ifd(_EXIF)
-    try:
-        length = float(exif.get(_FOCAL_LENGTH_35MM) or exif.get(_FOCAL_LENGTH) or 0)
-    except (TypeError, ValueError):
-        return 0.0
-    return length if length > 0 else 0.0  # a ratio of zeros is not a number
+    return str(exif.get(_FOCAL_LENGTH_35MM) or exif.get(_FOCAL_LENGTH))
 
 
 def digests(paths: list[Path]) -> dict[str, str]:
