@@ -14,7 +14,7 @@ from PIL import Image
 
 from nerf_jax import data
 from nerf_jax.app import cli, ffmpeg
-from nerf_jax.app.prepare import colmap, photos, video
+from nerf_jax.app.prepare import colmap, diagnosis, photos, video
 from nerf_jax.cameras import project
 from nerf_jax.config import DataConfig
 from nerf_jax.data import transforms
@@ -165,6 +165,229 @@ def test_pairs_of_a_sequence_are_near_or_a_power_of_two_apart():
     assert ("5", "69") in found
 
 
+def test_photos_of_one_size_share_a_camera_unless_their_focal_lengths_differ(tmp_path):
+    pycolmap = pytest.importorskip("pycolmap")
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    for name, focal in zip(names, [26, 13, 26, None], strict=True):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[FOCAL_35MM] = focal
+        extra = {"exif": exif} if focal else {}
+        Image.fromarray(noise(0, (48, 64))).save(tmp_path / name, **extra)
+    sizes = dict.fromkeys(names, (64, 48))
+    colmap.extract_features(tmp_path / "database.db", tmp_path, sizes, 100, 100)
+    database = pycolmap.Database.open(tmp_path / "database.db")
+    cameras = {image.name: image.camera_id for image in database.read_all_images()}
+    database.close()
+    assert cameras["a.jpg"] == cameras["c.jpg"]
+    assert len(set(cameras.values())) == 3
+
+
+def test_guided_matching_finds_more_matches_and_leaves_the_others(tmp_path, capsys):
+    """Two views of a random texture, shifted."""
+    pytest.importorskip("pycolmap")
+    texture = np.kron(noise(0, (60, 90)), np.ones((5, 5, 1), np.uint8))
+    names = ["a.png", "b.png"]
+    for name, shift in zip(names, (0, 30), strict=True):
+        Image.fromarray(texture[:, shift : shift + 360]).save(tmp_path / name)
+    path = tmp_path / "database.db"
+    colmap.extract_features(path, tmp_path, dict.fromkeys(names, (360, 300)), 400, 500)
+    colmap.match(path, [("a.png", "b.png")])
+    before = colmap.matches(path)
+    assert list(before) == [("a.png", "b.png")]
+    guided = colmap.matches(colmap.match_guided(path))
+    assert guided["a.png", "b.png"] > before["a.png", "b.png"]
+    assert colmap.matches(path) == before
+    assert "guided pairs 1/1" in capsys.readouterr().out
+    colmap.match_guided(path)
+    assert "guided pairs" not in capsys.readouterr().out, "its matches are used again"
+
+
+# --------------------------------------------------------------------------------- attempts
+
+
+class Model:
+    """The part of a ``pycolmap.Reconstruction`` by which attempts are compared."""
+
+    def __init__(self, photos: int, error: float = 1.0) -> None:
+        self.photos, self.error = photos, error
+        self.cameras: dict[int, object] = {}
+
+    def num_reg_images(self) -> int:
+        return self.photos
+
+    def compute_mean_reprojection_error(self) -> float:
+        return self.error
+
+
+@pytest.mark.parametrize(
+    ("found", "linked", "tried", "best"),
+    [
+        ([[Model(25)]], 25, [16], 25),
+        ([[Model(23)]], 25, [16], 23),
+        ([[Model(19)]], 20, [16], 19),  # five photos match no other: no attempt places them
+        ([[], [Model(25)]], 25, [16, 4], 25),
+        ([[Model(2)], [Model(3), Model(25)]], 25, [16, 4], 25),
+        ([[Model(9)], [], [Model(25)]], 25, [16, 4, "guided"], 25),
+        ([[Model(9)], [Model(12)], [Model(11)]], 25, [16, 4, "guided"], 12),
+        ([[Model(2)], [], []], 25, [16, 4, "guided"], None),
+        ([], 2, [], None),
+    ],
+)
+def test_attempts_are_made_until_nearly_all_photos_are_placed(
+    tmp_path, monkeypatch, capsys, found, linked, tried, best
+):
+    pycolmap = pytest.importorskip("pycolmap")
+    made: list[object] = []
+
+    def attempt(database: Path, images: Path, out: Path, options, **_: object) -> dict[int, Model]:
+        guided = database.name == "guided.db"
+        made.append("guided" if guided else options.mapper.init_min_tri_angle)
+        return dict(enumerate(found[len(made) - 1]))
+
+    monkeypatch.setattr(pycolmap, "incremental_mapping", attempt)
+    monkeypatch.setattr(colmap, "match_guided", lambda path: path.with_name("guided.db"))
+    _, models = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, linked)
+    assert made == tried
+    assert [model.num_reg_images() for model in models[:1]] == [best] * bool(best)
+    assert capsys.readouterr().out.count("trying again: ") == max(len(tried) - 1, 0)
+
+
+def test_of_attempts_with_as_many_photos_the_one_with_the_lower_error_is_chosen(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("pycolmap")
+    models = {"a": Model(9, 0.9), "b": Model(9, 0.5), "c": Model(9, 0.7), "d": Model(8, 0.1)}
+    attempts = {name: lambda *_, model=model: {0: model} for name, model in models.items()}
+    monkeypatch.setattr(colmap, "_ATTEMPTS", attempts)
+    chosen, best = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, 25)
+    assert (chosen, best) == ("b", [models["b"]])
+
+
+def synthetic(monkeypatch, counts: tuple[int, ...]) -> list[str]:
+    """Let ``prepare`` find the matches of that many photos of each of several exact scenes."""
+    pycolmap = pytest.importorskip("pycolmap")
+    names = [
+        f"camera{scene:06d}_frame{frame:06d}.png"
+        for scene, count in enumerate(counts, 1)
+        for frame in range(count)
+    ]
+
+    def extract(path: Path, *_: object) -> None:
+        database = pycolmap.Database.open(path)
+        for seed, count in enumerate(counts):
+            pycolmap.set_random_seed(seed)
+            options = pycolmap.SyntheticDatasetOptions(num_rigs=1, num_frames_per_rig=count)
+            options.camera_width, options.camera_height = 640, 480
+            options.camera_params = [700, 320, 240, 0.05]
+            options.num_points3D = 200
+            pycolmap.synthesize_dataset(options, database)
+        database.close()
+
+    monkeypatch.setattr(colmap, "extract_features", extract)
+    monkeypatch.setattr(colmap, "match", lambda *_: None)
+    return names
+
+
+def write_named(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for name in names:
+        Image.fromarray(noise(0)).save(folder / name)
+    return folder
+
+
+def test_the_cameras_of_an_exact_scene_are_found(tmp_path, monkeypatch):
+    names = synthetic(monkeypatch, (6,))
+    assert run(write_named(tmp_path / "photos", names), "--output", tmp_path / "scene") == 0
+    report = json.loads((tmp_path / "scene" / "prepare.json").read_text())
+    assert report["attempt"] == "incremental mapping"
+    assert report["placed"] == 6
+    assert report["other_models"] == report["unmatched"] == report["advice"] == []
+    written = json.loads((tmp_path / "scene" / "transforms.json").read_text())
+    assert written["camera_model"] == "OPENCV"
+    np.testing.assert_allclose([written["fl_x"], written["fl_y"]], 700, rtol=1e-3)
+    assert abs(written["k1"] - 0.05) < 1e-3
+    assert max(abs(written[name]) for name in ("k2", "p1", "p2")) < 1e-2
+
+
+def test_models_that_cannot_be_joined_are_named(tmp_path, monkeypatch, capsys):
+    names = synthetic(monkeypatch, (6, 4))
+    source = write_named(tmp_path / "photos", [*names, "cat.png", "dog.png"])
+    assert run(source, "--output", tmp_path / "scene") == 0
+    report = json.loads((tmp_path / "scene" / "prepare.json").read_text())
+    first, second = names[:6], names[6:]
+    assert report["placed"] == 6
+    assert sorted(report["not_placed"]) == [*second, "cat.png", "dog.png"]
+    assert report["other_models"] == [second]
+    assert report["unmatched"] == ["cat.png", "dog.png"]
+    apart, unmatched = report["advice"]
+    assert apart == (
+        f"{first[0]} to {first[-1]} and {second[0]} to {second[-1]} were placed apart: take photos "
+        "from between"
+    )
+    assert unmatched.startswith("cat.png to dog.png: no match with the other photos")
+    out = capsys.readouterr().out
+    assert apart in out
+    assert unmatched in out
+    assert "trying again" not in out, "no attempt can join photos without matches"
+    assert report["attempt"] == "incremental mapping"
+
+
+def test_photos_that_determine_no_lens_keep_the_simple_one(monkeypatch):
+    """Two terms that the photos do not determine would follow their noise."""
+    pycolmap = pytest.importorskip("pycolmap")
+    pycolmap.set_random_seed(0)
+    options = pycolmap.SyntheticDatasetOptions(num_rigs=1, num_frames_per_rig=3)
+    model = pycolmap.synthesize_dataset(options)
+    solved = []
+
+    class Adjuster:
+        def __init__(self, options, config, refined) -> None:
+            self.model = refined
+
+        def solve(self) -> None:
+            solved.append(self.model)
+            for camera in self.model.cameras.values():
+                camera.params = [*(camera.params[:1] * 1.2), *camera.params[1:]]
+
+    monkeypatch.setattr(pycolmap, "create_default_bundle_adjuster", Adjuster)
+    kept = colmap._refined(model)
+    assert len(solved) == 1
+    (camera,) = kept.cameras.values()
+    assert camera.model_name == "OPENCV"
+    np.testing.assert_allclose(camera.params, [1280, 1280, 512, 384, 0.05, 0, 0, 0])
+
+
+# -------------------------------------------------------------------------------- diagnosis
+
+
+def test_photos_are_grouped_by_matches():
+    assert diagnosis.groups("abcdef", [("c", "d"), ("d", "a"), ("b", "f")]) == [
+        *[["a", "c", "d"], ["b", "f"], ["e"]]
+    ]
+
+
+def test_consecutive_photos_are_a_range():
+    assert diagnosis.ranges({"a", "b", "c", "e", "g", "h"}, "abcdefgh") == "a to c, e, g to h"
+
+
+def test_the_missing_link_is_named():
+    matches = {("a", "b"): 90, ("c", "a"): 40, ("b", "c"): 25, ("d", "e"): 50}
+    few, none = diagnosis.missing_links("abcde", [["a", "b"]], matches)
+    assert few.startswith("c: at most 40 matches with a placed photo, between c and a: take")
+    assert none.startswith("d to e: no match with the other photos")
+    assert diagnosis.missing_links("abcde", ["abcde"], matches) == []
+
+
+def test_groups_without_a_link_are_named_if_no_photo_is_placed(tmp_path, monkeypatch, capsys):
+    names = synthetic(monkeypatch, (6, 4))
+    monkeypatch.setattr(colmap, "_ATTEMPTS", {"none": lambda *_: {}})
+    error = error_of(
+        capsys, write_named(tmp_path / "photos", names), "--output", tmp_path / "scene"
+    )
+    assert "0 of 10 photos could be placed: a photo has" in error
+    assert f"{names[6]} to {names[9]}: no match with the other photos" in error
+
+
 # -------------------------------------------------------------------------------- the scene
 
 
@@ -281,6 +504,21 @@ def test_a_video_becomes_a_scene(fox, tmp_path, capsys):
     for frame in written["frames"]:
         assert (tmp_path / "scene" / frame["file_path"]).is_file()
     assert "frame_00001.jpg" in written["frames"][0]["file_path"]
+
+
+@pytest.mark.slow
+def test_photos_from_one_side_are_placed(real_data, tmp_path):
+    """At COLMAP's default angle between the first two photos, 2 of the 25 are."""
+    pytest.importorskip("pycolmap")
+    (tmp_path / "photos").mkdir()
+    for path in sorted((real_data / "llff_flower").iterdir()):
+        Image.open(path).reduce(2).save(tmp_path / "photos" / path.name)
+    arguments = [tmp_path / "photos", "--output", tmp_path / "scene", "--max-features", "1000"]
+    assert run(*arguments) == 0
+    report = json.loads((tmp_path / "scene" / "prepare.json").read_text())
+    assert report["placed"] >= 24
+    assert report["attempt"] != "incremental mapping"
+    assert report["mean_reprojection_error_px"] < 1
 
 
 @pytest.mark.slow

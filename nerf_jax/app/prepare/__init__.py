@@ -7,8 +7,9 @@ A photo is *placed* if COLMAP registers it, so that its pose is known. The outpu
 ``transforms.json`` the cameras, in nerfstudio's fields; written last
 ``sparse_points.ply``  the points that COLMAP triangulated, in the same frame
 ``cameras.png``     a plot of the cameras and the points
-``prepare.json``    a report: photos placed, reprojection error, times, versions
-``colmap/``         COLMAP's database, from which an interrupted run continues, and its sparse
+``prepare.json``    a report: photos placed, the attempt that placed them, reprojection error,
+                    photos of other models, advice, times, versions
+``colmap/``         COLMAP's databases, from which an interrupted run continues, and its sparse
                     model, which ``transforms.json`` names: which photo shows which point
 ==================  ==================================================================
 """
@@ -22,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from nerf_jax.app.prepare import colmap, photos, scene, video
+from nerf_jax.app.prepare import colmap, diagnosis, photos, scene, video
 from nerf_jax.app.progress import duration, say
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import require_writable, write_json
@@ -75,23 +76,21 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
         sizes, skipped = _gather(source, files, out / "images", settings.frames)
     ordered = not source.is_dir() or len(sizes) > _MAX_EXHAUSTIVE
     sequential = settings.matching == "sequential" or (settings.matching == "auto" and ordered)
-    model = _find_cameras(out, sizes, sequential, settings, seconds)
-    statistics = colmap.statistics(out / _DATABASE)
-    placed = [image.name for image in scene.placed_images(model)] if model else []
-    if model is None or len(placed) < 3:
+    attempt, models = _find_cameras(out, sizes, sequential, settings, seconds)
+    placement = _placement(out / _DATABASE, list(sizes), models)
+    if not models:
         raise ValueError(
-            f"{source}: only {len(placed)} of {len(sizes)} photos could be placed: "
-            f"{_diagnosis(statistics, len(sizes))}"
+            f"{source}: 0 of {len(sizes)} photos could be placed: {'; '.join(placement['advice'])}"
         )
+    model = models[0]
     report = {
         "source": str(source),
         "photos": len(sizes),
-        "placed": len(placed),
-        "not_placed": [name for name in sizes if name not in set(placed)],
+        **placement,
         "skipped": skipped,
+        "attempt": attempt,
         "mean_reprojection_error_px": float(model.compute_mean_reprojection_error()),
         "points": model.num_points3D(),
-        **statistics,
         "seconds": seconds,
         "settings": to_dict(settings),
         "versions": {name: metadata.version(name) for name in ("nerf_jax", "pycolmap")},
@@ -100,17 +99,42 @@ def prepare_scene(source: Path, out: Path, settings: Settings) -> dict[str, Any]
     return report
 
 
+def _placement(database: Path, names: list[str], models: list[Any]) -> dict[str, Any]:
+    """The report on the photos: which are placed, and what to do about the others."""
+    matches = colmap.matches(database)
+    features, partners = colmap.median_features(database), diagnosis.overlap(names, matches)
+    known: list[list[str]] = []
+    for model in models:
+        found = [image.name for image in scene.placed_images(model)]
+        known.append([name for name in found if not any(name in other for other in known)])
+    linked = diagnosis.groups(names, matches)[:1] if matches else [names]
+    advice = diagnosis.missing_links(names, known or linked, matches)
+    if sum(map(len, known)) < len(names) / 2:
+        advice.insert(0, diagnosis.likely_reason(features, partners, len(names)))
+    placed = known[0] if known else []
+    return {
+        "placed": len(placed),
+        "not_placed": [name for name in names if name not in placed],
+        "other_models": known[1:],
+        "unmatched": [name for name in names if not any(name in pair for pair in matches)],
+        "advice": advice,
+        "median_features": features,
+        "median_partners": partners,
+    }
+
+
 def _find_cameras(
     out: Path, sizes: photos.Sizes, sequential: bool, settings: Settings, seconds: dict[str, float]
-) -> Any | None:
-    """COLMAP's steps: the reconstruction, if there is one."""
+) -> tuple[str, list[Any]]:
+    """COLMAP's steps: the name of the best attempt, and its models."""
     database, images = out / _DATABASE, out / "images"
     with _timed("features", seconds):
         colmap.extract_features(database, images, sizes, settings.max_size, settings.max_features)
     with _timed("matching", seconds):
         colmap.match(database, colmap.pairs(list(sizes), sequential=sequential))
     with _timed("placing", seconds):
-        return colmap.reconstruct(database, images, len(sizes))
+        linked = len(diagnosis.groups(list(sizes), colmap.matches(database))[0])
+        return colmap.reconstruct(database, images, len(sizes), linked)
 
 
 @contextlib.contextmanager
@@ -176,26 +200,5 @@ def _write(out: Path, model: Any, report: dict[str, Any]) -> None:
     say(f"{title}, in {duration(sum(report['seconds'].values()))}")
     if missing:
         say(f"not placed: {', '.join(missing)}")
-    if len(missing) > total / 2:
-        say(f"less than half: {_diagnosis(report, total)}")
-
-
-def _diagnosis(statistics: dict[str, Any], count: int) -> str:
-    """The most likely reason why photos could not be placed, and its remedy."""
-    features, partners = statistics["median_features"], statistics["median_partners"]
-    if features < 500:
-        reason = "few features: take sharp photos in good light, with textured objects in view"
-    elif partners < 3:
-        reason = (
-            "too little overlap: take more photos, each sharing two thirds of its view with the "
-            "previous one; for a video, --matching exhaustive matches all pairs of frames"
-        )
-    else:
-        reason = (
-            "enough overlap, but no camera motion explains it: walk around the scene instead of "
-            "turning on the spot, and keep moving objects out of view"
-        )
-    return (
-        f"a photo has {features:.0f} features and overlaps {partners:.0f} of the {count - 1} "
-        f"others, in the median; {reason}"
-    )
+    for sentence in report["advice"]:
+        say(f"  {sentence}")

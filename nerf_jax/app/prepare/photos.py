@@ -14,6 +14,7 @@ _KEPT_MODES = ("L", "RGB", "RGBA")
 """Pillow's; every reader of scenes supports these. Other photos are converted."""
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_EXIF, _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
 
 Sizes = dict[str, tuple[int, int]]
 """``{name: (width, height)}`` of photos."""
@@ -95,6 +96,13 @@ def _write_upright(path: Path, target: Path) -> tuple[int, int]:
         with atomic_write(target) as aside:
             upright.save(aside, quality=95, subsampling=0, exif=upright.getexif().tobytes())
     return upright.size
+
+
+def focal_length(path: Path) -> str:
+    """The focal length in a photo's EXIF data, as written there, to compare photos by."""
+    with optional_import("PIL.Image", "pillow").open(path) as image:
+        exif = image.getexif().get_ifd(_EXIF)
+    return str(exif.get(_FOCAL_LENGTH_35MM) or exif.get(_FOCAL_LENGTH))
 
 
 def digests(paths: list[Path]) -> dict[str, str]:
