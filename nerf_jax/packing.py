@@ -59,7 +59,30 @@ def pack_ragged(
         kept: the rays to pack; always the first ones.
         capacity: M.
     """
-    bits = _Bits.of(mask)
+    packed = _pack_bits(_Bits.of(mask), ends, kept, capacity)
+    return packed._replace(index=jnp.minimum(packed.index, mask.size - 1))
+
+
+def pack_words(
+    words: UInt32[Array, " W"], ends: Int[Array, " R"], capacity: int
+) -> Packed:
+    """As :func:`pack_ragged`, for candidates given as the bits of words.
+
+    Args:
+        words: 32 candidates each, from the lowest bit on.
+        ends: where each ray's words end.
+        capacity: M.
+
+    Returns:
+        The slots; ``index // 32`` is the word and ``index % 32`` the bit.
+    """
+    packed = _pack_bits(_Bits.of_words(words), ends * _WORD, jnp.ones(len(ends), bool), capacity)
+    return packed._replace(index=jnp.minimum(packed.index, words.size * _WORD - 1))
+
+
+def _pack_bits(
+    bits: "_Bits", ends: Int[Array, " R"], kept: Bool[Array, " R"], capacity: int
+) -> Packed:
     ends = bits.rank(ends)
     kept = kept & (ends <= capacity)
     total = jnp.max(jnp.where(kept, ends, 0), initial=0)
@@ -68,8 +91,14 @@ def pack_ragged(
     ray = jnp.minimum(_owner(ends, capacity), len(ends) - 1)
     starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends[:-1]])
     index = bits.select(slot, _owner(bits.before[1:], capacity))
-    index = jnp.minimum(index, mask.size - 1)
     return Packed(index, ray, slot - starts[ray], slot < total, ends, kept)
+
+
+def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
+    """The indices of the first ``count`` values that are set; any index if there are fewer."""
+    bits = _Bits.of(mask)
+    index = bits.select(jnp.arange(count), _owner(bits.before[1:], count))
+    return jnp.minimum(index, mask.size - 1)
 
 
 def sample_indices(key: Array, mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
@@ -95,6 +124,10 @@ class _Bits(NamedTuple):
     def of(cls, mask: Bool[Array, " N"]) -> "_Bits":
         rows = jnp.pad(mask, (0, -mask.size % _WORD)).reshape(-1, _WORD).astype(jnp.uint32)
         words = jnp.sum(rows << jnp.arange(_WORD, dtype=jnp.uint32)[None], axis=1, dtype=jnp.uint32)
+        return cls.of_words(words)
+
+    @classmethod
+    def of_words(cls, words: UInt32[Array, " W"]) -> "_Bits":
         counts = jax.lax.population_count(words).astype(jnp.int32)
         return cls(words, jnp.cumsum(counts) - counts)
 
