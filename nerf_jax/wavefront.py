@@ -9,11 +9,12 @@ Notation: ``R`` rays, ``B`` blocks of a ray, ``N`` blocks and ``M`` candidates o
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, UInt32
 
 from nerf_jax.compositing import MIN_WEIGHT
@@ -45,8 +46,6 @@ class Wavefront(NamedTuple):
     """The next block, as its position in the list."""
     ends: Int[Array, " R"]
     """Where the ray's blocks end in the list."""
-    optical_depth: Float[Array, " R"]
-    """Of all candidates so far."""
     sums: Float[Array, "R 5"]
     """Of weights; of weights times distances and colours."""
     reached: Float[Array, "R B"]
@@ -76,9 +75,14 @@ class _Scene(NamedTuple):
     """What does not change while rays advance."""
 
     grid: Occupancy
-    rays: Rays
-    steps: RaySteps
+    rays: Float[Array, "R d"]
+    """Each ray and its steps as a row of numbers: one read instead of one for each field."""
+    unravel: Callable[[Float[Array, " d"]], tuple[Rays, RaySteps]]
     blocks: Blocks
+
+    def read(self, index: Int[Array, " n"]) -> tuple[Rays, RaySteps]:
+        """Some of the rays, and their steps."""
+        return jax.vmap(self.unravel)(self.rays.at[index].get(mode="promise_in_bounds"))
 
 
 def render_wavefront(
@@ -98,7 +102,9 @@ def render_wavefront(
     near = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
     packed = pack(near, near.size)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), packed.ends[:-1]])
-    scene = _Scene(grid, rays, steps, Blocks(packed.index % near.shape[1], starts))
+    rows = jax.vmap(lambda *both: ravel_pytree(both)[0])(rays, steps)
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], (rays, steps)))[1]
+    scene = _Scene(grid, rows, unravel, Blocks(packed.index % near.shape[1], starts))
 
     def render(field: Field, state: Wavefront) -> Wavefront:
         advance = functools.partial(_advance, field, params, scene, budget)
@@ -110,7 +116,7 @@ def render_wavefront(
     half = zero + (1 - budget.min_transmittance) / 2
     columns = functools.partial(jnp.stack, axis=1)
     state = Wavefront(
-        _skip_empty(scene, budget, starts, packed.ends), packed.ends, zero, columns([zero] * 5), near * 0.0, half, columns([zero] * 4)
+        _skip_empty(scene, budget, starts, packed.ends), packed.ends, columns([zero] * 5), near * 0.0, half, columns([zero] * 4)
     )
     state = render(field, state)
     opacity, moment, *rgb = state.sums.T
@@ -124,12 +130,7 @@ def render_wavefront(
 
 
 def _active(budget: Budget, state: Wavefront) -> Array:
-    return (state.next < state.ends) & (state.optical_depth < _opaque(budget))
-
-
-def _opaque(budget: Budget) -> float:
-    """The optical depth at which light ends."""
-    return -float(np.log(budget.min_transmittance)) if budget.min_transmittance else np.inf
+    return (state.next < state.ends) & (1 - state.sums[:, 0] > budget.min_transmittance)
 
 
 def _seek_median(state: Wavefront, starts: Array) -> Wavefront:
@@ -146,15 +147,14 @@ def _seek_median(state: Wavefront, starts: Array) -> Wavefront:
     return state._replace(
         next=starts + found,
         ends=jnp.where(known, starts, starts + found + 1),
-        optical_depth=state.optical_depth * 0,  # light does not end before the median
         sums=state.sums.at[:, 0].set(before),
         half=half,
     )
 
 
 import os
-RATIO=float(os.environ.get("RATIO","1"))
-RATIO2=float(os.environ.get("RATIO2","1"))
+RATIO=float(os.environ.get("RATIO","0.375"))
+RATIO2=float(os.environ.get("RATIO2","0.375"))
 SHRINK=int(os.environ.get("SHRINK","1"))
 
 
@@ -171,7 +171,7 @@ def _look_ahead(
     position = next_block[ray] + slot % num_each
     exists = (row < num_active) & (position < ends[ray])
     first = scene.blocks.index[jnp.minimum(position, scene.blocks.index.size - 1)] * BLOCK
-    some_rays, some_steps = jax.tree.map(lambda leaf: leaf[ray], (scene.rays, scene.steps))
+    some_rays, some_steps = scene.read(ray)
     occupied = jax.vmap(occupied_in_block, (None, 0, 0, 0))(
         scene.grid, some_rays, some_steps, first
     )
@@ -212,7 +212,7 @@ def _advance(
     packed = pack_words(ahead.words, ends, capacity)
 
     own = ahead.rays[packed.ray]
-    rays, steps = jax.tree.map(lambda leaf: leaf[own], (scene.rays, scene.steps))
+    rays, steps = scene.read(own)
     place = packed.index // 32
     t = steps.t(ahead.first[place] + packed.index % 32)
     length = steps.length(t)
@@ -221,12 +221,12 @@ def _advance(
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
 
     longest = _MOST_BLOCKS * BLOCK
-    tau = jnp.where(packed.valid, optical_depth(sigma, length), 0.0)
-    total = state.optical_depth[own] + cumsum_by_ray(tau, packed, longest)
+    tau = optical_depth(sigma, length)
     alpha = -jnp.expm1(-tau)
-    visible = packed.valid & (total - tau < _opaque(budget)) & (alpha > budget.min_alpha)
+    visible = packed.valid & (alpha > budget.min_alpha)
     tau = jnp.where(visible, tau, 0.0)
     light = (1 - state.sums[own, 0]) * jnp.exp(tau - cumsum_by_ray(tau, packed, longest))
+    visible = visible & (light > budget.min_transmittance)
     w = jnp.where(visible, light * alpha, 0.0)
     before, after = 1 - light, 1 - light + w
     half = state.half[own]
@@ -239,7 +239,6 @@ def _advance(
     done = packed.kept & (slot < ahead.num_rays)
     return state._replace(
         next=state.next.at[jnp.where(done, ahead.rays, no_ray)].add(ahead.num_each, mode="drop"),
-        optical_depth=state.optical_depth.at[target].max(total, mode="drop"),
         sums=state.sums.at[target].add(values, mode="drop"),
         reached=state.reached.at[target, ahead.position[place] - scene.blocks.starts[own]].max(
             reached, mode="drop"
