@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from nerf_jax.compositing import MIN_WEIGHT
 from nerf_jax.cones import disc
@@ -30,15 +30,6 @@ _MOST_BLOCKS = 8
 """Of a ray in an iteration: more would often be behind a surface."""
 
 
-class Blocks(NamedTuple):
-    """The blocks of candidates near occupied cells, listed ray after ray, near to far."""
-
-    index: Int[Array, " RB"]
-    """Of the block along its ray."""
-    starts: Int[Array, " R"]
-    """Where the ray's blocks start in the list."""
-
-
 class Wavefront(NamedTuple):
     """The state of R rays."""
 
@@ -46,10 +37,10 @@ class Wavefront(NamedTuple):
     """The next block, as its position in the list."""
     ends: Int[Array, " R"]
     """Where the ray's blocks end in the list."""
+    stop: Float[Array, " R"]
+    """The sum of weights at which the ray ends."""
     sums: Float[Array, "R 5"]
     """Of weights; of weights times distances and colours."""
-    reached: Float[Array, "R B"]
-    """The sum of weights up to each block of the ray; 0 without any in the block."""
     half: Float[Array, " R"]
     """The sum of weights at the median depth."""
     median: Float[Array, "R 4"]
@@ -78,7 +69,8 @@ class _Scene(NamedTuple):
     rays: Float[Array, "R d"]
     """Each ray and its steps as a row of numbers: one read instead of one for each field."""
     unravel: Callable[[Float[Array, " d"]], tuple[Rays, RaySteps]]
-    blocks: Blocks
+    blocks: Int[Array, " RB"]
+    """The blocks near occupied cells, ray after ray, near to far: their indices along the ray."""
 
     def read(self, index: Int[Array, " n"]) -> tuple[Rays, RaySteps]:
         """Some of the rays, and their steps."""
@@ -104,20 +96,19 @@ def render_wavefront(
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), packed.ends[:-1]])
     rows = jax.vmap(lambda *both: ravel_pytree(both)[0])(rays, steps)
     unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], (rays, steps)))[1]
-    scene = _Scene(grid, rows, unravel, Blocks(packed.index % near.shape[1], starts))
+    scene = _Scene(grid, rows, unravel, packed.index % near.shape[1])
 
     def render(field: Field, state: Wavefront) -> Wavefront:
         advance = functools.partial(_advance, field, params, scene, budget)
-        return jax.lax.while_loop(lambda state: jnp.any(_active(budget, state)), advance, state)
+        return jax.lax.while_loop(lambda state: jnp.any(_active(state)), advance, state)
 
     # Derived from the blocks, so that all vary over the devices.
     zero = near[:, 0] * 0.0
-    # Half of what rays reach whose light ends: for most it is known before.
-    half = zero + (1 - budget.min_transmittance) / 2
+    # Half of the weight of rays whose light ends: most of those need not seek their median again.
+    stop = zero + (1 - budget.min_transmittance)
     columns = functools.partial(jnp.stack, axis=1)
-    state = Wavefront(
-        _skip_empty(scene, budget, starts, packed.ends), packed.ends, columns([zero] * 5), near * 0.0, half, columns([zero] * 4)
-    )
+    starts = _skip_empty(scene, budget, starts, packed.ends)
+    state = Wavefront(starts, packed.ends, stop, columns([zero] * 5), stop / 2, columns([zero] * 4))
     state = render(field, state)
     opacity, moment, *rgb = state.sums.T
     depth = (moment + MIN_WEIGHT * rays.far) / (opacity + MIN_WEIGHT)
@@ -129,26 +120,20 @@ def render_wavefront(
     return Rendering(columns(rgb), opacity, depth, median)
 
 
-def _active(budget: Budget, state: Wavefront) -> Array:
-    return (state.next < state.ends) & (1 - state.sums[:, 0] > budget.min_transmittance)
+def _active(state: Wavefront) -> Bool[Array, " R"]:
+    return (state.next < state.ends) & (state.sums[:, 0] < state.stop)
 
 
-def _seek_median(state: Wavefront, starts: Array) -> Wavefront:
-    """The state before the block of each ray in which half of its weight is reached.
+def _seek_median(state: Wavefront, starts: Int[Array, " R"]) -> Wavefront:
+    """The state before the rays whose median sample is not known, which end with that sample.
 
     How much is half is known at the end only, and what was read is not kept.
     """
     half = state.sums[:, 0] / 2
-    found = jnp.argmax(state.reached >= half[:, None], axis=1)
-    is_before = jnp.arange(state.reached.shape[1]) < found[:, None]
-    before = jnp.max(jnp.where(is_before, state.reached, 0.0), axis=1)
-    low, w, *_ = state.median.T
-    known = (low <= half) & (half <= low + w)
-    return state._replace(
-        next=starts + found,
-        ends=jnp.where(known, starts, starts + found + 1),
-        sums=state.sums.at[:, 0].set(before),
-        half=half,
+    before, w, *_ = state.median.T
+    known = (before <= half) & (half <= before + w)
+    return Wavefront(
+        starts, jnp.where(known, starts, state.ends), half, state.sums * 0.0, half, state.median
     )
 
 
@@ -170,7 +155,7 @@ def _look_ahead(
     ray = chosen[row]
     position = next_block[ray] + slot % num_each
     exists = (row < num_active) & (position < ends[ray])
-    first = scene.blocks.index[jnp.minimum(position, scene.blocks.index.size - 1)] * BLOCK
+    first = scene.blocks[jnp.minimum(position, scene.blocks.size - 1)] * BLOCK
     some_rays, some_steps = scene.read(ray)
     occupied = jax.vmap(occupied_in_block, (None, 0, 0, 0))(
         scene.grid, some_rays, some_steps, first
@@ -206,7 +191,7 @@ def _advance(
     """The next candidates of the first active rays, read and composited."""
     capacity = budget.max_samples // SHRINK
     num_blocks = int(capacity * RATIO)
-    ahead = _look_ahead(scene, _active(budget, state), state.next, state.ends, num_blocks)
+    ahead = _look_ahead(scene, _active(state), state.next, state.ends, num_blocks)
     slot = jnp.arange(num_blocks)
     ends = jnp.minimum((slot + 1) * ahead.num_each, num_blocks)
     packed = pack_words(ahead.words, ends, capacity)
@@ -235,14 +220,10 @@ def _advance(
     no_ray = len(state.half)
     target = jnp.where(packed.valid, own, no_ray)
     values = jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1)
-    reached = jnp.where(visible, after, 0.0)
     done = packed.kept & (slot < ahead.num_rays)
     return state._replace(
         next=state.next.at[jnp.where(done, ahead.rays, no_ray)].add(ahead.num_each, mode="drop"),
         sums=state.sums.at[target].add(values, mode="drop"),
-        reached=state.reached.at[target, ahead.position[place] - scene.blocks.starts[own]].max(
-            reached, mode="drop"
-        ),
         median=state.median.at[jnp.where(at_half, own, no_ray)].set(
             jnp.stack([before, w, t, length], axis=1), mode="drop"
         ),
