@@ -162,8 +162,8 @@ def _look_ahead(
     exists = (slot // num_each < num_active) & (at < ends[ray])
     first = scene.blocks[jnp.minimum(at, scene.blocks.size - 1)] * BLOCK
     occupied = jax.vmap(occupied_in_block, (None, 0, 0, 0))(scene.grid, *scene.rays(ray), first)
-    bits = (occupied & exists[:, None]).astype(jnp.uint32) << jnp.arange(BLOCK, dtype=jnp.uint32)
-    words = jnp.sum(bits, axis=1, dtype=jnp.uint32)
+    bits = jnp.uint32(1) << jnp.arange(BLOCK, dtype=jnp.uint32)
+    words = jnp.sum(jnp.where(occupied & exists[:, None], bits[None], 0), axis=1, dtype=jnp.uint32)
     return _Ahead(chosen, slot < num_active, num_each, first, words)
 
 

@@ -9,12 +9,11 @@ from jax.sharding import PartitionSpec
 from nerf_jax import occupancy
 from nerf_jax.contraction import Contracted
 from nerf_jax.devices import RAYS, ray_mesh
-from nerf_jax.render_sparse import Budget, render_sparse
+from nerf_jax.render_sparse import Budget
 from nerf_jax.types import Rays, Rendering
 from nerf_jax.wavefront import render_wavefront
 from tests import closed_forms
 from tests.test_render_sparse import (
-    CANDIDATES,
     CELLS,
     CLOUDS,
     EXACT,
@@ -62,7 +61,7 @@ def test_it_equals_dense_rendering():
     everywhere = wavefront(SMALL, rays, occupancy.init_grid(cloud_grid().space, CELLS))
     for name in ("rgb", "opacity"):
         close(getattr(everywhere, name), getattr(expected, name), err_msg=name)
-    hit = expected.opacity > 1e-3
+    hit = expected.opacity > 1e-2
     close(everywhere.depth[hit], expected.depth[hit])
     np.testing.assert_allclose(everywhere.median_depth[hit], expected.median_depth[hit], atol=1e-3)
     assert np.abs(found.opacity - everywhere.opacity).max() < 0.1
