@@ -158,6 +158,14 @@ def occupied_blocks(
     return lookup(grid.near_occupied, grid.space, ray, midpoint) & (steps.t(first) < steps.stop)
 
 
+def occupied_in_block(
+    grid: Occupancy, ray: Rays, steps: RaySteps, first: Int[Array, ""]
+) -> Bool[Array, " BLOCK"]:
+    """Whether each candidate of a ray's block, from its first on, is in an occupied cell."""
+    t = steps.t(first + jnp.arange(BLOCK))
+    return lookup(grid.occupied, grid.space, ray, t) & (t < steps.stop)
+
+
 def find_candidates(
     grid: Occupancy,
     rays: Rays,
@@ -181,8 +189,7 @@ def find_candidates(
 
     def occupied(ray: Int[Array, ""], first: Int[Array, ""]) -> Bool[Array, " BLOCK"]:
         own, own_steps = jax.tree.map(lambda leaf: leaf[ray], (rays, steps))
-        t = own_steps.t(first + jnp.arange(BLOCK))
-        return lookup(grid.occupied, grid.space, own, t) & (t < own_steps.stop)
+        return occupied_in_block(grid, own, own_steps, first)
 
     mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
     packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates)

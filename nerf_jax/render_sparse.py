@@ -20,7 +20,7 @@ from nerf_jax import compositing
 from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
 from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, occupied_blocks
-from nerf_jax.packing import Packed, pack, pack_ragged
+from nerf_jax.packing import Packed, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
 
@@ -180,39 +180,3 @@ def _visible_candidates(
     alpha = -jnp.expm1(-optical_depth(sigma, length))
     visible = candidates.valid & (light > budget.min_transmittance) & (alpha > budget.min_alpha)
     return pack_ragged(visible, candidates.ends, candidates.kept, capacity)
-
-
-def render_in_windows(
-    render: Callable[[Rays], SparseRendering], rays: Rays, active: Bool[Array, " R"], window: int
-) -> Rendering:
-    """Render any number of rays in one compiled loop over windows of them.
-
-    Inactive rays cost nothing; rays that were dropped come first in the next iteration.
-
-    Args:
-        render: of ``window`` rays; it must keep at least the first.
-        rays: R of them.
-        active: whether a ray may hit anything.
-        window: rays of an iteration.
-    """
-    num_rays = active.size
-    order = pack(active[:, None], num_rays)
-    total = order.ends[-1]
-
-    def iteration(state: tuple[Array, Rendering]) -> tuple[Array, Rendering]:
-        done, rendering = state
-        slot = done + jnp.arange(window)
-        index = order.index[jnp.minimum(slot, num_rays - 1)]
-        some = jax.tree.map(lambda leaf: leaf[index], rays)
-        some = some._replace(far=jnp.where(slot < total, some.far, -jnp.inf))
-        found = render(some)
-        target = jnp.where(found.kept & (slot < total), index, num_rays)
-        rendering = jax.tree.map(
-            lambda whole, part: whole.at[target].set(part, mode="drop"), rendering, found.rendering
-        )
-        return done + jnp.sum(found.kept, dtype=done.dtype), rendering
-
-    zero = active * 0.0  # derived from the mask, so that both vary over the devices
-    far = rays.far + zero
-    empty = Rendering(jnp.stack([zero] * 3, axis=1), zero, far, far)
-    return jax.lax.while_loop(lambda state: state[0] < total, iteration, (total * 0, empty))[1]

@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "pose_refinement"},
+    {"fields", "render", "render_sparse", "wavefront", "pose_refinement"},
     {"train"},
     {"config"},
     {"methods"},
@@ -47,6 +47,7 @@ NEIGHBOURS = {
     ("data", "scenes"),  # `data.load` knows the built-in scene
     ("occupancy", "cameras"),  # which cells a camera sees
     ("occupancy", "contraction"),  # a grid divides the unit cube
+    ("wavefront", "render_sparse"),  # the sizes of the buffers
     ("scenes", "data"),  # a built-in scene is a `Scene`
 }
 """The only imports within a floor; those within a folder come besides."""
@@ -124,7 +125,7 @@ def test_no_two_files_import_each_other():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
 
 
-@pytest.mark.parametrize("renderer", ["render", "render_sparse"])
+@pytest.mark.parametrize("renderer", ["render", "render_sparse", "wavefront"])
 def test_the_renderers_know_no_network(renderer: str):
     assert not {full for full in imports(renderer) if "fields" in full or "flax" in full}
 

@@ -9,7 +9,7 @@ from nerf_jax import compositing, occupancy
 from nerf_jax.contraction import Box
 from nerf_jax.numerics import bounded_exp
 from nerf_jax.render import render_rays
-from nerf_jax.render_sparse import Budget, render_in_windows, render_sparse
+from nerf_jax.render_sparse import Budget, render_sparse
 from nerf_jax.types import Field, Params, Point, Rays, View
 from tests import closed_forms
 
@@ -206,20 +206,6 @@ def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
         assert seen.kept.all()
         np.testing.assert_array_equal(seen.rendering.depth, rays.far)
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
-
-
-@pytest.mark.parametrize("window", [1, 7, 128])
-def test_all_rays_are_rendered_with_any_window(window: int):
-    rays, params = some_rays(90, seed=5), CLOUDS.init(None)
-    grid = cloud_grid()
-    whole = sparse(EXACT._replace(max_samples=16384), CLOUDS)(params, grid, keys=None, rays=rays)
-    tight = EXACT._replace(max_samples=128)
-    promising = whole.rendering.opacity > 0
-    see = functools.partial(render_sparse, CLOUDS, params, grid, tight, None)
-    found = jax.jit(lambda rays: render_in_windows(see, rays, promising, window))(rays)
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, whole.rendering
-    )
 
 
 def test_the_median_depth_equals_that_of_plain_compositing():

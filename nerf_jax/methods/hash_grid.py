@@ -17,15 +17,10 @@ from nerf_jax.compositing import Background, pixel_over, sample_background, soli
 from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Space, required_steps
 from nerf_jax.methods.grid_fields import fit_space, grid_field, over_background, rendering_loss
-from nerf_jax.occupancy import Occupancy, occupied_blocks
-from nerf_jax.render_sparse import (
-    Budget,
-    Samples,
-    SparseRendering,
-    render_in_windows,
-    render_sparse,
-)
+from nerf_jax.occupancy import Occupancy
+from nerf_jax.render_sparse import Budget, Samples, render_sparse
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, RayTable, Rendering
+from nerf_jax.wavefront import render_wavefront
 
 _WARMUP = 256
 """Steps during which the occupancy grid is updated more often, and all of it."""
@@ -71,11 +66,8 @@ def _check_steps(config: HashConfig, space: Space, cameras: Cameras | RayTable) 
         )
 
 
-def _render_sparse(
-    config: HashConfig, params: Params, grid: Occupancy, keys: Array | None, rays: Rays
-) -> SparseRendering:
-    budget = Budget(*(getattr(config, name) for name in Budget._fields))
-    return render_sparse(grid_field(config, grid.space), params, grid, budget, keys, rays)
+def _budget(config: HashConfig) -> Budget:
+    return Budget(*(getattr(config, name) for name in Budget._fields))
 
 
 def _loss(
@@ -88,8 +80,10 @@ def _loss(
 ) -> tuple[Array, Metrics]:
     backgrounds, keys = jax.vmap(functools.partial(sample_background, background))(keys)
     target = pixel_over(batch.pixel, backgrounds)
-    rendering, kept, counts, samples = _render_sparse(config, params, grid, keys, batch.rays)
     field = grid_field(config, grid.space)
+    rendering, kept, counts, samples = render_sparse(
+        field, params, grid, _budget(config), keys, batch.rays
+    )
     rendering = over_background(field, params, batch.rays, rendering, backgrounds)
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
@@ -151,10 +145,6 @@ def _density(
 def _render(
     config: HashConfig, background: Background, params: Params, grid: Occupancy, rays: Rays
 ) -> Rendering:
-    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, rays, config.num_candidates)
-    blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, config.num_candidates)
-    window = min(rays.far.size, max(1, config.max_samples // 4))
-    render_window = functools.partial(_render_sparse, config, params, grid, None)
-    found = render_in_windows(render_window, rays, blocks.any(axis=1), window)
     field = grid_field(config, grid.space)
+    found = render_wavefront(field, params, grid, _budget(config), rays)
     return over_background(field, params, rays, found, solid_background(background))
