@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-WORD = 32
-"""Bits of a word."""
+_WORD = 32
 
 
 class Packed(NamedTuple):
@@ -60,28 +59,7 @@ def pack_ragged(
         kept: the rays to pack; always the first ones.
         capacity: M.
     """
-    packed = _pack_bits(_Bits.of(mask), ends, kept, capacity)
-    return packed._replace(index=jnp.minimum(packed.index, mask.size - 1))
-
-
-def pack_words(words: UInt32[Array, " W"], ends: Int[Array, " R"], capacity: int) -> Packed:
-    """As :func:`pack_ragged`, of candidates that are the bits of words.
-
-    Args:
-        words: up to 32 candidates each, from the lowest bit on.
-        ends: where each ray's words end.
-        capacity: M.
-
-    Returns:
-        The slots; ``index // WORD`` is the word and ``index % WORD`` the bit.
-    """
-    packed = _pack_bits(_Bits.of_words(words), ends * WORD, jnp.ones(len(ends), bool), capacity)
-    return packed._replace(index=jnp.minimum(packed.index, words.size * WORD - 1))
-
-
-def _pack_bits(
-    bits: "_Bits", ends: Int[Array, " R"], kept: Bool[Array, " R"], capacity: int
-) -> Packed:
+    bits = _Bits.of(mask)
     ends = bits.rank(ends)
     kept = kept & (ends <= capacity)
     total = jnp.max(jnp.where(kept, ends, 0), initial=0)
@@ -90,11 +68,12 @@ def _pack_bits(
     ray = jnp.minimum(_owner(ends, capacity), len(ends) - 1)
     starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends[:-1]])
     index = bits.select(slot, _owner(bits.before[1:], capacity))
+    index = jnp.minimum(index, mask.size - 1)
     return Packed(index, ray, slot - starts[ray], slot < total, ends, kept)
 
 
 def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
-    """The indices of the first ``count`` values that are set; any index if there are fewer."""
+    """The first ``count`` indices where the mask is set; any index if there are fewer."""
     bits = _Bits.of(mask)
     index = bits.select(jnp.arange(count), _owner(bits.before[1:], count))
     return jnp.minimum(index, mask.size - 1)
@@ -121,22 +100,18 @@ class _Bits(NamedTuple):
 
     @classmethod
     def of(cls, mask: Bool[Array, " N"]) -> "_Bits":
-        rows = jnp.pad(mask, (0, -mask.size % WORD)).reshape(-1, WORD).astype(jnp.uint32)
-        words = jnp.sum(rows << jnp.arange(WORD, dtype=jnp.uint32)[None], axis=1, dtype=jnp.uint32)
-        return cls.of_words(words)
-
-    @classmethod
-    def of_words(cls, words: UInt32[Array, " W"]) -> "_Bits":
+        rows = jnp.pad(mask, (0, -mask.size % _WORD)).reshape(-1, _WORD).astype(jnp.uint32)
+        words = jnp.sum(rows << jnp.arange(_WORD, dtype=jnp.uint32)[None], axis=1, dtype=jnp.uint32)
         counts = jax.lax.population_count(words).astype(jnp.int32)
         return cls(words, jnp.cumsum(counts) - counts)
 
     def rank(self, position: Int[Array, "*n"]) -> Int[Array, "*n"]:
         """The number of bits set before a position in [0, N]."""
         # The end of the last word is its 32nd bit.
-        word = jnp.minimum(position // WORD, self.words.size - 1)
-        bit = (position - word * WORD).astype(jnp.uint32)
+        word = jnp.minimum(position // _WORD, self.words.size - 1)
+        bit = (position - word * _WORD).astype(jnp.uint32)
         ones = jnp.uint32(0xFFFFFFFF)
-        below = jnp.where(bit < WORD, ~(ones << jnp.minimum(bit, WORD - 1)), ones)
+        below = jnp.where(bit < _WORD, ~(ones << jnp.minimum(bit, _WORD - 1)), ones)
         inside = jax.lax.population_count(self.words[word] & below)
         return self.before[word] + inside.astype(jnp.int32)
 
@@ -150,7 +125,7 @@ class _Bits(NamedTuple):
             left = jnp.where(upper, left - lower, left)
             bits = jnp.where(upper, bits >> width, bits)
             place = jnp.where(upper, place + width, place)
-        return word * WORD + place.astype(jnp.int32)
+        return word * _WORD + place.astype(jnp.int32)
 
 
 def _owner(ends: Int[Array, " R"], count: int) -> Int[Array, " M"]:

@@ -1,11 +1,11 @@
 """Rendering of many rays without gradients: all of them advance together, front to back.
 
 As Instant-NGP renders (Müller et al., 2022, Section 5.4 and Appendix E): in each iteration, the
-rays that still have light left take their next blocks of candidates; the field is read at those in
-occupied cells, and composited onto the sums of each ray; rays that end make room for others. So the
-buffers stay full, of positions that light reaches, however much the rays differ.
+rays with light left take their next blocks of candidates; the field is read at those in occupied
+cells, and composited; rays that end make room for others. So the buffers stay full, of positions
+that light reaches.
 
-Notation: ``R`` rays, ``B`` blocks of a ray, ``N`` blocks and ``M`` candidates of an iteration.
+Notation: ``R`` rays, ``N`` blocks of an iteration; those of all rays, in one list, near to far.
 """
 
 import functools
@@ -15,14 +15,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.compositing import MIN_WEIGHT
 from nerf_jax.cones import disc
 from nerf_jax.contraction import RaySteps
 from nerf_jax.numerics import optical_depth
 from nerf_jax.occupancy import BLOCK, Occupancy, occupied_blocks, occupied_in_block
-from nerf_jax.packing import WORD, cumsum_by_ray, first_set, pack, pack_words
+from nerf_jax.packing import cumsum_by_ray, first_set, pack, pack_ragged
 from nerf_jax.render_sparse import Budget
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
@@ -36,17 +36,14 @@ _columns = functools.partial(jnp.stack, axis=1)
 
 
 class _Scene(NamedTuple):
-    """The part of the scene that rays advance through, and the rays."""
-
     grid: Occupancy
     rows: Float[Array, "R d"]
-    """Each ray and its steps as numbers, so that both are one read of memory."""
+    """Rays and their steps, each pair as a row of numbers: one read of memory."""
     from_row: Callable[[Float[Array, " d"]], tuple[Rays, RaySteps]]
-    blocks: Int[Array, " RB"]
-    """The blocks near occupied cells, ray after ray, near to far: their indices along the ray."""
+    blocks: Int[Array, " L"]
+    """The list of the blocks near occupied cells: their indices along the ray."""
 
     def rays(self, index: Int[Array, " n"]) -> tuple[Rays, RaySteps]:
-        """Some of the rays, and their steps."""
         return jax.vmap(self.from_row)(self.rows.at[index].get(mode="promise_in_bounds"))
 
 
@@ -54,7 +51,7 @@ class Wavefront(NamedTuple):
     """The state of R rays."""
 
     next: Int[Array, " R"]
-    """The position of the next block in the list of blocks."""
+    """The position of the next block in the list."""
     ends: Int[Array, " R"]
     """Where the ray's blocks end in the list."""
     stop: Float[Array, " R"]
@@ -68,7 +65,7 @@ class Wavefront(NamedTuple):
 
     @property
     def active(self) -> Bool[Array, " R"]:
-        """Rays with light left and candidates left."""
+        """Rays with light left and blocks left."""
         return (self.next < self.ends) & (self.sums[:, 0] < self.stop)
 
 
@@ -76,7 +73,7 @@ def render_wavefront(
     field: Field, params: Params, grid: Occupancy, budget: Budget, rays: Rays
 ) -> Rendering:
     """Render any number of rays: equals :func:`nerf_jax.render_sparse.render_sparse` without
-    jitter, to rounding, but that candidates of less than the least alpha take no light.
+    jitter, to rounding, except that candidates below ``min_alpha`` absorb no light.
 
     Args:
         field, params: the scene.
@@ -91,7 +88,7 @@ def render_wavefront(
     rows = jax.vmap(lambda *ray: ravel_pytree(ray)[0])(rays, steps)
     _, from_row = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], (rays, steps)))
     scene = _Scene(grid, rows, from_row, listed.index % near.shape[1])
-    starts = jnp.concatenate([jnp.zeros(1, jnp.int32), listed.ends[:-1]])
+    starts = listed.ends - jnp.sum(near, axis=1, dtype=jnp.int32)
     starts = _skip_empty(scene, budget, starts, listed.ends)
 
     def render(field: Field, state: Wavefront) -> Wavefront:
@@ -105,9 +102,12 @@ def render_wavefront(
     opacity, moment, *rgb = state.sums.T
     depth = (moment + MIN_WEIGHT * rays.far) / (opacity + MIN_WEIGHT)
     colorless = field._replace(color=lambda params, features, view: jnp.zeros(3))
-    median_depth = _median(render(colorless, _before_median(state, starts)))
-    median_depth = jnp.where(opacity > MIN_WEIGHT, median_depth, rays.far)
-    return Rendering(_columns(rgb), opacity, depth, median_depth)
+    state = render(colorless, _before_median(state, starts))
+    before, w, t, length = state.median.T
+    inside = (state.half - before) / jnp.maximum(w, 1e-14)  # no weight at a median is below that
+    median = t + length * (jnp.clip(inside, 0.0, 1.0) - 0.5)
+    median = jnp.where(opacity > MIN_WEIGHT, median, rays.far)
+    return Rendering(_columns(rgb), opacity, depth, median)
 
 
 def _before_median(state: Wavefront, starts: Int[Array, " R"]) -> Wavefront:
@@ -122,24 +122,16 @@ def _before_median(state: Wavefront, starts: Int[Array, " R"]) -> Wavefront:
     return Wavefront(starts, ends, half, state.sums * 0.0, half, state.median)
 
 
-def _median(state: Wavefront) -> Float[Array, " R"]:
-    before, w, t, length = state.median.T
-    # No weight at a median is below the bound.
-    inside = (state.half - before) / jnp.maximum(w, 1e-14)
-    return t + length * (jnp.clip(inside, 0.0, 1.0) - 0.5)
-
-
 class _Ahead(NamedTuple):
-    """The next blocks of some rays, as many of each, in N slots."""
+    """The next blocks of some rays, as many of each."""
 
     ray: Int[Array, " N"]
-    """The rays; the first ones, as many as there are, are valid."""
-    valid: Bool[Array, " N"]
+    """The rays, of which the first ``num_rays`` are valid."""
+    num_rays: Int[Array, ""]
     num_each: Int[Array, ""]
     first: Int[Array, " N"]
     """The first candidates of the blocks: indices of steps along the ray."""
-    words: UInt32[Array, " N"]
-    """The candidates in occupied cells, as the bits of a word for each block."""
+    occupied: Bool[Array, "N BLOCK"]
 
 
 def _look_ahead(
@@ -162,9 +154,7 @@ def _look_ahead(
     exists = (slot // num_each < num_active) & (at < ends[ray])
     first = scene.blocks[jnp.minimum(at, scene.blocks.size - 1)] * BLOCK
     occupied = jax.vmap(occupied_in_block, (None, 0, 0, 0))(scene.grid, *scene.rays(ray), first)
-    bits = jnp.uint32(1) << jnp.arange(BLOCK, dtype=jnp.uint32)
-    words = jnp.sum(jnp.where(occupied & exists[:, None], bits[None], 0), axis=1, dtype=jnp.uint32)
-    return _Ahead(chosen, slot < num_active, num_each, first, words)
+    return _Ahead(chosen, num_active, num_each, first, occupied & exists[:, None])
 
 
 def _skip_empty(
@@ -172,19 +162,18 @@ def _skip_empty(
 ) -> Int[Array, " R"]:
     """Where the blocks of each ray start that hold candidates in occupied cells, or just before."""
 
-    def searching(state: tuple[Array, Array]) -> Bool[Array, " R"]:
-        position, found = state
-        return ~found & (position < ends)
-
     def skip(state: tuple[Array, Array]) -> tuple[Array, Array]:
         position, found = state
-        ahead = _look_ahead(scene, budget, searching(state), position, ends)
-        owner = ahead.ray[jnp.arange(ahead.words.size) // ahead.num_each]
-        found = found.at[jnp.where(ahead.words > 0, owner, ends.size)].set(True, mode="drop")
-        empty = jnp.where(ahead.valid & ~found[ahead.ray], ahead.ray, ends.size)
+        ahead = _look_ahead(scene, budget, ~found & (position < ends), position, ends)
+        slot = jnp.arange(len(ahead.first))
+        some = jnp.where(ahead.occupied.any(axis=1), ahead.ray[slot // ahead.num_each], ends.size)
+        found = found.at[some].set(True, mode="drop")
+        empty = jnp.where((slot < ahead.num_rays) & ~found[ahead.ray], ahead.ray, ends.size)
         return position.at[empty].add(ahead.num_each, mode="drop"), found
 
-    return jax.lax.while_loop(lambda state: jnp.any(searching(state)), skip, (starts, ends < 0))[0]
+    return jax.lax.while_loop(
+        lambda state: jnp.any(~state[1] & (state[0] < ends)), skip, (starts, ends < 0)
+    )[0]
 
 
 def _advance(
@@ -192,11 +181,14 @@ def _advance(
 ) -> Wavefront:
     """The state after the next candidates of the first active rays."""
     ahead = _look_ahead(scene, budget, state.active, state.next, state.ends)
-    block_ends = (jnp.arange(ahead.words.size) + 1) * ahead.num_each
-    packed = pack_words(ahead.words, jnp.minimum(block_ends, ahead.words.size), budget.max_samples)
+    slot = jnp.arange(len(ahead.first))
+    block_ends = jnp.minimum((slot + 1) * ahead.num_each, slot.size)
+    packed = pack_ragged(
+        ahead.occupied.reshape(-1), block_ends * BLOCK, slot >= 0, budget.max_samples
+    )
     own = ahead.ray[packed.ray]
     rays, steps = scene.rays(own)
-    t = steps.t(ahead.first[packed.index // WORD] + packed.index % WORD)
+    t = steps.t(ahead.first[packed.index // BLOCK] + packed.index % BLOCK)
     length = steps.length(t)
     sigma, features = jax.vmap(field.density, (None, 0))(params, jax.vmap(disc)(rays, t))
     view = View(rays.direction, rays.appearance)
@@ -213,7 +205,7 @@ def _advance(
 
     before, half, none = 1 - light, state.half[own], len(state.half)
     at_half = visible & (before < half + _ROUNDING) & (before + w > half - _ROUNDING)
-    kept = jnp.where(packed.kept & ahead.valid, ahead.ray, none)
+    kept = jnp.where(packed.kept & (slot < ahead.num_rays), ahead.ray, none)
     return state._replace(
         next=state.next.at[kept].add(ahead.num_each, mode="drop"),
         sums=state.sums.at[jnp.where(visible, own, none)].add(
