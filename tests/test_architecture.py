@@ -182,6 +182,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_100
-    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 760
-    assert num_lines(list(MODULES)) <= 15_400
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_300
+    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 850
+    assert num_lines(list(MODULES)) <= 15_800
