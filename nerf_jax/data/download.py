@@ -63,6 +63,8 @@ def fetch(scene: str, into: Path) -> Path:
         _unpack(partial, target)
     except (OSError, ValueError) as error:
         if not _holds_scene(target):  # otherwise another process was faster
+            if isinstance(error, FileNotFoundError) and not partial.exists():
+                return fetch(scene, into)  # another process found the archive damaged
             if isinstance(error, ValueError):  # a retry would unpack the same bad archive
                 _discard(partial)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

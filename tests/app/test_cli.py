@@ -65,10 +65,10 @@ def test_a_run_leaves_everything(place):
 def test_notes_of_a_scene_are_told_below_it(capsys):
     split = Split(small.dataset(), names=("a", "b", "c", "d"))
     scene = Scene("ball", "a/folder", {}, notes=("2 of the 6 photos are not there",))
-    _print_summary(scene, split, None, methods.build(small.config()))
+    _print_summary(scene, split, None, methods.build(small.config()), ["space box: why"])
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("scene ball (a/folder): 4 images of 16x16")
-    assert told[1] == "  2 of the 6 photos are not there"
+    assert told[1:3] == ["  2 of the 6 photos are not there", "  space box: why"]
 
 
 def test_results_say_what_they_mean(place):
