@@ -154,6 +154,7 @@ def test_the_config_does_not_load_jax():
     run("import sys, nerf_jax.config\nassert not {'jax', 'numpy'} & set(sys.modules)")
 
 
+@pytest.mark.slow
 def test_the_core_runs_without_the_packages_of_the_rest():
     present = [name for name in CORE if name in MODULES]
     imported = "\n".join(f"import nerf_jax.{name}" for name in present)

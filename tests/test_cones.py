@@ -109,6 +109,7 @@ def test_a_rotated_ray_has_rotated_frusta():
     np.testing.assert_allclose(total[0], total[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edges", [(0, 0, 1), (2, 2, 2), (1e-25, 2e-25, 3e-25), (0, 1e4, 1e10)])
 @pytest.mark.parametrize("radius", [0.0, 0.1])
 def test_the_gradients_of_frusta_are_finite(edges, radius: float):

@@ -324,6 +324,7 @@ PAIRS = [("of both", transform) for transform in TRANSFORMS] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("derivative", "transform"), PAIRS)
 def test_the_derivatives_equal_those_of_jax(derivative: str, transform: str, doubles: None):
     levels = SMALL[1:]

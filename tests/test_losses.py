@@ -227,6 +227,7 @@ def both_distortions(mask, w, edges):
     ]
 
 
+@pytest.mark.slow
 @checked
 @given(mask=npst.arrays(bool, (NUM_RAYS, NUM_PLACES)), seed=st.integers(0, 99))
 @example(mask=np.zeros((NUM_RAYS, NUM_PLACES), bool), seed=0)
@@ -238,6 +239,7 @@ def test_packed_distortions_and_their_gradients_are_the_plain_ones(mask: np.ndar
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_packed_intervals_may_have_one_length():
     packed, w = pack(jnp.ones((2, 3), bool), 8), jnp.linspace(0.1, 0.4, 8)
     t = jnp.array([0.5, 1.5, 2.5] * 2 + [0.0, 0.0])

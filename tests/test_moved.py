@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import importlib, sys, warnings
 import nerf_jax
@@ -24,6 +26,7 @@ assert (Setting, Shots) == (SceneCameras, SplitCameras)
 """
 
 
+@pytest.mark.slow
 def test_an_old_name_warns_and_gives_the_module_of_the_new_name():
     finished = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

@@ -161,6 +161,7 @@ def test_an_empty_scene_empties_the_grid():
     assert not grid.near_occupied.any()
 
 
+@pytest.mark.slow
 def test_the_sweep_reaches_every_cell():
     grid = occupancy.init_grid(BOX, 4)
     seen = [
@@ -170,6 +171,7 @@ def test_the_sweep_reaches_every_cell():
     assert set(np.concatenate(seen).tolist()) == set(range(64))
 
 
+@pytest.mark.slow
 def test_the_other_cells_are_sampled_from_the_occupied():
     occupied = np.zeros((4, 4, 4), bool)
     occupied[1, 2, 3] = occupied[3, 0, 0] = True

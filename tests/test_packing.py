@@ -59,6 +59,7 @@ def rows_of(*counts: int) -> np.ndarray:
     return np.arange(32) < np.array(counts)[:, None]
 
 
+@pytest.mark.slow
 @quickly
 @any_case()
 @example(mask=np.zeros((3, 32), bool), capacity=40)
@@ -86,6 +87,7 @@ def test_rays_are_kept_whole_and_the_last_are_dropped(mask: np.ndarray, capacity
         np.testing.assert_array_equal(places, np.flatnonzero(mask[ray] & packed.kept[ray]))
 
 
+@pytest.mark.slow
 @quickly
 @given(
     mask=st.sampled_from([1, 64, 70]).flatmap(lambda size: npst.arrays(bool, size)),

@@ -64,6 +64,7 @@ def batch(appearance) -> Batch:
     return Batch(rays, jnp.zeros((count, 3)), jnp.ones(count), jnp.zeros(count))
 
 
+@pytest.mark.slow
 def test_zero_poses_change_nothing():
     model = pose_refinement.refine_poses(toy())
     params, aux = model.init(jax.random.key(0), *small.cameras(3))
@@ -105,6 +106,7 @@ def test_rays_of_no_photo_are_not_moved():
     assert not np.isclose(found, model.loss(moved, aux, KEYS, batch([-1, 1]))[0])
 
 
+@pytest.mark.slow
 def test_gradient_descent_finds_where_the_camera_was():
     """Of one photo among many: the mean of the motions is hardly its own."""
     model = pose_refinement.refine_poses(toy())

@@ -249,6 +249,7 @@ def test_a_chunk_that_does_not_divide_by_the_devices_is_refused():
     image_renderer(show_ray, 15, ray_mesh(jax.devices()[:1]))
 
 
+@pytest.mark.slow
 def test_a_table_of_rays_is_rendered_like_the_cameras_it_came_from():
     cameras = some_cameras()
     columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))

@@ -90,6 +90,7 @@ def cloud_grid() -> occupancy.Occupancy:
     return looked_at(CLOUDS, CLOUDS.init(None), threshold=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jittered", [False, True])
 def test_sparse_equals_dense_if_nothing_is_dropped(jittered: bool):
     rays, params = some_rays(50), CLOUDS.init(None)
@@ -118,6 +119,7 @@ def _shift(keys, rays):
     return (march.offset - 0.5) * march.step
 
 
+@pytest.mark.slow
 def test_so_do_their_gradients():
     rays, params = some_rays(40, seed=2), CLOUDS.init(None)
     grid = cloud_grid()
@@ -136,6 +138,7 @@ def test_so_do_their_gradients():
     )
 
 
+@pytest.mark.slow
 def test_dropped_samples_hardly_matter():
     rays, params = some_rays(200, seed=3), CLOUDS.init(None)
     grid = cloud_grid()
@@ -146,6 +149,7 @@ def test_dropped_samples_hardly_matter():
     np.testing.assert_allclose(seen.rendering.rgb, exact.rendering.rgb, atol=2e-2)
 
 
+@pytest.mark.slow
 def test_rays_beyond_the_capacity_are_dropped_whole():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = cloud_grid()
@@ -167,6 +171,7 @@ def test_two_runs_are_bitwise_equal():
     jax.tree.map(np.testing.assert_array_equal, *twice)
 
 
+@pytest.mark.slow
 def test_a_uniform_ball_follows_beer_and_lambert():
     field, rays = closed_forms.ball(2.0, RGB), some_rays(100, seed=4)
     # A little larger, by the diagonal of a cell: none is missed that the ball only just reaches.
@@ -185,6 +190,7 @@ def test_a_uniform_ball_follows_beer_and_lambert():
             )
 
 
+@pytest.mark.slow
 def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
     params = CLOUDS.init(None)
     empty = occupancy.init_grid(BOX, CELLS)._replace(
@@ -208,6 +214,7 @@ def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
         assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_the_median_depth_equals_that_of_plain_compositing():
     """Against the plain compositing, ray by ray."""
     rays, params = some_rays(20, seed=6), CLOUDS.init(None)

@@ -50,6 +50,7 @@ def same_bits(a, b) -> bool:
     return all(np.array_equal(plain(x), plain(y)) for x, y in pairs)
 
 
+@pytest.mark.slow
 def test_calls_of_any_length_give_the_same_bits(method, optimizer):
     mesh, data = ray_mesh(jax.devices()[:1]), small.dataset()
     whole, _ = make_train_steps(method, optimizer, mesh, 32, 6)(
@@ -61,6 +62,7 @@ def test_calls_of_any_length_give_the_same_bits(method, optimizer):
     assert same_bits(whole, parts)
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one(method, optimizer):
     data, ends = small.dataset(), []
     assert len(jax.devices()) == 2, "conftest asks for two virtual devices"
@@ -74,6 +76,7 @@ def test_two_devices_agree_with_one(method, optimizer):
         np.testing.assert_allclose(one, two, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_passes_change_nothing_but_the_memory(method, optimizer):
     data, mesh, ends = small.dataset(), ray_mesh(), []
     for passes in (1, 4):
@@ -91,6 +94,7 @@ def test_rays_that_do_not_divide_by_the_devices_are_refused(method, optimizer):
         make_train_steps(method, optimizer, ray_mesh(), 33, 1)
 
 
+@pytest.mark.slow
 def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
     """The compiled step, retraced by hand from the contracts alone."""
     data, mesh = small.dataset(), ray_mesh(jax.devices()[:1])
@@ -112,6 +116,7 @@ def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
         np.testing.assert_allclose(np.asarray(got)[clear], np.asarray(wanted)[clear], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sample_ray_reads_every_pixel_with_its_own_ray():
     data = small.dataset(num_images=2)
     keys = jax.random.split(jax.random.key(0), 8192)
@@ -168,6 +173,7 @@ def test_learning_rates():
 MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, direction_bands=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [small.config().model, MIP], ids=lambda sizes: sizes.method)
 def test_training_improves_the_validation_score(sizes, optimizer):
     method = methods.build(dataclasses.replace(small.config(), model=sizes))

@@ -47,6 +47,7 @@ def whole(rays: Rays, grid=None, **thresholds: float) -> Rendering:
     return found.rendering
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "max_samples"), [(90, 64), (90, 128), (90, 8192), (1, 8192)])
 def test_it_equals_the_renderer_of_training_in_buffers_of_any_size(count: int, max_samples: int):
     """Many more rays than slots, and many fewer."""
@@ -55,6 +56,7 @@ def test_it_equals_the_renderer_of_training_in_buffers_of_any_size(count: int, m
     jax.tree.map(close, found, whole(rays))
 
 
+@pytest.mark.slow
 def test_it_equals_dense_rendering():
     rays = some_rays(50)
     found, expected = wavefront(SMALL, rays), dense(CLOUDS, CLOUDS.init(None), rays, None)
@@ -67,6 +69,7 @@ def test_it_equals_dense_rendering():
     assert np.abs(found.opacity - everywhere.opacity).max() < 0.1
 
 
+@pytest.mark.slow
 def test_skipped_candidates_hardly_matter():
     rays, thresholds = some_rays(200, seed=3), {"min_transmittance": 1e-2, "min_alpha": 1e-3}
     found, exact = wavefront(SMALL._replace(**thresholds), rays), wavefront(SMALL, rays)
@@ -94,6 +97,7 @@ def test_rays_that_miss_and_empty_grids_give_zeros():
         np.testing.assert_array_equal(found.median_depth, some.far)
 
 
+@pytest.mark.slow
 def test_inactive_rays_do_not_change_the_others():
     rays = some_rays(60)
     inactive = np.arange(60) % 3 == 0
@@ -104,6 +108,7 @@ def test_inactive_rays_do_not_change_the_others():
     assert (found.opacity[inactive] == 0).all()
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one():
     rays, mesh = some_rays(60), ray_mesh(jax.devices()[:2])
     split, params = PartitionSpec(RAYS), CLOUDS.init(None)
@@ -116,6 +121,7 @@ def test_two_devices_agree_with_one():
     jax.tree.map(close, jax.jit(render)(params, cloud_grid(), rays), wavefront(SMALL, rays))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", [0.05, 2.0, 500.0])
 def test_a_uniform_ball_follows_beer_and_lambert_in_contracted_space(density: float):
     """Thin fog, thick fog and a surface, in a grid that is occupied everywhere."""

@@ -170,6 +170,7 @@ def test_cameras_that_were_learned_are_not_those_of_a_held_out_photo():
     np.testing.assert_array_equal(fitted["poses"], moved["poses"])
 
 
+@pytest.mark.slow
 def test_the_flagship_grows_darker_for_a_dark_photo():
     """One that has learned nothing yet, and whose cameras are learned too."""
     config = dataclasses.replace(HASH, code_size=3)

@@ -43,6 +43,7 @@ def options(folder) -> list[object]:
     return ["--data.root", folder / "ball", "--data.scene", "ball"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything(place):
     files = {str(path.relative_to(place / "run")) for path in (place / "run").rglob("*")}
     assert {
@@ -126,6 +127,7 @@ def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
     assert b"<html" in served[0]
 
 
+@pytest.mark.slow
 def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
     """The page is there from before the first step until after the last."""
     told, looked = [], []
@@ -159,6 +161,7 @@ def test_a_second_run_in_the_same_folder_says_how(place, capsys):
     )
 
 
+@pytest.mark.slow
 def test_resume_goes_on(place, capsys):
     arguments = ["--output", place / "run", "--resume", "--train.num_steps", "12"]
     assert run(*arguments, "--render.num_frames", "0") == 0
@@ -270,6 +273,7 @@ def test_export_mistakes(place, capsys):
     assert "export.crop must be six finite numbers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rays_are_written_and_trained_on(place, capsys):
     for split in ("train", "val"):
         out = place / "rays" / f"{split}.npz"

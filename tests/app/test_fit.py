@@ -34,6 +34,7 @@ def run_fit(
     return fit(run, config, method, data, data, ray_mesh(), resume=resume, callback=callback)
 
 
+@pytest.mark.slow
 def test_resuming_continues_bit_for_bit(tmp_path):
     whole = run_fit(tmp_path / "whole", num_steps=10)
     run_fit(tmp_path / "parts", num_steps=5)
@@ -46,6 +47,7 @@ def test_resuming_continues_bit_for_bit(tmp_path):
     assert losses[0] == records[0]["loss"]
 
 
+@pytest.mark.slow
 def test_resuming_forgets_what_the_checkpoint_does_not_hold(tmp_path):
     run_fit(tmp_path, num_steps=4)
     run = Run(tmp_path)
@@ -122,6 +124,7 @@ def poisoned(at_step: int):
     return method._replace(init=init, refresh=refresh, loss=loss)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
     with pytest.raises(
         FloatingPointError, match=r"the loss is not finite at step 7; that of step 4"
@@ -136,6 +139,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     )
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_it_says_so(tmp_path):
     with pytest.raises(FloatingPointError, match="at step 2; no checkpoint was made before"):
         run_fit(tmp_path, method=poisoned(2), num_steps=8)
@@ -160,6 +164,7 @@ def test_the_length_of_a_call_divides_the_run():
     assert 120 % length == 0
 
 
+@pytest.mark.slow
 def test_the_callback_is_called_between_calls_and_changes_nothing(tmp_path):
     seen = []
 

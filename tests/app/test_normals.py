@@ -42,6 +42,7 @@ def sphere_depth(origin, direction):
 BARREL = Lens(np.array([[0.2, 0.0, 0.0, 0.0]]), np.zeros((1, 2)), np.array([False]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lens", [None, BARREL], ids=["pinhole", "lens"])
 def test_the_normals_of_a_sphere(lens):
     size_hw = (150, 110)

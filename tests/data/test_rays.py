@@ -32,6 +32,7 @@ def _cast_all(dataset):
     return cast(jax.device_put(dataset.cameras), image, np.stack([column, row], axis=-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("background", ["white", "black"])
 def test_saved_rays_are_those_of_the_cameras(tmp_path, write_scene, background, channels):

@@ -82,6 +82,7 @@ def test_near_and_far_are_those_of_the_cameras():
     np.testing.assert_array_equal(box, ([-1, -2, -2], [3, 2, 2]))
 
 
+@pytest.mark.slow
 def test_steps_longer_than_cells_are_refused_and_the_suggested_number_is_enough():
     key = jax.random.key(0)
     for config, rig in ((IN_CONTRACTED, AROUND), (IN_FRUSTUM, ASIDE)):

@@ -73,6 +73,7 @@ def assert_same(found, expected, rtol: float = 1e-4):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.slow
 def test_in_a_box_levels_fade_by_the_footprint_relative_to_its_sides():
     points = discs(PLACES, 0.2)
     variance = ((0.2 / 2) ** 2 + (0.2 / 4) ** 2) / 2  # of the sides along x and z
@@ -80,6 +81,7 @@ def test_in_a_box_levels_fade_by_the_footprint_relative_to_its_sides():
     assert_same(field("cone", "box")(clouds(), points), expected)
 
 
+@pytest.mark.slow
 def test_in_contracted_space_footprints_shrink_as_the_space_does():
     """By the differences of places nearby, contracted as the paper has it."""
 
@@ -106,6 +108,7 @@ def test_a_cone_without_a_footprint_is_a_point_and_points_ignore_footprints():
     jax.tree.map(np.testing.assert_array_equal, field("point", "box")(clouds(), wide), point)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("footprint", ["point", "cone"])
 def test_proposals_use_footprints_if_the_field_does(footprint: str):
     config = dataclasses.replace(PROPOSAL, footprint=footprint)
@@ -116,6 +119,7 @@ def test_proposals_use_footprints_if_the_field_does(footprint: str):
     assert ((narrow != wide) == (footprint == "cone")).all()
 
 
+@pytest.mark.slow
 def test_the_misfit_is_of_colours_and_known_depths():
     rng = np.random.default_rng(0)
     rgb, target = jnp.asarray(rng.uniform(size=(2, 9, 3)), jnp.float32)
@@ -138,6 +142,7 @@ def test_the_misfit_is_of_colours_and_known_depths():
     assert rendering_loss(config, seen, target, nowhere, learned)[0] == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [HASH, PROPOSAL], ids=lambda sizes: sizes.method)
 def test_known_depths_are_learned(sizes: GridConfig):
     """From one photo, which has nothing against a larger ball further away, nor for it."""

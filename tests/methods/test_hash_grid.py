@@ -82,6 +82,7 @@ def clouds() -> Params:
 # ----------------------------------------------------------------------------------- loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_entries", [2**11, 1000])
 def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
     params, aux = initial(max_entries=max_entries)
@@ -96,6 +97,7 @@ def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
         assert np.abs(leaf).max() > 0, path
 
 
+@pytest.mark.slow
 def test_dropped_rays_do_not_enter_the_loss():
     _, aux = initial()
     keys, batch = some(64)
@@ -113,6 +115,7 @@ def test_dropped_rays_do_not_enter_the_loss():
     )
 
 
+@pytest.mark.slow
 def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
     _, aux = initial()
     value, metrics = loss(huber=0.0)(clouds(), aux, *some(64))[0]
@@ -181,6 +184,7 @@ def rendered_as_in_training() -> Rendering:
     return training.rendering._replace(rgb=over(rgb, opacity, jnp.ones((100, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_samples", [2048, 128])
 def test_a_rendering_equals_training_without_jitter(max_samples: int):
     """With any number of rounds."""
@@ -194,6 +198,7 @@ def test_a_rendering_equals_training_without_jitter(max_samples: int):
     )
 
 
+@pytest.mark.slow
 def test_the_density_is_the_rendered_one_and_zero_in_empty_cells():
     params, aux = clouds(), updated()
     position = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3)).astype(np.float32)
@@ -219,6 +224,7 @@ def trained(num_devices: int) -> tuple[TrainState, Metrics]:
     return steps(init_state(method, optimizer, small.dataset(), mesh), small.dataset())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_devices", [1, 2])
 def test_it_trains_on_any_number_of_devices(num_devices: int):
     state, metrics = trained(num_devices)
@@ -241,6 +247,7 @@ def test_two_devices_agree_with_one():
     assert (occupied[0] != occupied[1]).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_training_improves_the_score_and_finds_empty_cells():
     state, _ = trained(2)
     mesh, white = ray_mesh(), solid_background("white")
@@ -264,6 +271,7 @@ def run_fit(folder, *, resume: bool = False, **train: object) -> FitResult:
     return fit(run, config, build(), data, data, ray_mesh(), resume=resume)
 
 
+@pytest.mark.slow
 def test_resuming_continues_bit_for_bit_and_remembers_the_grid(tmp_path):
     settings = {"steps_per_call": 3, "validate_every": 0}
     whole = run_fit(tmp_path / "whole", num_steps=6, **settings)
@@ -293,6 +301,7 @@ def in_photos(config: HashConfig, steps: int = 100, **fields: object) -> tuple[f
     return float(psnr(error)), state
 
 
+@pytest.mark.slow
 def test_a_ball_is_learned_in_contracted_space():
     """Whose cube is smaller than the ball, and whose cameras stand outside of it; in cones."""
     config = dataclasses.replace(
@@ -313,6 +322,7 @@ def test_a_ball_is_learned_in_contracted_space():
     assert np.ptp(codes, axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_learned_poses_are_trained_beside_the_scene():
     rate = dataclasses.replace(RATE, pose_learning_rate=1e-4)
     found, state = in_photos(HASH, optimizer=rate)

@@ -145,6 +145,7 @@ def test_refresh_changes_nothing(method: str):
     assert aux == ()
 
 
+@pytest.mark.slow
 @every
 def test_the_density_is_that_of_the_rendered_network(method: str):
     params = random_params(method)

@@ -57,6 +57,7 @@ def loss():
     return jax.jit(jax.value_and_grad(build().loss, has_aux=True))
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_field_and_every_proposal():
     params, aux = clouds()
     (value, metrics), slopes = loss()(params, aux, *some(64))
@@ -79,6 +80,7 @@ def test_proposals_learn_from_the_field_alone():
     assert np.abs(tables[0] - tables[1]).max() > 0
 
 
+@pytest.mark.slow
 def test_a_rendering_is_deterministic_and_over_its_background():
     params, aux = build().init(jax.random.key(1), *small.cameras())
     _, batch = some(32)
@@ -94,6 +96,7 @@ def test_a_rendering_is_deterministic_and_over_its_background():
     np.testing.assert_array_equal(seen.opacity, np.zeros(32))
 
 
+@pytest.mark.slow
 def test_the_density_is_that_of_the_field_and_zero_outside_the_space():
     params, aux = clouds()
     position = jnp.asarray(np.random.default_rng(0).uniform(-1.5, 1.5, (200, 3)), jnp.float32)
@@ -113,6 +116,7 @@ def test_the_trust_in_proposals_grows_linearly():
     np.testing.assert_allclose(trust, [0.0, 0.5, 1.0])
 
 
+@pytest.mark.slow
 def test_it_learns():
     mesh, optimizer = ray_mesh(), make_optimizer(RATE)
     state = init_state(build(), optimizer, small.dataset(), mesh)

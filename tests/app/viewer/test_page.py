@@ -172,6 +172,7 @@ def user(shared, screenshots, request):
     shared.page.screenshot(path=screenshots / f"{request.node.name}.png")
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_scene(user):
     user.shows_the_ball()
     picture = user.picture()
@@ -180,6 +181,7 @@ def test_the_page_shows_the_scene(user):
     assert above[2] > below[2] + 0.2, "the right way up: z is blue"
 
 
+@pytest.mark.slow
 def test_dragging_turns_it(user):
     before, colors = user.client.viewpoint(), user.middle()
     user.drag(150, 0)
@@ -209,6 +211,7 @@ def test_coarse_pictures_come_while_dragging(user):
     assert max(sizes[-1]) == RESOLUTION
 
 
+@pytest.mark.slow
 def test_the_wheel_zooms(user):
     box, before = user.canvas(), user.client.viewpoint()
     user.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -219,6 +222,7 @@ def test_the_wheel_zooms(user):
     user.shows_the_ball()
 
 
+@pytest.mark.slow
 def test_the_quantity_can_be_chosen(user):
     user.choose("Show", "Opacity")
     user.settle()
@@ -234,6 +238,7 @@ def test_the_quantity_can_be_chosen(user):
     user.reads("Red is at distance 3")
 
 
+@pytest.mark.slow
 def test_the_background_can_be_chosen(user):
     user.choose("Background", "Black")
     user.shows_the_ball(corner=0)
@@ -248,6 +253,7 @@ def ball_width(user) -> int:
     return int(np.sum(np.any(picture[picture.shape[0] // 2] < 0.9, axis=-1)))
 
 
+@pytest.mark.slow
 def test_the_field_of_view(user):
     before = ball_width(user)
     user.controls.fov.value = 70.0
@@ -334,6 +340,7 @@ def test_a_click_on_a_camera_goes_there(user):
     user.shows_the_ball()
 
 
+@pytest.mark.slow
 def test_a_picture_is_saved(user, served):
     user.press("Picture")
     until(lambda: ".png" in user.controls.job_text.content)
