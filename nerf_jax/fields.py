@@ -203,6 +203,8 @@ def as_field(
     module: nn.Module,
     encode_point: Callable[[Point], Any],
     encode_view: Callable[[View], Any],
+    *,
+    has_environment: bool = False,
 ) -> Field:
     """A network as a field over world positions.
 
@@ -210,6 +212,7 @@ def as_field(
         module: the network.
         encode_point: the network's input for a point and its footprint.
         encode_view: the network's input for a view.
+        has_environment: whether the network has the colour of what is infinitely far.
     """
 
     def init(key: Array) -> Params:
@@ -228,5 +231,4 @@ def as_field(
         found: Any = module.apply(params, encode_view(view), method="environment")
         return found
 
-    has_environment = getattr(module, "has_environment", False)
     return Field(init, density, color, environment if has_environment else None)

@@ -121,7 +121,8 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
         depth, opacity = np.asarray(rendering.median_depth), np.asarray(rendering.opacity)
         depth_image = color_depth(depth, opacity, *depth_range(depth, opacity))
         # Without the padding of a photo that is smaller than others.
-        height, width = (np.flatnonzero(valid.any(axis=axis))[-1] + 1 for axis in (1, 0))
+        rows, columns = np.nonzero(valid) if valid.any() else np.nonzero(~valid)
+        height, width = rows.max() + 1, columns.max() + 1
         parts = (part[:height, :width] for part in (truth, image, error, depth_image))
         strip = np.hstack(list(parts))
         write_png(folder / f"{split.names[index].replace('/', '_')}.png", strip)

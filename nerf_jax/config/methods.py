@@ -192,6 +192,11 @@ class GridConfig(MethodConfig):
         require(2 <= least <= most, "model.min_resolution", least, f"in [2, {most}]")
 
 
+def steps_in_box(resolution: int) -> int:
+    """Steps along the diagonal of a box, none longer than a cell: a multiple of 8."""
+    return math.ceil(3**0.5 * resolution / 8) * 8
+
+
 @dataclass(frozen=True)
 class HashConfig(GridConfig):
     """The flagship: a hash grid, evaluated only in the occupied cells that light reaches."""
@@ -224,7 +229,7 @@ class HashConfig(GridConfig):
         cells, count = self.grid_resolution, self.num_candidates
         if not count:
             return
-        needed = math.ceil(3**0.5 * cells / 8) * 8
+        needed = steps_in_box(cells)
         expected = f"a multiple of 8 and at least {needed}, for a grid of {cells} cells"
         require(count >= needed and count % 8 == 0, "model.num_candidates", count, expected)
         expected = f"at least model.num_candidates, {count}, to have room for one ray"

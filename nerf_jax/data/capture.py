@@ -126,14 +126,9 @@ def _observed_bounds(
     cameras: Cameras, observations: Sequence[Observations]
 ) -> tuple[float, float] | None:
     """``near`` and ``far`` that leave room before and behind the points; None without points."""
-    origins = np.asarray(cameras.world_from_camera)[:, :, 3]
-    distances = np.concatenate(
-        [np.zeros(0)]
-        + [
-            np.linalg.norm(each.points - origin, axis=1)
-            for origin, each in zip(origins, observations, strict=False)
-        ]
-    )
+    pairs = zip(cameras.world_from_camera[:, :, 3], observations, strict=False)  # N of each, or 0
+    offsets = [each.points - origin for origin, each in pairs]
+    distances = np.linalg.norm(np.concatenate([np.zeros((0, 3)), *offsets]), axis=1)
     if not len(distances):
         return None
     nearest, farthest = np.percentile(distances, (0.5, 99.5))  # a few points are wrong

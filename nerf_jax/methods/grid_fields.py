@@ -141,7 +141,9 @@ def _in_space(network: fields.HashField, space: Space) -> Field:
         jacobian = jax.jacfwd(space.to_unit)(point.position)
         return Point(space.to_unit(point.position), jacobian**2 @ point.variance)
 
-    field = fields.as_field(network, in_unit_cube, lambda view: view)
+    field = fields.as_field(
+        network, in_unit_cube, lambda view: view, has_environment=network.has_environment
+    )
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         sigma, features = field.density(params, point)

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from nerf_jax.config.methods import GridConfig, HashConfig, MethodConfig
+from nerf_jax.config.methods import GridConfig, HashConfig, MethodConfig, steps_in_box
 from nerf_jax.contraction import required_steps
 from nerf_jax.methods.grid_fields import fit_space
 from nerf_jax.types import Cameras, Dataset
@@ -31,31 +31,22 @@ def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
         notes.append(f"space {kind}: {why}")
         radius = 1.5 if kind == "box" else config.box_radius  # nothing is outside of a box
         config = replace(config, space=kind, box_radius=radius)
-    if isinstance(config, GridConfig) and config.environment and _has_alpha(dataset):
+    if isinstance(config, GridConfig) and config.environment and dataset.pixels.shape[-1] == 4:
         notes.append("the photos have alpha: no colour is learned for what is far away")
         config = replace(config, environment=False)
     if isinstance(config, HashConfig) and not config.num_candidates:
         space = fit_space(config, dataset.cameras, dataset.size_hw)
-        # In a box the config checks the number itself.
-        needed = required_steps(space, config.grid_resolution) or _in_box(config.grid_resolution)
-        notes.append(f"{needed} steps a ray, for a grid of {config.grid_resolution} cells")
+        cells = config.grid_resolution
+        needed = steps_in_box(cells) if config.bounded else required_steps(space, cells)
+        notes.append(f"{needed} steps a ray, for a grid of {cells} cells")
         config = replace(config, num_candidates=needed)
     return config, tuple(notes)
-
-
-def _in_box(resolution: int) -> int:
-    """The steps along the diagonal of a box, none longer than a cell."""
-    return -(-int(np.ceil(3**0.5 * resolution)) // 8) * 8
-
-
-def _has_alpha(dataset: Dataset) -> bool:
-    return dataset.pixels.shape[-1] == 4
 
 
 def _choose_space(dataset: Dataset) -> tuple[Literal["box", "contracted", "frustum"], str]:
     """The space that suits the photos, and why."""
     known = dataset.depth is not None
-    if _has_alpha(dataset) and known:
+    if dataset.pixels.shape[-1] == 4 and known:
         return "box", "an object on transparent ground"
     if not isinstance(dataset.cameras, Cameras):
         return "contracted", "rays without cameras"

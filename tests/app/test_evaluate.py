@@ -83,3 +83,12 @@ def test_a_padded_photo_is_scored_and_pictured_without_its_padding(tmp_path):
     outcome(exposures(), tmp_path, mask)
     heights = [read_image(tmp_path / f"{name}.png").shape[0] for name in NAMES]
     assert heights == [SIZE, SIZE - 4, SIZE, SIZE]
+
+
+def test_a_photo_without_a_valid_pixel_is_pictured_whole(tmp_path):
+    mask = np.ones((len(NAMES), SIZE, SIZE), bool)
+    mask[1] = False
+    images = tmp_path / "images"
+    with np.errstate(invalid="ignore"):
+        outcome(exposures(), images, mask)
+    assert read_image(images / "b.png").shape[0] == SIZE
