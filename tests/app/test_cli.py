@@ -273,26 +273,37 @@ def test_export_mistakes(place, capsys):
     assert "export.crop must be six finite numbers" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_rays_are_written_and_trained_on(place, capsys):
+def write_rays(place, split) -> int:
+    out = place / "rays" / f"{split}.npz"
+    return run("rays", out, "--config", place / "ball.py", *options(place), "--split", split)
+
+
+@pytest.fixture(scope="module")
+def of_rays(place):
+    """A run on the rays of the ball's photos."""
     for split in ("train", "val"):
-        out = place / "rays" / f"{split}.npz"
-        arguments = ["rays", out, "--config", place / "ball.py", *options(place)]
-        assert run(*arguments, "--split", split) == 0
-    assert "1,024 rays of 4 images" in capsys.readouterr().out
+        assert write_rays(place, split) == 0
     arguments = ["--config", place / "ball.py", "--data.root", place / "rays"]
     assert run(*arguments, "--output", place / "of_rays") == 0
+    return place / "of_rays"
+
+
+@pytest.mark.slow
+def test_rays_are_written_and_trained_on(place, of_rays, capsys):
+    assert write_rays(place, "train") == 0
+    assert "1,024 rays of 4 images" in capsys.readouterr().out
     # The same pixels and rays, drawn by the same keys: the same training, colours aside, which
     # were composited before they were written and not after.
-    ours, theirs = (Run(place / name).metrics() for name in ("of_rays", "run"))
+    ours, theirs = (Run(folder).metrics() for folder in (of_rays, place / "run"))
     assert np.isclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-4)
-    assert json.loads((place / "of_rays" / "results.json").read_text())["psnr"] > 5
-    assert run("export", place / "of_rays") == 1
+    assert json.loads((of_rays / "results.json").read_text())["psnr"] > 5
+    assert run("export", of_rays) == 1
     assert "trained on a ray dataset, so its cameras are unknown" in capsys.readouterr().err
 
 
-def test_runs_are_compared(place, capsys):
-    assert run("compare", place / "run", place / "of_rays") == 0
+@pytest.mark.slow
+def test_runs_are_compared(place, of_rays, capsys):
+    assert run("compare", place / "run", of_rays) == 0
     assert capsys.readouterr().out == f"{place / 'compare.html'}\n"
     assert run("compare", place / "run", place / "run", "--out", place / "new" / "a.html") == 0
     assert "same in every field" in (place / "new" / "a.html").read_text(encoding="utf-8")

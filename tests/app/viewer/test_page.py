@@ -21,6 +21,8 @@ from tests.app.viewer.pages import ball_scene, photos_of_ball
 from tests.browser import WEBGL, fixture
 
 TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+NOTICE = ".mantine-Notification-closeButton"
+CLOSE_NOTICES = f"() => document.querySelectorAll('{NOTICE}').forEach(button => button.click())"
 RESOLUTION = 160
 WINDOW = {"width": 1100, "height": 640}
 
@@ -115,10 +117,9 @@ class User:
 
     def close_notices(self) -> None:
         """Close the notifications, which cover the picture."""
-        notices = self.page.locator(".mantine-Notification-closeButton")
-        while notices.count():
-            notices.first.click()
-            time.sleep(0.3)
+        # In one call: a notification that closes by itself cannot be waited for and clicked.
+        self.page.evaluate(CLOSE_NOTICES)
+        until(lambda: not self.page.locator(NOTICE).count())
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
