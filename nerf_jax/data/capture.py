@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,12 +17,15 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
+from nerf_jax.data.photo_files import find_masks, is_inverted, natural
 from nerf_jax.data.photos import Photo, read_photos
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR = 0.05, 100.0
 """Defaults in world units, in which the coordinates of cameras do not exceed 1."""
+
+_MAX_NAME = 200
 
 
 class Observations(NamedTuple):
@@ -54,29 +57,14 @@ class Capture:
     """Indices of the photos of each split, if the files define splits."""
     observations: tuple[Observations, ...] = ()
     """Empty, or N."""
-    missing: int = 0
-    """Number of photos that the files list and that do not exist."""
+    root: Path | None = None
+    """The folder that may have masks by convention; None: none are searched for."""
+    factor: int = 1
+    """By which the photos are already shrunk, as in a folder ``images_4``."""
+    notes: tuple[str, ...] = ()
+    """One-line notes for the user, such as missing photos."""
     up: Float[np.ndarray, "3"] | None = None
     """The up direction, if the files define it; otherwise the mean of the cameras' up is used."""
-
-
-Entry = TypeVar("Entry")
-
-
-def existing_photos(path: Path, listed: Sequence[tuple[Path, Entry]]) -> list[tuple[Path, Entry]]:
-    """The existing photos of those listed in the file ``path``, each with its entry, sorted.
-
-    Raises:
-        FileNotFoundError: none exists.
-    """
-    found = sorted((pair for pair in listed if pair[0].is_file()), key=lambda pair: str(pair[0]))
-    if not found:
-        example = f", such as {listed[0][0]}" if listed else ""
-        raise FileNotFoundError(
-            f"{path}: none of its {len(listed)} photos exists{example}; copy the photos there, or "
-            "correct their paths"
-        )
-    return found
 
 
 def to_scene(capture: Capture, config: DataConfig) -> Scene:
@@ -106,20 +94,39 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     if config.normalize == "points":
         default = _observed_bounds(cameras, observations) or default
     cameras = _bounded(cameras, capture, config, default)
-    normalized = replace(capture, cameras=cameras, observations=observations)
+    capture = replace(capture, cameras=cameras, observations=observations)
+    rest = max(1, config.downscale // capture.factor)
+    masks, described = _masks(capture)
+    capture = replace(capture, masks=masks)
+    notes = [*capture.notes, *described]
+    if capture.factor * rest != config.downscale:
+        reason = f"since there are none for data.downscale={config.downscale}"
+        folder = capture.photos[0].parent.name
+        notes.append(f"photos of {folder} at 1/{capture.factor * rest}, {reason}")
     loaders = {
-        split: partial(_read_split, normalized, indices, config)
-        for split, indices in _splits(capture, config).items()
+        split: partial(_read_split, capture, indices, replace(config, downscale=rest))
+        for split, indices in _splits(capture, config, notes).items()
     }
-    listed = len(capture.photos) + capture.missing
-    missing = f"{capture.missing} of the {listed} photos that its files list do not exist"
     return Scene(
         name=capture.name,
         source=capture.source,
         loaders=loaders,
         world_from_original=world_from_original,
-        notes=(missing,) if capture.missing else (),
+        notes=tuple(notes),
     )
+
+
+def _masks(capture: Capture) -> tuple[tuple[Path | None, ...], list[str]]:
+    """The masks of the photos, named in the files or else found by convention, and a note."""
+    masks = capture.masks or (None,) * len(capture.photos)
+    if capture.root is not None:
+        found = find_masks(capture.root, capture.photos)
+        masks = tuple(mask or other for mask, other in zip(masks, found, strict=True))
+    folders = sorted({str(mask.parent) for mask in masks if mask})
+    count = len(masks) - masks.count(None)
+    ignored = "white" if all(mask is None or is_inverted(mask) for mask in masks) else "black"
+    note = f"{count} masks from {', '.join(folders)}: {ignored} is ignored"
+    return (masks, [note]) if count else ((), [])
 
 
 def _observed_bounds(
@@ -154,22 +161,30 @@ def _bounded(
     return cameras._replace(near=near, far=far)
 
 
-def _splits(capture: Capture, config: DataConfig) -> dict[str, list[int]]:
-    """The indices of the photos of each split."""
-    ordered = sorted(range(len(capture.photos)), key=lambda index: str(capture.photos[index]))
+def _splits(capture: Capture, config: DataConfig, notes: list[str]) -> dict[str, list[int]]:
+    """The indices of the photos of each split; others have none of ``train``, or nothing else."""
+    ordered = sorted(range(len(capture.photos)), key=lambda index: natural(capture.photos[index]))
     if not capture.splits:
         every = config.hold_out if len(ordered) > 1 else 0  # a single photo is for training
         held_out = ordered[::every] if every else []
         train = [index for index in ordered if index not in held_out]
         return {"train": train, "val": held_out} if held_out else {"train": train}
-    splits = {split: list(indices) for split, indices in capture.splits.items() if indices}
-    named = {index for indices in splits.values() for index in indices}
-    splits.setdefault("train", [index for index in ordered if index not in named])
-    if not splits["train"]:
+    named = {index for indices in capture.splits.values() for index in indices}
+    rest = [index for index in ordered if index not in named]
+    train = list(capture.splits.get("train") or rest)
+    if not train:
         raise ValueError(
             f"{capture.source}: assigns every existing photo to {', '.join(capture.splits)}; "
             "assign some to train, or remove the splits"
         )
+    splits, known = {"train": train}, set(train)
+    for split in [split for split in capture.splits if split != "train"]:
+        indices = capture.splits[split]
+        held_out = [index for index in indices if index not in known]
+        if common := len(indices) - len(held_out):
+            what = "left out" if held_out else "kept: the scores will be of training photos"
+            notes.append(f"{split}: {common} of {len(indices)} photos are in train too, and {what}")
+        splits |= {split: held_out or list(indices)} if indices else {}
     return splits
 
 
@@ -227,4 +242,8 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     root = os.path.commonpath([path.parent for path in paths])
     full = tuple("_".join(path.relative_to(root).parts) for path in paths)
     names = tuple(path.stem for path in paths), tuple(os.path.splitext(name)[0] for name in full)
-    return next((each for each in names if len(set(each)) == len(each)), full)
+    unique = next((each for each in names if len(set(each)) == len(each)), full)
+    # Files are named after them, with more at the end, and a file system allows 255 bytes.
+    if max(len(os.fsencode(name)) for name in unique) <= _MAX_NAME:
+        return unique
+    return tuple(f"{index}_{name[: _MAX_NAME // 4]}" for index, name in enumerate(unique))
