@@ -170,9 +170,10 @@ def _not_found(config: DataConfig, failure: Exception | None) -> str:
     if config.root is not None:
         return (
             f"data.root {searched} is neither a scene, nor a folder that holds the scene "
-            f"{config.scene!r}.{choice}{_photos_without_cameras(roots[0])} Pass a folder with transforms_train.json, "
-            "transforms.json, poses_bounds.npy, COLMAP's sparse/ or train.npz, a ray file (.npz, "
-            ".npy), or the folder above and the scene's name as --data.scene"
+            f"{config.scene!r}.{choice}{_photos_without_cameras(roots[0])} Pass a folder with "
+            "transforms_train.json, transforms.json, poses_bounds.npy, COLMAP's sparse/ or "
+            "train.npz, a ray file (.npz, .npy), or the folder above and the scene's name as "
+            "--data.scene"
         )
     failed = f" The download failed too: {failure}." if failure else ""
     by_hand = f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}" if failure else ""

@@ -48,19 +48,21 @@ def find(root: Path) -> Path | None:
     return next(iter(_models(root)), None)
 
 
-def _models(root: Path) -> dict[Path, int]:
-    """The models of a capture, with their numbers of photos; the largest of a folder first."""
-    models: dict[Path, int] = {}
+def _models(root: Path) -> list[Path]:
+    """The models of a capture, by folder, and the largest of a folder first."""
+    models: list[Path] = []
     for folder in (root / name for name in MODEL_FOLDERS):
         inside = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
         if folder == root:  # which may be a collection of captures
             inside = [path for path in inside if path.name.isdecimal()]
-        paths = [*sorted(inside, key=natural), folder]
-        counts = {
-            path: count_images(path / f"images{end}") for path in paths if (end := _suffix(path))
-        }
-        models |= dict(sorted(counts.items(), key=lambda each: -each[1]))
+        found = [path for path in (*sorted(inside, key=natural), folder) if _suffix(path)]
+        # Counted only to compare: files of text are read whole.
+        models += sorted(found, key=_num_photos, reverse=True) if len(found) > 1 else found
     return models
+
+
+def _num_photos(model: Path) -> int:
+    return count_images(model / f"images{_suffix(model)}")
 
 
 def knows_lens(root: Path) -> bool:
@@ -76,10 +78,9 @@ def knows_lens(root: Path) -> bool:
 
     def is_simple(camera: Intrinsics) -> bool:
         offset = np.subtract(camera.principal, (camera.width / 2, camera.height / 2))
-        lens = any(camera.radial) or any(camera.tangential) or camera.fisheye
-        return (
-            not lens and np.ptp(camera.focal) <= 1e-3 * camera.focal[0] and abs(offset).max() <= 1
-        )
+        is_square = np.isclose(*camera.focal, rtol=1e-3)
+        has_lens = any((*camera.radial, *camera.tangential, camera.fisheye))
+        return bool(is_square and not has_lens and np.abs(offset).max() <= 1)
 
     return not all(map(is_simple, cameras))
 
@@ -107,10 +108,9 @@ def read(root: Path, downscale: int = 1) -> Capture:
             f"{root}: no COLMAP model; expected cameras and images, .bin or .txt, in "
             f"{', '.join(f'{folder}/0' for folder in MODEL_FOLDERS[:-1])} or the folder itself"
         )
-    (model, count), *others = models.items()
-    cameras_path, images_path = (
-        model / f"{name}{_suffix(model)}" for name in ("cameras", "images")
-    )
+    model, *others = models
+    suffix = _suffix(model)
+    cameras_path, images_path = (model / f"{name}{suffix}" for name in ("cameras", "images"))
     cameras, listed = read_cameras(cameras_path), list(read_images(images_path).values())
     folder = _capture_folder(root, model)
     located = locate_photos(
@@ -123,9 +123,9 @@ def read(root: Path, downscale: int = 1) -> Capture:
         _intrinsics(_camera_of(image, cameras, cameras_path), cameras_path) for image in images
     ]
     unused = [
-        f"of several models the largest is read, with {count} photos; not used: {path}, with "
-        f"{size}; --data.root {path} reads it"
-        for path, size in others
+        f"not used: the model {path}, with {_num_photos(path)} photos instead of {len(listed)}; "
+        f"--data.root {path} reads it"
+        for path in others
     ]
     return Capture(
         name=folder.resolve().name,

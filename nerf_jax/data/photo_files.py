@@ -204,14 +204,17 @@ class Finder:
     def find(self, name: str) -> Path | None:
         """The file of a name; None if there is none."""
         name = re.sub(r"^[A-Za-z]:(?=[\\/])", "", name).replace("\\", "/")
-        parts = [self.folder if p == IMAGE_FOLDER else p for p in PurePosixPath(name).parts]
+        parts = [
+            self.folder if part == IMAGE_FOLDER else part
+            for part in PurePosixPath(os.path.normpath(name)).parts
+        ]
         exact = self._root.joinpath(*parts)
         if os.path.isfile(exact):  # False for names that no file can have
             return exact
         # A relative name keeps a folder: cam1/0001.jpg is not 0001.jpg.
-        is_absolute = parts[:1] == ["/"]
-        tails = range(is_absolute, len(parts) if is_absolute else max(1, len(parts) - 1))
-        found = (self._below(self._root, parts[start:]) for start in tails)
+        shortest = 1 if name.startswith("/") else min(2, len(parts))
+        tails = (parts[start:] for start in range(len(parts) - shortest + 1))
+        found = (self._below(self._root, tail) for tail in tails if tail)
         return next(filter(None, found), None)
 
     def _below(self, folder: Path, parts: Sequence[str]) -> Path | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import DataConfig
-from nerf_jax.data import blender
+from nerf_jax.data import transforms
 from tests.data import damage
 
 
@@ -23,7 +23,7 @@ def _edit(root, change):
 
 def test_a_scene_is_read_as_written(tmp_path, write_scene):
     images = write_scene(tmp_path / "toy")
-    scene = blender.load(tmp_path / "toy", DataConfig(near=1.0, far=5.0))
+    scene = transforms.load_blender(tmp_path / "toy", DataConfig(near=1.0, far=5.0))
     assert scene.name == "toy"
     assert list(scene.loaders) == ["train", "val"]
     split = scene.split("val")
@@ -47,7 +47,7 @@ def test_making_a_scene_reads_no_image(tmp_path, write_scene):
     write_scene(tmp_path)
     for image in tmp_path.glob("*/*.png"):
         image.unlink()
-    scene = blender.load(tmp_path, DataConfig())
+    scene = transforms.load_blender(tmp_path, DataConfig())
     with pytest.raises(FileNotFoundError, match=r"r_0\.png"):
         scene.split("train")
 
@@ -60,7 +60,7 @@ def test_suffixes_may_be_written_out(tmp_path, write_scene):
             frame["file_path"] += ".png"
 
     _edit(tmp_path, add_suffixes)
-    split = blender.load(tmp_path, DataConfig()).split("train")
+    split = transforms.load_blender(tmp_path, DataConfig()).split("train")
     assert split.names == ("r_0", "r_1", "r_2")
     np.testing.assert_array_equal(split.dataset.pixels, images["train"])
 
@@ -76,7 +76,7 @@ def test_rays_through_known_pixels(tmp_path, write_scene):
         transforms["frames"][0]["transform_matrix"] = pose
 
     _edit(tmp_path, change)
-    cameras = blender.load(tmp_path, DataConfig()).split("train").dataset.cameras
+    cameras = transforms.load_blender(tmp_path, DataConfig()).split("train").dataset.cameras
     pixels = np.array([[0, 0], [3, 1], [1, 0]])
     rays = jax.vmap(cast_rays, in_axes=(None, None, 0))(cameras, 0, pixels)
     # Right is +y and up is +z: the upper left pixel's centre is 1.5 to the left, 0.5 up.
@@ -97,8 +97,8 @@ def test_downscaling_keeps_rays_where_they_were(tmp_path, write_scene):
         transforms["frames"][0]["file_path"] = "one"
 
     _edit(tmp_path, one_image)
-    large = blender.load(tmp_path, DataConfig()).split("train").dataset
-    small = blender.load(tmp_path, DataConfig(downscale=2)).split("train").dataset
+    large = transforms.load_blender(tmp_path, DataConfig()).split("train").dataset
+    small = transforms.load_blender(tmp_path, DataConfig(downscale=2)).split("train").dataset
     assert small.pixels.shape == (1, 2, 3, 3)
     ray = cast_rays(small.cameras, 0, np.array([2, 1]))
     same = cast_rays(large.cameras, 0, np.array([5.0, 3.0]))
@@ -107,9 +107,9 @@ def test_downscaling_keeps_rays_where_they_were(tmp_path, write_scene):
 
 def test_folders_without_a_scene_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"absent: no such folder; .*transforms_train\.json"):
-        blender.load(tmp_path / "absent", DataConfig())
+        transforms.load_blender(tmp_path / "absent", DataConfig())
     with pytest.raises(ValueError, match=r"holds no Blender scene; .*transforms_train\.json"):
-        blender.load(tmp_path, DataConfig())
+        transforms.load_blender(tmp_path, DataConfig())
 
 
 def _set(*path_and_value):
@@ -168,7 +168,7 @@ def test_what_is_wrong_with_transforms_is_told_in_one_line(tmp_path, write_scene
     write_scene(tmp_path)
     _edit(tmp_path, change)
     with pytest.raises(ValueError, match=r"transforms_train\.json: .*" + message) as error:
-        blender.load(tmp_path, DataConfig()).split("train")
+        transforms.load_blender(tmp_path, DataConfig()).split("train")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
 
@@ -176,14 +176,14 @@ def test_what_is_wrong_with_transforms_is_told_in_one_line(tmp_path, write_scene
 def test_a_little_scale_is_allowed(tmp_path, write_scene):
     write_scene(tmp_path)
     _edit(tmp_path, _scaled([1.02, 1.02, 1.02]))
-    assert len(blender.load(tmp_path, DataConfig()).split("train").names) == 3
+    assert len(transforms.load_blender(tmp_path, DataConfig()).split("train").names) == 3
 
 
 def test_images_that_differ_are_refused(tmp_path, write_scene):
     write_scene(tmp_path)
     Image.new("RGBA", (6, 5)).save(tmp_path / "train/r_2.png")
     with pytest.raises(ValueError, match=r"r_2\.png: is RGBA of 5x6 .*r_0\.png is RGBA of 4x6"):
-        blender.load(tmp_path, DataConfig()).split("train")
+        transforms.load_blender(tmp_path, DataConfig()).split("train")
 
 
 TINY = {
@@ -208,7 +208,7 @@ def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, conte
     (tiny_folder / "transforms_train.json").write_bytes(contents)
     told = None
     try:
-        split = blender.load(tiny_folder, DataConfig()).split("train")
+        split = transforms.load_blender(tiny_folder, DataConfig()).split("train")
     except (ValueError, OSError) as error:
         told = str(error)
     if told is not None:
@@ -242,7 +242,7 @@ def lego(tmp_path, real_data):
 
 
 def test_the_real_lego_scene(lego):
-    split = blender.load(lego, DataConfig(downscale=8)).split("train")
+    split = transforms.load_blender(lego, DataConfig(downscale=8)).split("train")
     cameras, pixels = split.dataset.cameras, split.dataset.pixels
     assert pixels.shape == (4, 100, 100, 4)
     assert split.names == ("r_0", "r_1", "r_2", "r_3")

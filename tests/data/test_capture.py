@@ -113,12 +113,6 @@ def test_splits_that_files_name_are_theirs(nine):
         to_scene(dataclasses.replace(capture, splits={"val": tuple(range(9))}), DataConfig())
 
 
-def test_missing_photos_are_told(nine):
-    _, capture = nine
-    scene = to_scene(dataclasses.replace(capture, missing=3), DataConfig())
-    assert scene.notes == ("3 of the 12 photos that its files list do not exist",)
-
-
 def test_the_world_is_the_normalised_one_and_distances_scale(nine):
     _, capture = nine
     capture = dataclasses.replace(capture, cameras=capture.cameras._replace(far=np.full(9, 6.0)))

@@ -12,7 +12,6 @@ from nerf_jax.data.images import (
     downscale_by_area,
     read_header,
     read_image,
-    read_images,
     read_stored,
     srgb_to_linear,
 )
@@ -187,26 +186,3 @@ def test_text_is_no_image(tmp_path):
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image"):
         read_image(tmp_path / "a.png")
-
-
-def test_many_images_are_read_in_order_and_shrunk(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 5, 7, 3), np.uint8)
-    paths = [tmp_path / f"{index}.png" for index in range(9)]
-    for path, image in zip(paths, pixels, strict=True):
-        Image.fromarray(image).save(path)
-    whole, size = read_images(paths)
-    np.testing.assert_array_equal(whole, pixels)
-    assert size == (5, 7)
-    small, size = read_images(paths, downscale=2)
-    np.testing.assert_array_equal(small, downscale_by_area(pixels, 2))
-    assert size == (5, 7)
-
-
-@pytest.mark.parametrize(("mode", "size"), [("RGB", (7, 6)), ("RGBA", (7, 5))])
-def test_images_that_differ_are_both_named(tmp_path, mode, size):
-    paths = [tmp_path / f"{index}.png" for index in range(3)]
-    for path in paths[:2]:
-        Image.new("RGB", (7, 5)).save(path)
-    Image.new(mode, size).save(paths[2])
-    with pytest.raises(ValueError, match=r"2\.png: is .* but .*0\.png is RGB of 5x7"):
-        read_images(paths)

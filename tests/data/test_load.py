@@ -5,7 +5,7 @@ import pytest
 
 from nerf_jax import data
 from nerf_jax.config import DataConfig
-from nerf_jax.data import blender, download
+from nerf_jax.data import download, transforms
 from nerf_jax.types import RayTable
 
 
@@ -231,7 +231,7 @@ def test_a_file_of_poses_is_no_ray_dataset(tmp_path):
 
 def test_the_real_captures_are_found(real_data, monkeypatch):
     monkeypatch.setenv("NERF_JAX_DATA", str(real_data))
-    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 0), ("fox", "fox", 1)):
+    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 1), ("fox", "fox", 2)):
         if not (real_data / folder).is_dir():
             pytest.skip(f"the real {scene} is absent from {real_data}")
         found = data.load(DataConfig(scene=scene, downscale=8))
@@ -244,7 +244,7 @@ def test_the_real_captures_are_found(real_data, monkeypatch):
 def test_saved_rays_are_found_again(tmp_path, write_scene):
     write_scene(tmp_path / "toy")
     for name in ("train", "val"):
-        split = blender.load(tmp_path / "toy", DataConfig()).split(name)
+        split = transforms.load_blender(tmp_path / "toy", DataConfig()).split(name)
         data.save_rays(tmp_path / f"rays/{name}.npz", split, "white")
     scene = data.load(DataConfig(root=tmp_path / "rays"))
     assert list(scene.loaders) == ["train", "val"]

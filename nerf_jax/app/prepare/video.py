@@ -18,7 +18,7 @@ from nerf_jax.data.files import optional_import
 _SIZE_HW = (360, 640)
 """Of the grey frames, whatever the video's aspect: only consecutive frames are compared."""
 _MAX_SELECTED = 1000
-"""Frames that one call of ffmpeg selects: the length of a command is limited, to 32 kB on Windows."""
+"""Frames that one call of ffmpeg selects: a command has at most 32 kB on Windows."""
 
 
 def write_frames(video: Path, images: Path, count: int) -> list[int]:

@@ -1,5 +1,7 @@
 """The cameras, image size and frame rate of a video."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.path_files import read_path
 from nerf_jax.cameras import focus_point, reframe
 from nerf_jax.config import RenderConfig
+from nerf_jax.config.training import PATHS
 from nerf_jax.types import Cameras
 
 FPS = 15.0
@@ -70,19 +73,44 @@ def _from_file(scene: Trained, config: RenderConfig) -> Trajectory:
 
 
 def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
-    """The cameras of a path made from the training cameras, for images of their size."""
-    cameras, count = scene.cameras(), config.num_frames
+    """The cameras of a path made from the training cameras, for images of their size.
+
+    Raises:
+        ValueError: the cameras do not allow this path; the message names those that they do.
+    """
+    cameras = scene.cameras()
+    try:
+        return _make_path(config, cameras, partial(_scene_distance, scene, cameras))
+    except ValueError as error:
+        choice = ", ".join(name for name in PATHS if _is_possible(name, cameras))
+        raise ValueError(
+            f"render.path {config.path!r} is not possible for these {len(cameras.focal)} training "
+            f"cameras: {error}; choose {choice + ', or ' if choice else ''}a camera-path file"
+        ) from error
+
+
+def _make_path(config: RenderConfig, cameras: Cameras, distance: Callable[[], float]) -> Cameras:
+    """A path by its name; ``distance`` is that of the scene from the central camera."""
+    count = config.num_frames
     match config.path:
         case "orbit":
             return camera_paths.orbit_path(cameras, count, config.elevation_degrees)
         case "ellipse":
             return camera_paths.ellipse_path(cameras, count)
         case "spiral":
-            return camera_paths.spiral_path(cameras, count, _scene_distance(scene, cameras))
+            return camera_paths.spiral_path(cameras, count, distance())
         case "tour":
             return camera_paths.tour_path(cameras, count)
         case _:
             return camera_paths.spline_path(cameras, count)
+
+
+def _is_possible(path: str, cameras: Cameras) -> bool:
+    try:
+        _make_path(RenderConfig(path=path, num_frames=16), cameras, lambda: 1.0)
+    except ValueError:
+        return False
+    return True
 
 
 def _scene_distance(scene: Trained, cameras: Cameras) -> float:
