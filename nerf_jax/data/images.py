@@ -103,7 +103,7 @@ def verify(path: Path) -> Header:
     with _opened(path) as image:
         header = _header(image)
         # JPEG: reads all bytes, but computes few pixels.
-        image.draft(None, (image.width // 8, image.height // 8))
+        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
         return header
 

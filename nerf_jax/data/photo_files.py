@@ -49,8 +49,8 @@ def skipped_files(folder: Path) -> list[str]:
             continue
         if path.is_dir():
             inside = sum(is_readable(each) for each in path.iterdir())
-            kind, remedy = f"photos in {path.name}/", "put them into the folder itself"
-            kinds.setdefault(f"{kind}: {remedy}", []).extend([path.name] * inside)
+            line = f"photos in {path.name}/: put them into the folder itself, or pass {path}"
+            kinds.setdefault(line, []).extend([path.name] * inside)
             continue
         remedies = {
             HEIF_SUFFIXES: "pip install 'nerf_jax[heic]' reads them",

@@ -6,7 +6,7 @@ import hypothesis.extra.numpy
 import numpy as np
 import pytest
 from hypothesis import strategies
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from nerf_jax.data.images import (
     downscale_by_area,
@@ -14,6 +14,7 @@ from nerf_jax.data.images import (
     read_image,
     read_stored,
     srgb_to_linear,
+    verify,
 )
 
 
@@ -118,6 +119,58 @@ def write_deep_png(path, colors):
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in colors)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
+def test_other_kinds_of_colour_are_converted(tmp_path, mode):
+    image = Image.new("RGB", (5, 4), (250, 128, 3))
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    image.convert(mode).save(tmp_path / "a.tif")
+    expected = np.broadcast_to([250, 128, 3], (4, 5, 3))
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif"), expected, atol=6)
+
+
+def test_photos_of_200_megapixels_are_read(tmp_path):
+    Image.new("1", (16320, 12240)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png").stored_hw == (12240, 16320)
+
+
+@pytest.mark.parametrize(
+    ("start", "remedy"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", r"it is HEIC or AVIF: pip install 'nerf_jax\[heic\]'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"it is a pointer .*: .* git lfs pull"),
+        (b"something else", r"copy or download the file again"),
+    ],
+)
+def test_the_remedy_for_an_unreadable_file_is_known_by_its_first_bytes(tmp_path, start, remedy):
+    (tmp_path / "a.jpg").write_bytes(start)
+    with pytest.raises(ValueError, match=rf"a\.jpg: cannot be read as an image \(.*\); {remedy}"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "orientation", "plain"),
+    [
+        ("a.jpg", "RGB", 1, True),
+        ("a.png", "RGBA", 1, True),
+        ("a.jpg", "RGB", 6, False),
+        ("a.jpg", "CMYK", 1, False),
+        ("a.png", "P", 1, False),
+        ("a.png", "I;16", 1, False),
+        ("a.webp", "RGB", 1, False),
+    ],
+)
+def test_plain_images_are_known(tmp_path, name, mode, orientation, plain):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new(mode, (5, 4)).save(tmp_path / name, exif=exif)
+    assert verify(tmp_path / name).is_plain == plain
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-30])
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        verify(tmp_path / name)
 
 
 def test_other_kinds_of_pixels_are_refused_by_mode(tmp_path):
