@@ -75,14 +75,15 @@ def recognize(path: Path) -> Format | None:
 def _formats(path: Path) -> list[Format]:
     """The formats of the dataset at ``path``, the best first.
 
-    Converted poses come before the poses that they were made from; but LLFF's have no lens.
+    Converted poses come before the poses that they were made from; but LLFF's have neither a lens
+    nor names.
     """
     found = [name for name, loader in _LOADERS.items() if loader.find(path)]
     worse: set[Format] = set()
     if "blender" in found:
         worse.add("transforms" if transforms.is_blender(path) else "blender")
-    if {"llff", "colmap"} <= {*found} and colmap.knows_lens(path):
-        worse.add("llff")
+    if {"llff", "colmap"} <= {*found}:
+        worse |= set() if llff.is_complete(path) and not colmap.knows_lens(path) else {"llff"}
     return sorted(found, key=worse.__contains__)
 
 

@@ -32,6 +32,18 @@ def find(root: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def is_complete(root: Path) -> bool:
+    """Whether the capture has a camera for each photo; without names, fewer are of no use."""
+    path = find(root)
+    folders = image_folders(path.parent) if path else {}
+    if path is None or not folders:
+        return False
+    try:
+        return len(_read(path)) == len(photos_in(folders[min(folders)]))
+    except ValueError:
+        return False
+
+
 def load(root: Path, config: DataConfig) -> Scene:
     """The capture in the folder ``root``; its photos are read on request.
 
@@ -58,7 +70,8 @@ def load(root: Path, config: DataConfig) -> Scene:
     if len(rows) != len(photos):
         raise ValueError(
             f"{path}: has {len(rows)} cameras, but {folders[factor]} has {len(photos)} photos; "
-            "there must be one camera for each photo, in the order of their names"
+            "there must be one camera for each photo, in the order of their names; remove those "
+            "without, or with --data.format colmap read the model that LLFF's file was made from"
         )
     capture = Capture(
         name=root.resolve().name,

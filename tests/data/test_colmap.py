@@ -339,10 +339,14 @@ def test_the_largest_binary_model_is_known_by_its_head(tmp_path):
         ("SIMPLE_RADIAL 640 480 500 320 240 0.1", "colmap"),
     ],
 )
-def test_a_model_goes_before_llffs_file_if_it_knows_more_of_the_lens(tmp_path, camera, expected):
+def test_a_model_goes_before_llffs_file_if_it_knows_more(tmp_path, camera, expected):
     write_text(tmp_path, cameras=f"1 {camera}\n2 SIMPLE_PINHOLE 640 480 500 320 240\n")
-    np.save(tmp_path / "poses_bounds.npy", np.zeros((2, 17)))
+    matrix = np.concatenate([np.eye(3)[:, [1, 0, 2]] * [-1, 1, 1], np.full((3, 2), 9)], axis=1)
+    rows = np.array([[*matrix.ravel(), 1, 2]] * 2)
+    np.save(tmp_path / "poses_bounds.npy", rows)
     assert data.recognize(tmp_path) == expected
+    np.save(tmp_path / "poses_bounds.npy", rows[:1])
+    assert data.recognize(tmp_path) == "colmap", "one camera for two photos"
 
 
 def test_panoramas_are_to_be_cut(tmp_path):
