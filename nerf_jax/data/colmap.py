@@ -18,7 +18,6 @@ from nerf_jax.data.colmap_files import (
     MODELS,
     Camera,
     Image,
-    count_images,
     read_cameras,
     read_images,
     read_points,
@@ -56,13 +55,16 @@ def _models(root: Path) -> list[Path]:
         if folder == root:  # which may be a collection of captures
             inside = [path for path in inside if path.name.isdecimal()]
         found = [path for path in (*sorted(inside, key=natural), folder) if _suffix(path)]
-        # Counted only to compare: files of text are read whole.
         models += sorted(found, key=_num_photos, reverse=True) if len(found) > 1 else found
     return models
 
 
 def _num_photos(model: Path) -> int:
-    return count_images(model / f"images{_suffix(model)}")
+    """0 if the model is damaged."""
+    try:
+        return len(read_images(model / f"images{_suffix(model)}"))
+    except ValueError:
+        return 0
 
 
 def knows_lens(root: Path) -> bool:

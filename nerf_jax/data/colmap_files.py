@@ -90,22 +90,6 @@ def read_images(path: Path) -> dict[int, Image]:
     return _by_id(path, (_text_images if path.suffix == ".txt" else _binary_images)(path))
 
 
-def count_images(path: Path) -> int:
-    """The number of records in ``images.txt`` or ``images.bin``; 0 if the file is damaged."""
-    try:
-        return sum(1 for _ in _text_images(path)) if path.suffix == ".txt" else _count(path)
-    except ValueError:
-        return 0
-
-
-def _count(path: Path) -> int:
-    """The number of records by the head of a binary file, at most as many as it may hold."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    smallest = struct.calcsize("<I7dIBQ")
-    return min(int.from_bytes(head, "little"), path.stat().st_size // smallest)
-
-
 def read_points(path: Path) -> Float[np.ndarray, "P 4"]:
     """Read the ids, ascending, and positions from ``points3D.txt`` or ``points3D.bin``.
 

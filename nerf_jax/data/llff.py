@@ -16,7 +16,7 @@ from nerf_jax.config import DataConfig
 from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.capture import Capture, to_scene
 from nerf_jax.data.intrinsics import MAX_FLOAT32
-from nerf_jax.data.photo_files import choose_factor, image_folders, photos_in
+from nerf_jax.data.photo_files import image_folders, photos_in, preferred_factors
 from nerf_jax.data.scene import Scene
 from nerf_jax.types import Cameras
 
@@ -64,7 +64,7 @@ def load(root: Path, config: DataConfig) -> Scene:
             f"{root}: has {FILE} but no photos; expected image files in a folder images, or "
             f"images_{config.downscale} for photos at 1/{config.downscale}"
         )
-    factor = choose_factor(folders, config.downscale)
+    factor = preferred_factors(folders, config.downscale)[0]
     photos = sorted(photos_in(folders[factor]))  # by characters, as LLFF's own programs do
     rows = _read(path)
     if len(rows) != len(photos):

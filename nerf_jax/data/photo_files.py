@@ -8,6 +8,7 @@ of another machine. ``images_4`` holds the photos of ``images`` at a quarter of 
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -20,9 +21,13 @@ IMAGE_FOLDER = "images"
 
 _INVERTED_MASK = "dynamic_mask_"  # instant-ngp's, beside the photo
 _MASK_FOLDERS = ("masks", "mask")
-_RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
-_VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm")
 _ALL_SUFFIXES = SUFFIXES + HEIF_SUFFIXES
+_RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+_REMEDIES = {
+    **dict.fromkeys(HEIF_SUFFIXES, "pip install 'nerf_jax[heic]' reads them"),
+    **dict.fromkeys(_RAW_SUFFIXES, "raw photos are not read, export them as JPEG"),
+    **dict.fromkeys((".mp4", ".mov", ".m4v"), "prepare takes one video in place of the folder"),
+}
 
 
 def natural(path: Path | str) -> tuple:
@@ -42,25 +47,19 @@ def photos_in(folder: Path) -> list[Path]:
 
 def skipped_files(folder: Path) -> list[str]:
     """A line for each kind of file in a folder that :func:`photos_in` skips, with the remedy."""
-    kinds: dict[str, list[str]] = {}
-    for path in sorted(folder.iterdir(), key=natural):
-        suffix = path.suffix.lower()
-        if path.name.startswith(".") or (path.is_file() and is_readable(path)):
-            continue
-        if path.is_dir():
-            inside = sum(is_readable(each) for each in path.iterdir())
-            line = f"photos in {path.name}/: put them into the folder itself, or pass {path}"
-            kinds.setdefault(line, []).extend([path.name] * inside)
-            continue
-        remedies = {
-            HEIF_SUFFIXES: "pip install 'nerf_jax[heic]' reads them",
-            _RAW_SUFFIXES: "raw photos are not read, export them as JPEG",
-            _VIDEO_SUFFIXES: "prepare takes one video in place of the folder",
-        }
-        found = (remedy for suffixes, remedy in remedies.items() if suffix in suffixes)
-        remedy = next(found, "not an image format that is read")
-        kinds.setdefault(f"{suffix or 'other'} files: {remedy}", []).append(path.name)
-    return [f"skipped {len(names)} {kind}" for kind, names in kinds.items() if names]
+    known = set(photos_in(folder))
+    others = sorted((path for path in folder.iterdir() if path not in known), key=natural)
+    others = [path for path in others if not path.name.startswith(".")]
+    suffixes = [path.suffix.lower() for path in others if path.is_file()]
+    lines = [
+        f"skipped {count} {suffix or 'other'} files: {_REMEDIES.get(suffix, 'no image format')}"
+        for suffix, count in Counter(suffixes).items()
+    ]
+    for path in filter(Path.is_dir, others):
+        if inside := len(photos_in(path)):
+            advice = f"put them into the folder itself, or pass {path}"
+            lines.append(f"skipped {inside} photos in {path.name}/: {advice}")
+    return lines
 
 
 class Located(NamedTuple):
@@ -99,7 +98,7 @@ def locate_photos(
         ValueError: a photo has two cameras.
     """
     best, factor = list[Path | None]([None] * len(names)), 1
-    for each in _preferred([1, *image_folders(root)], downscale):
+    for each in preferred_factors([1, *image_folders(root)], downscale):
         finder = Finder(root, each)
         found = [finder.find(f"{prefix}{name}") or finder.find(name) for name in names]
         if each > 1:
@@ -108,9 +107,9 @@ def locate_photos(
             best, factor = found, each
         if all(found):
             break
-    indices: dict[str, int] = {}
+    indices: dict[Path, int] = {}
     for index, path in enumerate(best):
-        first = indices.setdefault(absolute(path), index) if path else index
+        first = indices.setdefault(path, index) if path else index
         if first != index and not np.allclose(pose(first), pose(index), rtol=1e-5, atol=1e-6):
             raise ValueError(
                 f"{source}: {names[first]!r} and {names[index]!r} are one photo, {path}, with two "
@@ -142,9 +141,9 @@ def _notes(
 
 def unlisted(photos: Sequence[Path]) -> list[str]:
     """A line for each folder of photos that has others, which the dataset does not list."""
-    known, lines = set(map(absolute, photos)), []
+    known, lines = set(photos), []
     for folder in sorted({path.parent for path in photos}, key=natural):
-        others = [path for path in photos_in(folder) if absolute(path) not in known]
+        others = [path for path in photos_in(folder) if path not in known]
         if others:
             example = f"{len(others)} photos in {folder} have no camera, such as {others[0].name}"
             lines.append(f"{example}: not used")
@@ -161,12 +160,8 @@ def image_folders(root: Path) -> dict[int, Path]:
     return {factor: path for factor, path in folders.items() if path.is_dir() and photos_in(path)}
 
 
-def choose_factor(factors: Iterable[int], downscale: int) -> int:
-    """The smallest photos that a whole factor reduces to the requested size, or the largest."""
-    return _preferred(factors, downscale)[0]
-
-
-def _preferred(factors: Iterable[int], downscale: int) -> list[int]:
+def preferred_factors(factors: Iterable[int], downscale: int) -> list[int]:
+    """First the smallest photos that a whole factor reduces to the requested size; then others."""
     return sorted(set(factors), key=lambda f: (downscale % f != 0, f if downscale % f else -f))
 
 
@@ -193,11 +188,14 @@ def is_inverted(mask: Path) -> bool:
 
 
 class Finder:
-    """Finds files by names that were written elsewhere; keeps the contents of folders."""
+    """Finds files by names that were written elsewhere; keeps the contents of folders.
+
+    A file has one path, which is absolute, whatever the name; symbolic links are kept.
+    """
 
     def __init__(self, root: Path, factor: int = 1) -> None:
         """Look below ``root``, and in ``images_<factor>`` for names in ``images``."""
-        self._root = root
+        self._root = Path(os.path.abspath(root))
         self.folder = IMAGE_FOLDER if factor == 1 else f"{IMAGE_FOLDER}_{factor}"
         self._folders: dict[Path, dict[str, Path]] = {}
 
@@ -208,7 +206,7 @@ class Finder:
             self.folder if part == IMAGE_FOLDER else part
             for part in PurePosixPath(os.path.normpath(name)).parts
         ]
-        exact = self._root.joinpath(*parts)
+        exact = Path(os.path.normpath(self._root.joinpath(*parts)))
         if os.path.isfile(exact):  # False for names that no file can have
             return exact
         # A relative name keeps a folder: cam1/0001.jpg is not 0001.jpg.
@@ -220,7 +218,7 @@ class Finder:
     def _below(self, folder: Path, parts: Sequence[str]) -> Path | None:
         *inside, last = parts
         for part in inside:
-            entry = folder / part if part == ".." else self._entry(folder, part)
+            entry = folder.parent if part == ".." else self._entry(folder, part)
             if entry is None:
                 return None
             folder = entry
@@ -237,11 +235,6 @@ class Finder:
             self._folders[folder] = alike | {path.name: path for path in paths}
         entries = self._folders[folder]
         return entries.get(name, entries.get(_key(name)))
-
-
-def absolute(path: Path) -> str:
-    """One name for each path, whether relative or with ``..``; symbolic links are kept."""
-    return os.path.abspath(path)
 
 
 def _key(name: str) -> str:

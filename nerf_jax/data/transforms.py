@@ -38,7 +38,7 @@ from nerf_jax.data.colmap_files import MODELS
 from nerf_jax.data.images import read_header
 from nerf_jax.data.intrinsics import PANORAMA, Intrinsics, check, divide_radial, to_cameras
 from nerf_jax.data.json_fields import Fields, read_object
-from nerf_jax.data.photo_files import Finder, Located, absolute, locate_photos, natural, unlisted
+from nerf_jax.data.photo_files import Finder, Located, locate_photos, natural, unlisted
 from nerf_jax.data.scene import Scene
 
 FILE = "transforms.json"
@@ -299,36 +299,32 @@ def _mask(finder: Finder, frame: Fields) -> Path | None:
 
 
 def _splits(
-    files: Mapping[str, Fields],
-    listed: Sequence[_Frame],
-    located: Located,
-    finder: Finder,
+    files: Mapping[str, Fields], listed: Sequence[_Frame], located: Located, finder: Finder
 ) -> dict[str, tuple[int, ...]]:
     """The indices of the photos of each split: of a file each, or named in the only file."""
-
-    def indices(members: set[str]) -> tuple[int, ...]:
-        return tuple(i for i, photo in enumerate(located.photos) if absolute(photo) in members)
-
-    splits = {}
-    pairs = list(zip(listed, located.paths, strict=True))
-    for split in files.keys() - {""}:
-        own = {absolute(path) for frame, path in pairs if path and frame.split == split}
-        splits[split] = indices(own)
-    for split, fields in ((split, files[""]) for split in SPLITS if "" in files):
+    members: dict[str, set[Path | None]] = {split: set() for split in files if split}
+    for frame, path in zip(listed, located.paths, strict=True):
+        members.get(frame.split, set()).add(path)
+    file = files.get("", Fields("", {}))
+    for split in SPLITS:
         name = f"{split}_filenames"
-        if name not in fields:
+        if name not in file:
             continue
-        wanted = {text: finder.find(text) for text in fields.texts(name, "be a list of paths")}
+        wanted = {text: finder.find(text) for text in file.texts(name, "be a list of paths")}
         unknown = [text for text, path in wanted.items() if path not in located.paths]
         if unknown:
             raise ValueError(
-                f"{fields.where}{name} has {min(unknown)}, which is not a frame's file_path; "
+                f"{file.where}{name} has {min(unknown)}, which is not a frame's file_path; "
                 "correct it or remove it"
             )
-        splits[split] = indices({absolute(path) for path in wanted.values() if path})
-    if not splits.get("train", True):
-        raise files.get("", listed[0].file).error("train_filenames", "list a photo that exists")
-    return {split: splits[split] for split in SPLITS if splits.get(split)}
+        members[split] = set(wanted.values())
+    splits = {
+        split: tuple(i for i, photo in enumerate(located.photos) if photo in paths)
+        for split, paths in members.items()
+    }
+    if not splits.get("train", True) and "" in files:
+        raise file.error("train_filenames", "list a photo that exists")
+    return {split: indices for split, indices in splits.items() if indices}
 
 
 def _observations(

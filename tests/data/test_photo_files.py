@@ -95,7 +95,7 @@ def test_skipped_files_are_counted_by_kind(tmp_path, monkeypatch):
         "skipped 2 .heic files: pip install 'nerf_jax[heic]' reads them",
         "skipped 1 .mp4 files: prepare takes one video in place of the folder",
         "skipped 1 .dng files: raw photos are not read, export them as JPEG",
-        "skipped 1 .txt files: not an image format that is read",
+        "skipped 1 .txt files: no image format",
         f"skipped 2 photos in x/: put them into the folder itself, or pass {tmp_path / 'x'}",
     ]
     assert photos_in(tmp_path) == [tmp_path / "1.jpg"]

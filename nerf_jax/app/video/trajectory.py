@@ -1,7 +1,6 @@
 """The cameras, image size and frame rate of a video."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.path_files import read_path
 from nerf_jax.cameras import focus_point, reframe
 from nerf_jax.config import RenderConfig
-from nerf_jax.config.training import PATHS
 from nerf_jax.types import Cameras
 
 FPS = 15.0
@@ -78,36 +76,27 @@ def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
     Raises:
         ValueError: the cameras do not allow this path; the message names those that they do.
     """
-    cameras = scene.cameras()
+    cameras, count = scene.cameras(), config.num_frames
+    makers: dict[str, Callable[[], Cameras]] = {
+        "orbit": lambda: camera_paths.orbit_path(cameras, count, config.elevation_degrees),
+        "ellipse": lambda: camera_paths.ellipse_path(cameras, count),
+        "spiral": lambda: camera_paths.spiral_path(cameras, count, _scene_distance(scene, cameras)),
+        "tour": lambda: camera_paths.tour_path(cameras, count),
+        "spline": lambda: camera_paths.spline_path(cameras, count),
+    }
     try:
-        return _make_path(config, cameras, partial(_scene_distance, scene, cameras))
+        return makers[config.path]()
     except ValueError as error:
-        choice = ", ".join(name for name in PATHS if _is_possible(name, cameras))
+        choice = ", ".join(name for name, make in makers.items() if _succeeds(make))
         raise ValueError(
             f"render.path {config.path!r} is not possible for these {len(cameras.focal)} training "
             f"cameras: {error}; choose {choice + ', or ' if choice else ''}a camera-path file"
         ) from error
 
 
-def _make_path(config: RenderConfig, cameras: Cameras, distance: Callable[[], float]) -> Cameras:
-    """A path by its name; ``distance`` is that of the scene from the central camera."""
-    count = config.num_frames
-    match config.path:
-        case "orbit":
-            return camera_paths.orbit_path(cameras, count, config.elevation_degrees)
-        case "ellipse":
-            return camera_paths.ellipse_path(cameras, count)
-        case "spiral":
-            return camera_paths.spiral_path(cameras, count, distance())
-        case "tour":
-            return camera_paths.tour_path(cameras, count)
-        case _:
-            return camera_paths.spline_path(cameras, count)
-
-
-def _is_possible(path: str, cameras: Cameras) -> bool:
+def _succeeds(make: Callable[[], Cameras]) -> bool:
     try:
-        _make_path(RenderConfig(path=path, num_frames=16), cameras, lambda: 1.0)
+        make()
     except ValueError:
         return False
     return True
