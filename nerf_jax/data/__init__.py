@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from nerf_jax.config import DataConfig
 from nerf_jax.config.serialization import near_miss
@@ -23,22 +23,17 @@ BLENDER_FOLDER = "nerf_synthetic"
 LLFF_FOLDER = "nerf_llff_data"
 """The folders in which the NeRF authors distribute their scenes."""
 
-
-class _Loader(NamedTuple):
-    """How the datasets of a format are read."""
-
-    find: Callable[[Path], Any]
-    """``(path) -> files``, true for datasets of this format."""
-    load: Callable[[Path, DataConfig], Scene]
-
+_Loader = tuple[Callable[[Path], Any], Callable[[Path, DataConfig], Scene]]
 
 _LOADERS: Mapping[Format, _Loader] = {
-    "blender": _Loader(transforms.find_blender, transforms.load_blender),
-    "transforms": _Loader(transforms.find, transforms.load),
-    "llff": _Loader(llff.find, llff.load),
-    "colmap": _Loader(colmap.find, colmap.load),
-    "rays": _Loader(rays.find, rays.load),
+    "blender": (transforms.find_blender, transforms.load_blender),
+    "transforms": (transforms.find, transforms.load),
+    "llff": (llff.find, llff.load),
+    "colmap": (colmap.find, colmap.load),
+    "rays": (rays.find, rays.load),
 }
+"""Of each format: a function that returns its files at a path, true if there are any, and one that
+loads them."""
 
 
 def load(config: DataConfig) -> Scene:
@@ -56,7 +51,7 @@ def load(config: DataConfig) -> Scene:
             f"{path}: data.format is {config.format!r}, but this is a dataset of format {found!r}; "
             "set data.format to that or to 'auto', or data.root to another folder"
         )
-    scene = _LOADERS[found].load(path, config)
+    scene = _LOADERS[found][1](path, config)
     others = [_describe(name, path) for name in _formats(path) if name != found]
     unused = f"; other choices of --data.format: {', '.join(others)}" if others else ""
     return replace(scene, notes=(f"read as {_describe(found, path)}{unused}", *scene.notes))
@@ -78,7 +73,7 @@ def _formats(path: Path) -> list[Format]:
     Converted poses come before the poses that they were made from; but LLFF's have neither a lens
     nor names.
     """
-    found = [name for name, loader in _LOADERS.items() if loader.find(path)]
+    found = [name for name, (find, _) in _LOADERS.items() if find(path)]
     worse: set[Format] = set()
     if "blender" in found:
         worse.add("transforms" if transforms.is_blender(path) else "blender")
@@ -89,7 +84,7 @@ def _formats(path: Path) -> list[Format]:
 
 def _describe(name: Format, path: Path) -> str:
     """A format and its files in the dataset at ``path``."""
-    found, folder = _LOADERS[name].find(path), path if path.is_dir() else path.parent
+    found, folder = _LOADERS[name][0](path), path if path.is_dir() else path.parent
     files = found.values() if isinstance(found, dict) else [found]
     return f"{name} from {', '.join(os.path.relpath(file, folder) for file in files)}"
 
@@ -122,8 +117,8 @@ def _search(config: DataConfig) -> tuple[Path, Format] | None:
         paths += [folder / name for folder in _collections(root) for name in names]
     for path in paths:
         # Of a folder with several formats, the requested one.
-        for name, loader in _LOADERS.items():
-            if name == config.format and loader.find(path):
+        for name, (find, _) in _LOADERS.items():
+            if name == config.format and find(path):
                 return path, name
         found = recognize(path)
         if found:

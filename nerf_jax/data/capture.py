@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
-from nerf_jax.data.photo_files import find_masks, is_inverted, natural
+from nerf_jax.data.photo_files import find_masks, is_inverted, mask_folders, natural
 from nerf_jax.data.photos import Photo, read_photos
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
@@ -117,16 +117,19 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
 
 
 def _masks(capture: Capture) -> tuple[tuple[Path | None, ...], list[str]]:
-    """The masks of the photos, named in the files or else found by convention, and a note."""
+    """The masks of the photos, named in the files or else found by convention, and notes."""
     masks = capture.masks or (None,) * len(capture.photos)
     if capture.root is not None:
         found = find_masks(capture.root, capture.photos)
         masks = tuple(mask or other for mask, other in zip(masks, found, strict=True))
-    folders = sorted({str(mask.parent) for mask in masks if mask})
-    count = len(masks) - masks.count(None)
-    ignored = "white" if all(mask is None or is_inverted(mask) for mask in masks) else "black"
-    note = f"{count} masks from {', '.join(folders)}: {ignored} is ignored"
-    return (masks, [note]) if count else ((), [])
+    if not any(masks):
+        folders = mask_folders(capture.root) if capture.root else []
+        form = "is not used: it has neither PHOTO.jpg.png nor PHOTO.png for any photo"
+        return (), [f"{folder} {form}" for folder in folders]
+    folders = sorted({mask.parent for mask in masks if mask})
+    ignored = "white" if all(is_inverted(mask) for mask in masks if mask) else "black"
+    count = f"{len(masks) - masks.count(None)} of {len(masks)} photos have masks"
+    return masks, [f"{count} in {', '.join(map(str, folders))}: {ignored} is ignored"]
 
 
 def _observed_bounds(

@@ -14,9 +14,9 @@ from nerf_jax.types import Cameras, Lens
 
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE = 2**20
-# In image sides, from a field of view of nearly 180 degrees to the longest telescopes. A value
-# outside the range has another unit.
-_FOCAL_RANGE = (1e-3, 1e4)
+# In image sides, from a field of view of 175 degrees to the longest telescopes. A value outside the
+# range has another unit, such as image sides.
+_FOCAL_RANGE = (0.02, 1e4)
 _MAX_FIT_ERROR = 0.1  # pixels
 
 PANORAMA = (
@@ -65,6 +65,11 @@ def check(camera: Intrinsics, where: str) -> None:
                 f"{where}: the principal point and the lens's coefficients must be finite numbers, "
                 f"but one is {value:g}"
             )
+    if max(camera.principal) <= 1 < 0.1 * min(camera.width, camera.height):
+        raise ValueError(
+            f"{where}: the principal point must be in pixels, but is {camera.principal} in an image "
+            f"of {camera.width:g}x{camera.height:g}; multiply it by the size"
+        )
     if camera.fisheye and any(camera.tangential):
         raise ValueError(
             f"{where}: a fisheye has no tangential coefficients p1 and p2, but they are "

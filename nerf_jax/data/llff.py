@@ -16,7 +16,7 @@ from nerf_jax.config import DataConfig
 from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.capture import Capture, to_scene
 from nerf_jax.data.intrinsics import MAX_FLOAT32
-from nerf_jax.data.photo_files import image_folders, photos_in, preferred_factors
+from nerf_jax.data.photo_files import image_folders, photos_in, preferred_factors, skipped_files
 from nerf_jax.data.scene import Scene
 from nerf_jax.types import Cameras
 
@@ -72,6 +72,7 @@ def load(root: Path, config: DataConfig) -> Scene:
             f"{path}: has {len(rows)} cameras, but {folders[factor]} has {len(photos)} photos; "
             "there must be one camera for each photo, in the order of their names; remove those "
             "without, or with --data.format colmap read the model that LLFF's file was made from"
+            f"{''.join(f'; {line}' for line in skipped_files(folders[factor]))}"
         )
     capture = Capture(
         name=root.resolve().name,

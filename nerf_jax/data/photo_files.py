@@ -169,8 +169,7 @@ def find_masks(root: Path, photos: Sequence[Path]) -> tuple[Path | None, ...]:
     """The masks of photos by the conventions of COLMAP, ``masks/PHOTO.jpg.png``, of others,
     ``masks/PHOTO.png``, and of instant-ngp, ``dynamic_mask_PHOTO.png`` beside the photo.
     """
-    finder = Finder(root)
-    folders = [folder for folder in _MASK_FOLDERS if (root / folder).is_dir()]
+    finder, folders = Finder(root), [folder.name for folder in mask_folders(root)]
 
     def mask(photo: Path) -> Path | None:
         parts = Path(os.path.relpath(photo, root)).parts
@@ -180,6 +179,11 @@ def find_masks(root: Path, photos: Sequence[Path]) -> tuple[Path | None, ...]:
         return beside if beside.is_file() else next(filter(None, found), None)
 
     return tuple(map(mask, photos))
+
+
+def mask_folders(root: Path) -> list[Path]:
+    """The folders that may hold masks."""
+    return [root / name for name in _MASK_FOLDERS if (root / name).is_dir()]
 
 
 def is_inverted(mask: Path) -> bool:

@@ -334,7 +334,8 @@ def _observations(
     if "colmap_path" not in file:
         return ()
     expected = "be the path of a folder with a COLMAP model"
-    model = colmap.find(source.parent / file.text("colmap_path", expected))
+    name = file.text("colmap_path", expected).replace("\\", "/")
+    model = colmap.find(source.parent / name)
     return () if model is None else colmap.read_observations(model, finder, photos)
 
 

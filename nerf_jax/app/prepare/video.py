@@ -3,6 +3,7 @@
 ffmpeg decodes the video twice: small and grey to choose frames, then those at full size.
 """
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def write_frames(video: Path, images: Path, count: int) -> list[int]:
     Raises:
         ValueError: ffmpeg cannot read the video, or it has fewer than three frames.
     """
+    video = Path(os.path.abspath(video))  # ffmpeg reads "-" and ":" in names as its own
     sharpness, motion = [], [0.0]
     previous = None
     for frame in track(_grey_frames(video), "video", _num_frames(video)):
@@ -110,7 +112,7 @@ def _extract(video: Path, images: Path, chosen: list[int]) -> None:
     """Write the chosen frames at full size; on failure the folder is unchanged."""
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=images.parent, prefix=".frames-") as folder:
-        target = str(Path(folder) / "frame_%05d.jpg")
+        target = f"{folder.replace('%', '%%')}/frame_%05d.jpg"
         for start in range(0, len(chosen), _MAX_SELECTED):
             wanted = _any_of(chosen[start : start + _MAX_SELECTED])
             numbered = ["-q:v", "2", "-start_number", str(start + 1), target]
