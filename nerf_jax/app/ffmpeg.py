@@ -63,9 +63,8 @@ def _encode(
     command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
     # Its messages go to a file: a pipe without a reader would fill up and block it.
     with atomic_write(path) as aside, tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            [*command, os.path.abspath(aside)], stdin=subprocess.PIPE, stderr=messages
-        )
+        command.append(os.path.abspath(aside))  # ":" in other names is ffmpeg's own
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages)
         assert process.stdin
         try:
             # A broken pipe: ffmpeg has failed, and its messages say why.

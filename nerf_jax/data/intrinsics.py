@@ -67,8 +67,8 @@ def check(camera: Intrinsics, where: str) -> None:
             )
     if max(camera.principal) <= 1 < 0.1 * min(camera.width, camera.height):
         raise ValueError(
-            f"{where}: the principal point must be in pixels, but is {camera.principal} in an image "
-            f"of {camera.width:g}x{camera.height:g}; multiply it by the size"
+            f"{where}: the principal point must be in pixels, but is {camera.principal} for an "
+            f"image of {camera.width:g}x{camera.height:g}; multiply it by the size"
         )
     if camera.fisheye and any(camera.tangential):
         raise ValueError(

@@ -165,20 +165,21 @@ def pan(count: int = 40) -> list[np.ndarray]:
     return frames
 
 
-def test_frames_of_a_video_are_sharp_and_spread(tmp_path, capsys):
-    ffmpeg.write_video(tmp_path / "pan.mp4", pan(), fps=20)
-    chosen = video.write_frames(tmp_path / "pan.mp4", tmp_path / "images", 10)
+def test_frames_of_a_video_are_sharp_and_spread(tmp_path, monkeypatch):
+    ffmpeg.write_video(tmp_path / "at 12:30.mp4", pan(), fps=20)
+    monkeypatch.chdir(tmp_path)
+    chosen = video.write_frames(Path("at 12:30.mp4"), Path("100%d/images"), 10)
     assert 9 <= len(chosen) <= 10
     assert sum(number % 4 == 0 for number in chosen) >= 0.8 * len(chosen)
     assert max(np.diff(chosen)) <= 8
-    written = sorted((tmp_path / "images").iterdir())
+    written = sorted((tmp_path / "100%d/images").iterdir())
     assert [path.name for path in written] == [
         f"frame_{number:05d}.jpg" for number in range(1, len(chosen) + 1)
     ]
     for path, number in zip(written, chosen, strict=True):
         shown = np.asarray(Image.open(path)) / 255
         assert np.abs(shown - pan()[number]).mean() < 0.06
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "pan.mp4"]
+    assert [path.name for path in (tmp_path / "100%d").iterdir()] == ["images"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 120, 1001])

@@ -149,6 +149,18 @@ def test_no_photo_at_all_is_told(tmp_path):
         capture(tmp_path, {"fl_x": 20, "frames": [frame("gone.png"), frame("lost.png")]})
 
 
+def test_masks_that_fit_no_photo_are_named(tmp_path):
+    capture(tmp_path, {"fl_x": 20})
+    (tmp_path / "masks").mkdir()
+    scene = transforms.load(tmp_path, DataConfig())
+    assert scene.notes == (
+        f"{tmp_path}/masks is not used: it has neither PHOTO.jpg.png nor PHOTO.png for any photo",
+    )
+    Image.new("L", (WIDTH, HEIGHT), 255).save(tmp_path / "masks/a.png")
+    scene = transforms.load(tmp_path, DataConfig())
+    assert scene.notes == (f"1 of 2 photos have masks in {tmp_path}/masks: black is ignored",)
+
+
 def test_masks(tmp_path):
     frames = [frame("images/b.png"), frame("images/a.png", mask_path="masks/a")]
     photos = ["images/a.png", "images/b.png", "masks/a.png"]
@@ -308,6 +320,8 @@ def other(**fields):
         ({"fl_x": 20, "w": 30}, r"h must be the photo's size .* together, but is missing"),
         ({"fl_x": 20, "w": 30, "h": 20.5}, r"the height must be a whole number .* but is 20\.5"),
         ({"fl_x": 20, "w": 30, "h": -20}, r"the height must be a whole number .* but is -20"),
+        ({"fl_x": 0.5}, r"frames\[0\]: the focal length must be in pixels, between 0\.6 and"),
+        ({"fl_x": 20, "cx": 0.5, "cy": 0.4}, r"principal point .* pixels, but is \(0\.5, 0\.4\)"),
         ({"fl_x": 20, "cx": math.nan}, r"json: cx must be a finite number, but is nan"),
         ({"fl_x": 20, "k1": [0]}, r"json: k1 must be a finite number, but is \[0\]"),
         (
