@@ -54,7 +54,7 @@ def gather(photos: list[Path], images: Path) -> tuple[Sizes, dict[str, str]]:
         try:
             header = image_files.verify(path)
         except (OSError, ValueError) as error:
-            skipped[path.name] = str(error)
+            skipped[path.name] = str(error).removeprefix(f"{path}: ")
             continue
         usable = header.is_plain and path.suffix.lower() in _KEPT_SUFFIXES
         name = _name(path, header)
