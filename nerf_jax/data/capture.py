@@ -77,6 +77,23 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
         ValueError: there is no training photo, or rays would end before they start. Reading a split
             raises it for unusable photos.
     """
+    capture, world_from_original = _normalize(capture, config)
+    masks, described = _masks(capture)
+    capture, notes = replace(capture, masks=masks), [*capture.notes, *described]
+    rest = max(1, config.downscale // capture.factor)
+    if capture.factor * rest != config.downscale:
+        reason = f"since there are none for data.downscale={config.downscale}"
+        folder = capture.photos[0].parent.name
+        notes.append(f"photos of {folder} at 1/{capture.factor * rest}, {reason}")
+    loaders = {
+        split: partial(_read_split, capture, indices, replace(config, downscale=rest))
+        for split, indices in _splits(capture, config, notes).items()
+    }
+    return Scene(capture.name, capture.source, loaders, world_from_original, tuple(notes))
+
+
+def _normalize(capture: Capture, config: DataConfig) -> tuple[Capture, Float[np.ndarray, "4 4"]]:
+    """The capture in the world, its rays bounded, and ``world_from_original``."""
     world_from_original = np.eye(4)
     if config.normalize != "none":
         poses = np.asarray(capture.cameras.world_from_camera)
@@ -94,26 +111,7 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     if config.normalize == "points":
         default = _observed_bounds(cameras, observations) or default
     cameras = _bounded(cameras, capture, config, default)
-    capture = replace(capture, cameras=cameras, observations=observations)
-    rest = max(1, config.downscale // capture.factor)
-    masks, described = _masks(capture)
-    capture = replace(capture, masks=masks)
-    notes = [*capture.notes, *described]
-    if capture.factor * rest != config.downscale:
-        reason = f"since there are none for data.downscale={config.downscale}"
-        folder = capture.photos[0].parent.name
-        notes.append(f"photos of {folder} at 1/{capture.factor * rest}, {reason}")
-    loaders = {
-        split: partial(_read_split, capture, indices, replace(config, downscale=rest))
-        for split, indices in _splits(capture, config, notes).items()
-    }
-    return Scene(
-        name=capture.name,
-        source=capture.source,
-        loaders=loaders,
-        world_from_original=world_from_original,
-        notes=tuple(notes),
-    )
+    return replace(capture, cameras=cameras, observations=observations), world_from_original
 
 
 def _masks(capture: Capture) -> tuple[tuple[Path | None, ...], list[str]]:

@@ -97,33 +97,42 @@ def locate_photos(
         FileNotFoundError: none exists.
         ValueError: a photo has two cameras.
     """
-    best, factor = list[Path | None]([None] * len(names)), 1
-    for each in preferred_factors([1, *image_folders(root)], downscale):
-        finder = Finder(root, each)
-        found = [finder.find(f"{prefix}{name}") or finder.find(name) for name in names]
-        if each > 1:
-            found = [path if path and finder.folder in path.parts else None for path in found]
-        if sum(map(bool, found)) > sum(map(bool, best)):
-            best, factor = found, each
-        if all(found):
-            break
-    indices: dict[Path, int] = {}
-    for index, path in enumerate(best):
-        first = indices.setdefault(path, index) if path else index
-        if first != index and not np.allclose(pose(first), pose(index), rtol=1e-5, atol=1e-6):
+    paths, factor = _find_all(root, names, downscale, prefix)
+    first: dict[Path, int] = {}
+    for index, path in enumerate(paths):
+        same = first.setdefault(path, index) if path else index
+        if same != index and not np.allclose(pose(same), pose(index), rtol=1e-5, atol=1e-6):
             raise ValueError(
-                f"{source}: {names[first]!r} and {names[index]!r} are one photo, {path}, with two "
+                f"{source}: {names[same]!r} and {names[index]!r} are one photo, {path}, with two "
                 "different cameras; remove the wrong one"
             )
-    if not indices:
+    if not first:
         example = f", such as {root / f'{prefix}{names[0]}'}" if names else ""
         raise FileNotFoundError(
             f"{source}: none of its {len(names)} photos exists{example}; copy the photos there, or "
             "correct their paths"
         )
-    ordered = sorted(indices.values(), key=lambda index: natural(str(best[index])))
-    photos = tuple(path for index in ordered if (path := best[index]))
-    return Located(photos, tuple(ordered), tuple(best), factor, tuple(_notes(names, best, photos)))
+    photos = sorted(first, key=natural)
+    indices = tuple(first[photo] for photo in photos)
+    return Located(tuple(photos), indices, paths, factor, tuple(_notes(names, paths, photos)))
+
+
+def _find_all(
+    root: Path, names: Sequence[str], downscale: int, prefix: str
+) -> tuple[tuple[Path | None, ...], int]:
+    """The files of names, in the preferred of the folders that have most; and its factor."""
+    best: tuple[Path | None, ...] = (None,) * len(names)
+    factor = 1
+    for each in preferred_factors([1, *image_folders(root)], downscale):
+        finder = Finder(root, each)
+        found = tuple(finder.find(f"{prefix}{name}") or finder.find(name) for name in names)
+        if each > 1:
+            found = tuple(path if path and finder.folder in path.parts else None for path in found)
+        if found.count(None) < best.count(None):
+            best, factor = found, each
+        if all(found):
+            break
+    return best, factor
 
 
 def _notes(
