@@ -181,12 +181,11 @@ def _not_found(config: DataConfig, failure: Exception | None) -> str:
 
 def _photos_without_cameras(root: Path) -> str:
     """The remedy for a folder of photos, or an app's export with one, such as Polycam's."""
-    below = [path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir()]
-    for folder in (root, *below) if root.is_dir() else ():
-        photos = photos_in(folder)
-        if photos:
-            return (
-                f" It holds {len(photos)} photos without cameras: run.py prepare {folder} --output "
-                "data/NAME finds the cameras, and data/NAME is then the scene."
-            )
-    return ""
+    folders = [path for path in (root, *root.glob("*"), *root.glob("*/*")) if path.is_dir()]
+    folder = next(filter(photos_in, folders), None)
+    if folder is None:
+        return ""
+    return (
+        f" It holds {len(photos_in(folder))} photos without cameras: run.py prepare {folder} "
+        "--output data/NAME finds the cameras, and data/NAME is then the scene."
+    )

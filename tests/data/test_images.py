@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from nerf_jax.data.images import (
     downscale_by_area,
+    is_readable,
     read_header,
     read_image,
     read_stored,
@@ -130,6 +131,24 @@ def test_other_kinds_of_colour_are_converted(tmp_path, mode):
     image.convert(mode).save(tmp_path / "a.tif")
     expected = np.broadcast_to([250, 128, 3], (4, 5, 3))
     np.testing.assert_allclose(read_image(tmp_path / "a.tif"), expected, atol=6)
+
+
+@pytest.mark.parametrize(("suffix", "package"), [(".heic", "pillow_heif"), (".avif", "PIL")])
+def test_photos_of_phones_are_read(tmp_path, suffix, package):
+    pytest.importorskip(package)
+    if suffix == ".heic":
+        is_readable(tmp_path / "a.heic")  # registers the format
+    path = tmp_path / f"a{suffix}"
+    try:
+        Image.new("RGB", (80, 60), (250, 128, 3)).save(path)
+    except (KeyError, OSError):
+        pytest.skip("Pillow was built without AVIF")
+    assert is_readable(path)
+    assert not verify(path).is_plain
+    expected = np.broadcast_to([250, 128, 3], (60, 80, 3))
+    np.testing.assert_allclose(read_image(path), expected, atol=4)
+    path.rename(tmp_path / "a.jpg")  # as phones send them
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), expected, atol=4)
 
 
 def test_photos_of_200_megapixels_are_read(tmp_path):
