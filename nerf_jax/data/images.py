@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import optional_import
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
 HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
 """Suffixes of images that Pillow reads with pillow-heif; recent versions read AVIF without it."""
