@@ -109,11 +109,13 @@ def verify(path: Path) -> Header:
 
 
 def upright_exif(path: Path) -> Any:
-    """The EXIF data of an image, as Pillow has them, without the orientation."""
-    with _opened(path) as image:
+    """The EXIF data of an image, as Pillow has them, without the orientation; none if damaged."""
+    with _opened(path) as image, suppress(Exception):
         exif = image.getexif()
         exif.pop(_ORIENTATION_TAG, None)
+        exif.tobytes()
         return exif
+    return _pillow().Exif()
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W C"]:

@@ -15,6 +15,7 @@ from nerf_jax.data.images import (
     read_image,
     read_stored,
     srgb_to_linear,
+    upright_exif,
     verify,
 )
 
@@ -218,6 +219,7 @@ def test_a_damaged_orientation_does_not_matter(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), noise)
+    assert not upright_exif(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
