@@ -81,10 +81,12 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     masks, described = _masks(capture)
     capture, notes = replace(capture, masks=masks), [*capture.notes, *described]
     rest = max(1, config.downscale // capture.factor)
-    if capture.factor * rest != config.downscale:
+    total, folder = capture.factor * rest, capture.photos[0].parent.name
+    if total != config.downscale:
         reason = f"since there are none for data.downscale={config.downscale}"
-        folder = capture.photos[0].parent.name
-        notes.append(f"photos of {folder} at 1/{capture.factor * rest}, {reason}")
+        notes.append(f"photos of {folder} at 1/{total}, {reason}")
+    elif capture.factor != 1:
+        notes.append(f"photos of {folder}, which data.downscale={config.downscale} chooses")
     loaders = {
         split: partial(_read_split, capture, indices, replace(config, downscale=rest))
         for split, indices in _splits(capture, config, notes).items()

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import optional_import
+from nerf_jax.data.intrinsics import PANORAMA
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
@@ -99,13 +100,20 @@ def read_header(path: Path) -> Header:
 
 
 def verify(path: Path) -> Header:
-    """Read an image's header, and check its pixels at little cost; raises as :func:`read_image`."""
+    """Read an image's header, and check its pixels at little cost.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as :func:`read_image`, or it is a panorama.
+    """
     with _opened(path) as image:
         header = _header(image)
         # JPEG: reads all bytes, but computes few pixels.
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
-        return header
+        is_panorama = b"equirectangular" in bytes(image.info.get("xmp", b""))
+    if is_panorama:
+        raise ValueError(f"{path}: {PANORAMA}")
+    return header
 
 
 def upright_exif(path: Path) -> Any:

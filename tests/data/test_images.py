@@ -152,6 +152,13 @@ def test_photos_of_phones_are_read(tmp_path, suffix, package):
     np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), expected, atol=4)
 
 
+def test_a_panorama_is_to_be_cut(tmp_path):
+    xmp = b'<rdf:Description GPano:ProjectionType="equirectangular"/>'
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", xmp=xmp)
+    with pytest.raises(ValueError, match=r"a\.jpg: is a panorama: cut it into pinhole views"):
+        verify(tmp_path / "a.jpg")
+
+
 def test_photos_of_200_megapixels_are_read(tmp_path):
     Image.new("1", (16320, 12240)).save(tmp_path / "a.png")
     assert read_header(tmp_path / "a.png").stored_hw == (12240, 16320)

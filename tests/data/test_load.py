@@ -232,7 +232,7 @@ def test_a_file_of_poses_is_no_ray_dataset(tmp_path):
 
 def test_the_real_captures_are_found(real_data, monkeypatch):
     monkeypatch.setenv("NERF_JAX_DATA", str(real_data))
-    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 1), ("fox", "fox", 2)):
+    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 2), ("fox", "fox", 2)):
         if not (real_data / folder).is_dir():
             pytest.skip(f"the real {scene} is absent from {real_data}")
         found = data.load(DataConfig(scene=scene, downscale=8))
