@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -62,7 +63,8 @@ def _encode(
     command = [ffmpeg(), "-y", "-loglevel", "error", *source, "-i", "-", *options]
     # Its messages go to a file: a pipe without a reader would fill up and block it.
     with atomic_write(path) as aside, tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen([*command, str(aside)], stdin=subprocess.PIPE, stderr=messages)
+        command.append(os.path.abspath(aside))  # ":" in other names is ffmpeg's own
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages)
         assert process.stdin
         try:
             # A broken pipe: ffmpeg has failed, and its messages say why.

@@ -22,7 +22,7 @@ class DataConfig(Section):
     """The scene's folder, a folder that contains it, or a ray dataset (.npz, .npy).
     Without it, $NERF_JAX_DATA and ./data are searched."""
     format: Literal["auto", "bricks", "blender", "rays", "llff", "colmap", "transforms"] = "auto"
-    """The format of the files; `auto` detects it."""
+    """The format of the files; `auto` detects it, and the log names the others that are there."""
     downscale: Annotated[int, at_least(1)] = 1
     """Factor by which images are reduced, by averaging areas."""
     max_side: Annotated[int | None, at_least(1)] = None

@@ -16,7 +16,7 @@ config = replace(
     _capture,
     name="fern",
     note="8 levels of 2^17 entries, a grid of 64^3 cells: for two CPU cores and ten minutes",
-    data=DataConfig(scene="fern", downscale=8, background="random"),
+    data=DataConfig(scene="fern", format="llff", downscale=8, background="random"),
     model=replace(
         _capture.model,
         space="frustum",

@@ -1,14 +1,15 @@
 """Scenes: one module per file format, and :func:`load`, which finds the scene of a config."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from nerf_jax.config import DataConfig
 from nerf_jax.config.serialization import near_miss
-from nerf_jax.data import blender, colmap, download, llff, rays, transforms
+from nerf_jax.data import colmap, download, llff, rays, transforms
+from nerf_jax.data.photo_files import photos_in
 from nerf_jax.data.rays import save as save_rays
 from nerf_jax.data.scene import Scene
 
@@ -22,16 +23,17 @@ BLENDER_FOLDER = "nerf_synthetic"
 LLFF_FOLDER = "nerf_llff_data"
 """The folders in which the NeRF authors distribute their scenes."""
 
-_LOADERS: Mapping[Format, ModuleType] = {
-    "blender": blender,
-    "transforms": transforms,
-    "llff": llff,
-    "colmap": colmap,
-    "rays": rays,
+_Loader = tuple[Callable[[Path], Any], Callable[[Path, DataConfig], Scene]]
+
+_LOADERS: Mapping[Format, _Loader] = {
+    "blender": (transforms.find_blender, transforms.load_blender),
+    "transforms": (transforms.find, transforms.load),
+    "llff": (llff.find, llff.load),
+    "colmap": (colmap.find, colmap.load),
+    "rays": (rays.find, rays.load),
 }
-"""The module of each format, with ``find(path)``, which is true for datasets of this format, and
-``load(path, config)``. If a folder has several formats, the first one takes precedence: converted
-poses come before the poses that they were made from."""
+"""Of each format: a function that returns its files at a path, true if there are any, and one that
+loads them."""
 
 
 def load(config: DataConfig) -> Scene:
@@ -49,7 +51,10 @@ def load(config: DataConfig) -> Scene:
             f"{path}: data.format is {config.format!r}, but this is a dataset of format {found!r}; "
             "set data.format to that or to 'auto', or data.root to another folder"
         )
-    return _LOADERS[found].load(path, config)
+    scene = _LOADERS[found][1](path, config)
+    others = [_describe(name, path) for name in _formats(path) if name != found]
+    unused = f"; other choices of --data.format: {', '.join(others)}" if others else ""
+    return replace(scene, notes=(f"read as {_describe(found, path)}{unused}", *scene.notes))
 
 
 def is_local(config: DataConfig) -> bool:
@@ -59,7 +64,29 @@ def is_local(config: DataConfig) -> bool:
 
 def recognize(path: Path) -> Format | None:
     """The format of the dataset at ``path``, a folder or a file; None if there is none."""
-    return next((name for name, module in _LOADERS.items() if module.find(path)), None)
+    return next(iter(_formats(path)), None)
+
+
+def _formats(path: Path) -> list[Format]:
+    """The formats of the dataset at ``path``, the best first.
+
+    Converted poses come before the poses that they were made from; but LLFF's have neither a lens
+    nor names.
+    """
+    found = [name for name, (find, _) in _LOADERS.items() if find(path)]
+    worse: set[Format] = set()
+    if "blender" in found:
+        worse.add("transforms" if transforms.is_blender(path) else "blender")
+    if {"llff", "colmap"} <= {*found}:
+        worse |= set() if llff.is_complete(path) and not colmap.knows_lens(path) else {"llff"}
+    return sorted(found, key=worse.__contains__)
+
+
+def _describe(name: Format, path: Path) -> str:
+    """A format and its files in the dataset at ``path``."""
+    found, folder = _LOADERS[name][0](path), path if path.is_dir() else path.parent
+    files = found.values() if isinstance(found, dict) else [found]
+    return f"{name} from {', '.join(os.path.relpath(file, folder) for file in files)}"
 
 
 def _is_built_in(config: DataConfig) -> bool:
@@ -90,8 +117,8 @@ def _search(config: DataConfig) -> tuple[Path, Format] | None:
         paths += [folder / name for folder in _collections(root) for name in names]
     for path in paths:
         # Of a folder with several formats, the requested one.
-        for name, module in _LOADERS.items():
-            if name == config.format and module.find(path):
+        for name, (find, _) in _LOADERS.items():
+            if name == config.format and find(path):
                 return path, name
         found = recognize(path)
         if found:
@@ -139,13 +166,26 @@ def _not_found(config: DataConfig, failure: Exception | None) -> str:
     if config.root is not None:
         return (
             f"data.root {searched} is neither a scene, nor a folder that holds the scene "
-            f"{config.scene!r}.{choice} Pass a folder with transforms_train.json, "
-            "transforms.json, poses_bounds.npy, COLMAP's sparse/ or train.npz, a ray file (.npz, "
-            ".npy), or the folder above and the scene's name as --data.scene"
+            f"{config.scene!r}.{choice}{_photos_without_cameras(roots[0])} Pass a folder with "
+            "transforms_train.json, transforms.json, poses_bounds.npy, COLMAP's sparse/ or "
+            "train.npz, a ray file (.npz, .npy), or the folder above and the scene's name as "
+            "--data.scene"
         )
     failed = f" The download failed too: {failure}." if failure else ""
     by_hand = f", or unzip {download.url(config.scene)} into {DEFAULT_FOLDER}" if failure else ""
     return (
         f"found no scene {config.scene!r} in {searched}.{choice}{failed} Pass --data.root DIR, the "
         f"scene's folder, or set {ENVIRONMENT_VARIABLE} to a folder of scenes{by_hand}"
+    )
+
+
+def _photos_without_cameras(root: Path) -> str:
+    """The remedy for a folder of photos, or an app's export with one, such as Polycam's."""
+    folders = [path for path in (root, *root.glob("*"), *root.glob("*/*")) if path.is_dir()]
+    folder = next(filter(photos_in, folders), None)
+    if folder is None:
+        return ""
+    return (
+        f" It holds {len(photos_in(folder))} photos without cameras: run.py prepare {folder} "
+        "--output data/NAME finds the cameras, and data/NAME is then the scene."
     )

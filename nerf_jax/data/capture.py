@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,12 +17,15 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
+from nerf_jax.data.photo_files import find_masks, is_inverted, mask_folders, natural
 from nerf_jax.data.photos import Photo, read_photos
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR = 0.05, 100.0
 """Defaults in world units, in which the coordinates of cameras do not exceed 1."""
+
+_MAX_NAME = 200
 
 
 class Observations(NamedTuple):
@@ -54,29 +57,14 @@ class Capture:
     """Indices of the photos of each split, if the files define splits."""
     observations: tuple[Observations, ...] = ()
     """Empty, or N."""
-    missing: int = 0
-    """Number of photos that the files list and that do not exist."""
+    root: Path | None = None
+    """The folder that may have masks by convention; None: none are searched for."""
+    factor: int = 1
+    """By which the photos are already shrunk, as in a folder ``images_4``."""
+    notes: tuple[str, ...] = ()
+    """One-line notes for the user, such as missing photos."""
     up: Float[np.ndarray, "3"] | None = None
     """The up direction, if the files define it; otherwise the mean of the cameras' up is used."""
-
-
-Entry = TypeVar("Entry")
-
-
-def existing_photos(path: Path, listed: Sequence[tuple[Path, Entry]]) -> list[tuple[Path, Entry]]:
-    """The existing photos of those listed in the file ``path``, each with its entry, sorted.
-
-    Raises:
-        FileNotFoundError: none exists.
-    """
-    found = sorted((pair for pair in listed if pair[0].is_file()), key=lambda pair: str(pair[0]))
-    if not found:
-        example = f", such as {listed[0][0]}" if listed else ""
-        raise FileNotFoundError(
-            f"{path}: none of its {len(listed)} photos exists{example}; copy the photos there, or "
-            "correct their paths"
-        )
-    return found
 
 
 def to_scene(capture: Capture, config: DataConfig) -> Scene:
@@ -89,6 +77,25 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
         ValueError: there is no training photo, or rays would end before they start. Reading a split
             raises it for unusable photos.
     """
+    capture, world_from_original = _normalize(capture, config)
+    masks, described = _masks(capture)
+    capture, notes = replace(capture, masks=masks), [*capture.notes, *described]
+    rest = max(1, config.downscale // capture.factor)
+    total, folder = capture.factor * rest, capture.photos[0].parent.name
+    if total != config.downscale:
+        reason = f"since there are none for data.downscale={config.downscale}"
+        notes.append(f"photos of {folder} at 1/{total}, {reason}")
+    elif capture.factor != 1:
+        notes.append(f"photos of {folder}, which data.downscale={config.downscale} chooses")
+    loaders = {
+        split: partial(_read_split, capture, indices, replace(config, downscale=rest))
+        for split, indices in _splits(capture, config, notes).items()
+    }
+    return Scene(capture.name, capture.source, loaders, world_from_original, tuple(notes))
+
+
+def _normalize(capture: Capture, config: DataConfig) -> tuple[Capture, Float[np.ndarray, "4 4"]]:
+    """The capture in the world, its rays bounded, and ``world_from_original``."""
     world_from_original = np.eye(4)
     if config.normalize != "none":
         poses = np.asarray(capture.cameras.world_from_camera)
@@ -106,20 +113,23 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     if config.normalize == "points":
         default = _observed_bounds(cameras, observations) or default
     cameras = _bounded(cameras, capture, config, default)
-    normalized = replace(capture, cameras=cameras, observations=observations)
-    loaders = {
-        split: partial(_read_split, normalized, indices, config)
-        for split, indices in _splits(capture, config).items()
-    }
-    listed = len(capture.photos) + capture.missing
-    missing = f"{capture.missing} of the {listed} photos that its files list do not exist"
-    return Scene(
-        name=capture.name,
-        source=capture.source,
-        loaders=loaders,
-        world_from_original=world_from_original,
-        notes=(missing,) if capture.missing else (),
-    )
+    return replace(capture, cameras=cameras, observations=observations), world_from_original
+
+
+def _masks(capture: Capture) -> tuple[tuple[Path | None, ...], list[str]]:
+    """The masks of the photos, named in the files or else found by convention, and notes."""
+    masks = capture.masks or (None,) * len(capture.photos)
+    if capture.root is not None:
+        found = find_masks(capture.root, capture.photos)
+        masks = tuple(mask or other for mask, other in zip(masks, found, strict=True))
+    if not any(masks):
+        folders = mask_folders(capture.root) if capture.root else []
+        form = "is not used: it has neither PHOTO.jpg.png nor PHOTO.png for any photo"
+        return (), [f"{folder} {form}" for folder in folders]
+    folders = sorted({mask.parent for mask in masks if mask})
+    ignored = "white" if all(is_inverted(mask) for mask in masks if mask) else "black"
+    count = f"{len(masks) - masks.count(None)} of {len(masks)} photos have masks"
+    return masks, [f"{count} in {', '.join(map(str, folders))}: {ignored} is ignored"]
 
 
 def _observed_bounds(
@@ -154,22 +164,30 @@ def _bounded(
     return cameras._replace(near=near, far=far)
 
 
-def _splits(capture: Capture, config: DataConfig) -> dict[str, list[int]]:
-    """The indices of the photos of each split."""
-    ordered = sorted(range(len(capture.photos)), key=lambda index: str(capture.photos[index]))
+def _splits(capture: Capture, config: DataConfig, notes: list[str]) -> dict[str, list[int]]:
+    """The indices of the photos of each split; others have none of ``train``, or nothing else."""
+    ordered = sorted(range(len(capture.photos)), key=lambda index: natural(capture.photos[index]))
     if not capture.splits:
         every = config.hold_out if len(ordered) > 1 else 0  # a single photo is for training
         held_out = ordered[::every] if every else []
         train = [index for index in ordered if index not in held_out]
         return {"train": train, "val": held_out} if held_out else {"train": train}
-    splits = {split: list(indices) for split, indices in capture.splits.items() if indices}
-    named = {index for indices in splits.values() for index in indices}
-    splits.setdefault("train", [index for index in ordered if index not in named])
-    if not splits["train"]:
+    named = {index for indices in capture.splits.values() for index in indices}
+    rest = [index for index in ordered if index not in named]
+    train = list(capture.splits.get("train") or rest)
+    if not train:
         raise ValueError(
             f"{capture.source}: assigns every existing photo to {', '.join(capture.splits)}; "
             "assign some to train, or remove the splits"
         )
+    splits, known = {"train": train}, set(train)
+    for split in [split for split in capture.splits if split != "train"]:
+        indices = capture.splits[split]
+        held_out = [index for index in indices if index not in known]
+        if common := len(indices) - len(held_out):
+            what = "left out" if held_out else "kept: the scores will be of training photos"
+            notes.append(f"{split}: {common} of {len(indices)} photos are in train too, and {what}")
+        splits |= {split: held_out or list(indices)} if indices else {}
     return splits
 
 
@@ -227,4 +245,8 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     root = os.path.commonpath([path.parent for path in paths])
     full = tuple("_".join(path.relative_to(root).parts) for path in paths)
     names = tuple(path.stem for path in paths), tuple(os.path.splitext(name)[0] for name in full)
-    return next((each for each in names if len(set(each)) == len(each)), full)
+    unique = next((each for each in names if len(set(each)) == len(each)), full)
+    # Files are named after them, with more at the end, and a file system allows 255 bytes.
+    if max(len(os.fsencode(name)) for name in unique) <= _MAX_NAME:
+        return unique
+    return tuple(f"{index}_{name[: _MAX_NAME // 4]}" for index, name in enumerate(unique))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_jax.config import DataConfig
-from nerf_jax.data.capture import Capture, Observations, existing_photos, to_scene
+from nerf_jax.data.capture import Capture, Observations, to_scene
 from nerf_jax.data.colmap_files import (
     MODELS,
     Camera,
@@ -23,12 +23,19 @@ from nerf_jax.data.colmap_files import (
     read_points,
     unsupported,
 )
-from nerf_jax.data.intrinsics import MAX_FLOAT32, Intrinsics, check, to_cameras
+from nerf_jax.data.intrinsics import MAX_FLOAT32, Intrinsics, check, divide_radial, to_cameras
+from nerf_jax.data.photo_files import (
+    IMAGE_FOLDER,
+    Finder,
+    image_folders,
+    locate_photos,
+    natural,
+    unlisted,
+)
 from nerf_jax.data.scene import Scene
 
-IMAGE_FOLDER = "images"
-MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", ".")
-"""The folders of a capture that may hold the model, in the order of the search."""
+MODEL_FOLDERS = ("sparse", "colmap/sparse", ".")
+"""The folders of a capture with models, or their folders, in the order of the search."""
 
 _FROM_COLMAP = np.array([1.0, -1.0, -1.0])  # the axes y and z point the other way
 # Poses written by hand have few digits; a larger error means another order of the numbers.
@@ -36,66 +43,127 @@ _UNIT_TOLERANCE = 0.1
 
 
 def find(root: Path) -> Path | None:
-    """The folder of the sparse model in the capture's folder ``root``; None if there is none."""
-    models = (root / folder for folder in MODEL_FOLDERS)
-    return next((model for model in models if _suffix(model)), None)
+    """The largest sparse model of the capture in the folder ``root``; None if there is none."""
+    return next(iter(_models(root)), None)
+
+
+def _models(root: Path) -> list[Path]:
+    """The models of a capture, by folder, and the largest of a folder first."""
+    models: list[Path] = []
+    for folder in (root / name for name in MODEL_FOLDERS):
+        inside = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        if folder == root:  # which may be a collection of captures
+            inside = [path for path in inside if path.name.isdecimal()]
+        found = [path for path in (*sorted(inside, key=natural), folder) if _suffix(path)]
+        models += sorted(found, key=_num_photos, reverse=True) if len(found) > 1 else found
+    return models
+
+
+def _num_photos(model: Path) -> int:
+    """0 if the model is damaged."""
+    try:
+        return len(read_images(model / f"images{_suffix(model)}"))
+    except ValueError:
+        return 0
+
+
+def knows_lens(root: Path) -> bool:
+    """Whether the model has a lens that LLFF's files cannot describe: more than a focal length."""
+    model = find(root)
+    if model is None:
+        return False
+    path = model / f"cameras{_suffix(model)}"
+    try:
+        cameras = [_intrinsics(camera, path) for camera in read_cameras(path).values()]
+    except ValueError:
+        return False
+
+    def is_simple(camera: Intrinsics) -> bool:
+        offset = np.subtract(camera.principal, (camera.width / 2, camera.height / 2))
+        is_square = np.isclose(*camera.focal, rtol=1e-3)
+        has_lens = any((*camera.radial, *camera.tangential, camera.fisheye))
+        return bool(is_square and not has_lens and np.abs(offset).max() <= 1)
+
+    return not all(map(is_simple, cameras))
 
 
 def load(root: Path, config: DataConfig) -> Scene:
     """The capture in the folder ``root``, its images read on request; raises as :func:`read`."""
-    return to_scene(read(root), config)
+    return to_scene(read(root, config.downscale), config)
 
 
-def read(root: Path) -> Capture:
-    """Read the model in the folder ``root``, with the photos that exist, sorted by path.
+def read(root: Path, downscale: int = 1) -> Capture:
+    """Read the largest model in the folder ``root``, with the photos that exist, in natural order.
+
+    Args:
+        root: the capture, or a model in it.
+        downscale: photos in a folder such as ``images_4`` are preferred, if it reduces to that.
 
     Raises:
         OSError: a file cannot be read, or no photo exists.
         ValueError: there is no sparse model, a file is malformed, or the camera model of a photo
             is not supported.
     """
-    model = find(root)
-    if model is None:
+    models = _models(root)
+    if not models:
         raise ValueError(
             f"{root}: no COLMAP model; expected cameras and images, .bin or .txt, in "
-            f"{', '.join(MODEL_FOLDERS[:-1])} or the folder itself"
+            f"{', '.join(f'{folder}/0' for folder in MODEL_FOLDERS[:-1])} or the folder itself"
         )
+    model, *others = models
     suffix = _suffix(model)
     cameras_path, images_path = (model / f"{name}{suffix}" for name in ("cameras", "images"))
-    cameras = read_cameras(cameras_path)
-    listed = list(read_images(images_path).values())
-    photos, images = _existing(root / IMAGE_FOLDER, listed, images_path)
-    poses = np.stack([_pose(image, images_path) for image in images])
+    cameras, listed = read_cameras(cameras_path), list(read_images(images_path).values())
+    folder = _capture_folder(root, model)
+    located = locate_photos(
+        *(images_path, folder, [image.name for image in listed], downscale),
+        pose=lambda index: _pose(listed[index], images_path),
+        prefix=f"{IMAGE_FOLDER}/",
+    )
+    images = [listed[index] for index in located.indices]
     intrinsics = [
         _intrinsics(_camera_of(image, cameras, cameras_path), cameras_path) for image in images
     ]
+    unused = [
+        f"not used: the model {path}, with {_num_photos(path)} photos instead of {len(listed)}; "
+        f"--data.root {path} reads it"
+        for path in others
+    ]
     return Capture(
-        name=root.resolve().name,
+        name=folder.resolve().name,
         source=str(model),
-        photos=photos,
-        cameras=to_cameras(poses, intrinsics),
+        photos=located.photos,
+        cameras=to_cameras(np.stack([_pose(image, images_path) for image in images]), intrinsics),
         size_hw=np.array([[camera.height, camera.width] for camera in intrinsics], int),
         observations=_observations(model, images),
-        missing=len(listed) - len(images),
+        root=folder,
+        factor=located.factor,
+        notes=(*unused, *located.notes, *unlisted(located.photos)),
     )
 
 
+def _capture_folder(root: Path, model: Path) -> Path:
+    """The folder with the folders of photos: ``root``, or if that is a model, one above it."""
+    above = root.resolve().parents[:3] if root in (model, model.parent) else ()
+    return next((each for each in (root, *above) if image_folders(each)), root)
+
+
 def read_observations(
-    model: Path, folder: Path, photos: Sequence[Path]
+    model: Path, finder: Finder, photos: Sequence[Path]
 ) -> tuple[Observations, ...]:
     """Read the points, in the frame of a model, that each photo observes.
 
     Args:
         model: its folder, from :func:`find`.
-        folder: of the images that the model names.
+        finder: of the files below the capture's folder.
         photos: files; a photo that the model does not name observes none.
 
     Raises:
         OSError, ValueError: as :func:`read`.
     """
     images = read_images(model / f"images{_suffix(model)}").values()
-    named = {folder / image.name: image for image in images}
-    return _observations(model, [named.get(photo) for photo in photos])
+    found = {finder.find(f"{IMAGE_FOLDER}/{image.name}"): image for image in images}
+    return _observations(model, [found.get(photo) for photo in photos])
 
 
 def _observations(model: Path, images: Sequence[Image | None]) -> tuple[Observations, ...]:
@@ -117,21 +185,6 @@ def _suffix(model: Path) -> str | None:
         if all((model / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
             return suffix
     return None
-
-
-def _existing(
-    folder: Path, images: list[Image], path: Path
-) -> tuple[tuple[Path, ...], tuple[Image, ...]]:
-    """The photos that exist, and their images."""
-    listed: dict[Path, Image] = {}
-    for image in images:
-        if folder / image.name in listed:
-            raise ValueError(
-                f"{path}: contains the image {image.name!r} twice; export the model again"
-            )
-        listed[folder / image.name] = image
-    photos, images_there = zip(*existing_photos(path, list(listed.items())), strict=True)
-    return photos, images_there
 
 
 def _pose(image: Image, path: Path) -> Float[np.ndarray, "3 4"]:
@@ -186,8 +239,6 @@ def _intrinsics(camera: Camera, path: Path) -> Intrinsics:
         )
     value = dict.fromkeys(("k1", "k2", "k3", "k4", "p1", "p2", "d1", "d2", "d3"), 0.0)
     value |= dict(zip(names, camera.parameters, strict=True))
-    if any(value[name] for name in ("d1", "d2", "d3")):
-        raise unsupported(path, camera.id, f"{camera.model} with k4 to k6 that are not 0")
     intrinsics = Intrinsics(
         camera.height,
         camera.width,
@@ -198,4 +249,4 @@ def _intrinsics(camera: Camera, path: Path) -> Intrinsics:
         fisheye="FISHEYE" in camera.model,
     )
     check(intrinsics, where)
-    return intrinsics
+    return divide_radial(intrinsics, (value["d1"], value["d2"], value["d3"]), where)

@@ -18,6 +18,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from nerf_jax.data.intrinsics import PANORAMA
+
 MODELS = {
     "SIMPLE_PINHOLE": (0, ("f", "cx", "cy")),
     "PINHOLE": (1, ("fx", "fy", "cx", "cy")),
@@ -29,10 +31,20 @@ MODELS = {
     "FULL_OPENCV": (6, ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "d1", "d2", "d3")),
     "SIMPLE_RADIAL_FISHEYE": (8, ("f", "cx", "cy", "k1")),
     "RADIAL_FISHEYE": (9, ("f", "cx", "cy", "k1", "k2")),
+    "SIMPLE_FISHEYE": (14, ("f", "cx", "cy")),
+    "FISHEYE": (15, ("fx", "fy", "cx", "cy")),
 }
 """The supported camera models: their code in binary files, and their parameters in order."""
 
-_UNSUPPORTED = {7: "FOV", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
+_UNSUPPORTED = {
+    7: "FOV",
+    10: "THIN_PRISM_FISHEYE",
+    11: "RAD_TAN_THIN_PRISM_FISHEYE",
+    12: "SIMPLE_DIVISION",
+    13: "DIVISION",
+    16: "EUCM",
+    17: "EQUIRECTANGULAR",
+}
 _NAMES = _UNSUPPORTED | {code: name for name, (code, _) in MODELS.items()}
 
 
@@ -91,6 +103,8 @@ def read_points(path: Path) -> Float[np.ndarray, "P 4"]:
 
 def unsupported(path: Path, camera_id: int, model: str) -> ValueError:
     """The error for a camera whose model is not in :data:`MODELS`."""
+    if model == "EQUIRECTANGULAR":
+        return ValueError(f"{path}: camera {camera_id} {PANORAMA}")
     return ValueError(
         f"{path}: camera {camera_id}: the model {model} is not supported; undistort the photos "
         f"with colmap image_undistorter --image_path images --input_path {path.parent} "

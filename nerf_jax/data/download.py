@@ -21,7 +21,6 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from nerf_jax.config.serialization import near_miss
-from nerf_jax.data.blender import transforms_path
 
 BASE_URL = "https://huggingface.co/datasets/nerfbaselines/nerfbaselines-data/resolve/main/blender"
 SCENES = ("chair", "drums", "ficus", "hotdog", "lego", "materials", "mic", "ship")
@@ -75,7 +74,7 @@ def fetch(scene: str, into: Path) -> Path:
 
 
 def _holds_scene(folder: Path) -> bool:
-    return transforms_path(folder, "train").is_file()
+    return (folder / "transforms_train.json").is_file()
 
 
 def _note(partial: Path) -> Path:

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,9 @@ def optional_import(module: str, package: str) -> ModuleType:
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path next to ``path``, renamed to ``path`` on success and removed on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which is the format
+    # Short, as names have at most 255 bytes; the suffix is the format.
+    digest = zlib.crc32(os.fsencode(path.name))
+    aside = path.with_name(f".{os.getpid()}-{digest:08x}{path.suffix[-16:]}")
     try:
         yield aside
         os.replace(aside, path)

@@ -3,10 +3,12 @@
 Pillow is imported only when a file is read, so that the built-in scene works without it.
 """
 
+import functools
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +16,22 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import optional_import
+from nerf_jax.data.intrinsics import PANORAMA
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
+HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
+"""Suffixes of images that Pillow reads with pillow-heif; recent versions read AVIF without it."""
 
-# Pillow's names of the modes with at most 8 bits per channel: grey, colour or a palette.
-_READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+# Pillow's names of the modes with 8 bits per channel, or one: grey, colour or a palette.
+_READABLE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB")
+_PLAIN_MODES, _PLAIN_FORMATS = ("L", "RGB", "RGBA"), ("JPEG", "MPO", "PNG")
 # 16 bits of grey. Pillow reads 16 bits of colour as the upper 8: the error is at most one level.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _ORIENTATION_TAG = 0x0112
+# Pillow warns above this number, and refuses twice as many; its own limit is 90 megapixels, which
+# phones exceed.
+_MAX_PIXELS = 2**30
 
 
 class Header(NamedTuple):
@@ -32,6 +41,8 @@ class Header(NamedTuple):
     orientation: int
     """EXIF orientation: 1 (upright) to 8; 5 to 8 exchange height and width."""
     channels: int
+    is_plain: bool
+    """Whether any program reads it alike: an upright JPEG or PNG of grey, RGB or RGBA, 8 bits."""
 
     @property
     def upright_hw(self) -> tuple[int, int]:
@@ -74,11 +85,45 @@ def downscale_by_area(
     return small
 
 
+def is_readable(path: Path) -> bool:
+    """Whether a file's suffix is that of an image which the installed packages can read."""
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES or (
+        suffix in HEIF_SUFFIXES and suffix in _pillow().registered_extensions()
+    )
+
+
 def read_header(path: Path) -> Header:
     """Read an image's header; raises as :func:`read_image`, except for damaged pixels."""
     with _opened(path) as image:
-        channels = 4 if _is_transparent(image) else 3
-        return Header((image.height, image.width), _orientation(image), channels)
+        return _header(image)
+
+
+def verify(path: Path) -> Header:
+    """Read an image's header, and check its pixels at little cost.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as :func:`read_image`, or it is a panorama.
+    """
+    with _opened(path) as image:
+        header = _header(image)
+        # JPEG: reads all bytes, but computes few pixels.
+        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+        image.load()
+        is_panorama = b"equirectangular" in bytes(image.info.get("xmp", b""))
+    if is_panorama:
+        raise ValueError(f"{path}: {PANORAMA}")
+    return header
+
+
+def upright_exif(path: Path) -> Any:
+    """The EXIF data of an image, as Pillow has them, without the orientation; none if damaged."""
+    with _opened(path) as image, suppress(Exception):
+        exif = image.getexif()
+        exif.pop(_ORIENTATION_TAG, None)
+        exif.tobytes()
+        return exif
+    return _pillow().Exif()
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W C"]:
@@ -111,39 +156,6 @@ def _upright(pixels: UInt8[np.ndarray, "h w C"], orientation: int) -> UInt8[np.n
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def read_images(
-    paths: Sequence[Path], downscale: int = 1
-) -> tuple[UInt8[np.ndarray, "N H W C"], tuple[int, int]]:
-    """Read images of one size, in several threads, into one array.
-
-    Args:
-        paths: at least one.
-        downscale: factor of :func:`downscale_by_area`.
-
-    Returns:
-        The pixels, and the height and width of the files.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`read_image`, or the images differ in shape.
-    """
-    first = read_image(paths[0])
-    small = downscale_by_area(first[None], downscale)
-    pixels = np.empty((len(paths), *small.shape[1:]), np.uint8)
-    pixels[0] = small[0]
-
-    def fill(index: int) -> None:
-        image = read_image(paths[index])
-        if image.shape != first.shape:
-            raise ValueError(
-                f"{paths[index]}: is {_describe(image)}, but {paths[0]} is {_describe(first)}; "
-                "all images of a split must have the same size and channels"
-            )
-        pixels[index] = downscale_by_area(image[None], downscale)[0]
-
-    on_threads(fill, range(1, len(paths)))
-    return pixels, (first.shape[0], first.shape[1])
-
-
 def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
     """Run a task for each index in several threads; raises the first error."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the GIL
@@ -151,10 +163,23 @@ def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
             pass
 
 
+def _pillow() -> Any:
+    pillow: Any = optional_import("PIL.Image", "pillow")
+    pillow.MAX_IMAGE_PIXELS = _MAX_PIXELS
+    _register_heif()
+    return pillow
+
+
+@functools.cache
+def _register_heif() -> None:
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A Pillow image of a supported mode; any problem with the file is an error of one line."""
-    pillow = optional_import("PIL.Image", "pillow")
+    pillow = _pillow()
     try:
         with pillow.open(path) as image:
             mode = image.mode
@@ -167,12 +192,29 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     except Exception as error:  # decoders of damaged files raise almost any exception
         raise ValueError(
-            f"{path}: cannot be read as an image ({error}); copy or download the file again"
+            f"{path}: cannot be read as an image ({error}); {_remedy(path)}"
         ) from error
     raise ValueError(
         f"{path}: its pixels are in Pillow's mode {mode!r}, but 8 or 16 bits per channel are "
         "expected, grey, RGB or RGBA; convert the file to an 8-bit PNG"
     )
+
+
+def _remedy(path: Path) -> str:
+    """The remedy for an unreadable file, by its first bytes, whatever its suffix."""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(12)
+        if start[4:8] == b"ftyp" and "HEIF" not in _pillow().OPEN:
+            return "it is HEIC or AVIF: pip install 'nerf_jax[heic]' reads it"
+        if start.startswith(b"version http"):
+            return "it is a pointer to a file in Git LFS: fetch the file with git lfs pull"
+    return "copy or download the file again"
+
+
+def _header(image: Any) -> Header:
+    channels, orientation = 4 if _is_transparent(image) else 3, _orientation(image)
+    is_plain = image.mode in _PLAIN_MODES and image.format in _PLAIN_FORMATS and orientation == 1
+    return Header((image.height, image.width), orientation, channels, is_plain)
 
 
 def _pixels(image: Any) -> UInt8[np.ndarray, "h w C"]:
@@ -187,7 +229,7 @@ def _pixels(image: Any) -> UInt8[np.ndarray, "h w C"]:
 
 def _is_transparent(image: Any) -> bool:
     deep = image.mode in _DEEP_MODES
-    return not deep and (image.mode.endswith("A") or "transparency" in image.info)
+    return not deep and (image.mode[-1] in "Aa" or "transparency" in image.info)
 
 
 def _orientation(image: Any) -> int:
@@ -204,7 +246,3 @@ def _orientation(image: Any) -> int:
 def describe_size(size_hw: Sequence[int]) -> str:
     """A size for messages."""
     return f"{size_hw[0]}x{size_hw[1]} (height x width)"
-
-
-def _describe(image: UInt8[np.ndarray, "H W C"]) -> str:
-    return f"{'RGBA' if image.shape[2] == 4 else 'RGB'} of {describe_size(image.shape)}"

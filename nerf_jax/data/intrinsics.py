@@ -14,9 +14,17 @@ from nerf_jax.types import Cameras, Lens
 
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE = 2**20
-# In image sides, from a field of view of nearly 180 degrees to the longest telescopes. A value
-# outside the range has another unit.
-_FOCAL_RANGE = (1e-3, 1e4)
+# In image sides, from a field of view of 175 degrees to the longest telescopes. A value outside the
+# range has another unit, such as image sides.
+_FOCAL_RANGE = (0.02, 1e4)
+_MAX_FIT_ERROR = 0.1  # pixels
+
+PANORAMA = (
+    "is a panorama: cut it into pinhole views, each with ffmpeg -i PANORAMA -vf "
+    "v360=e:flat:yaw=0:pitch=0:h_fov=90:v_fov=90:w=1024:h=1024 VIEW.jpg at yaws 45 degrees apart, "
+    "and find their cameras with run.py prepare"
+)
+"""The remedy for images that no :class:`Intrinsics` describe."""
 
 
 class Intrinsics(NamedTuple):
@@ -57,11 +65,55 @@ def check(camera: Intrinsics, where: str) -> None:
                 f"{where}: the principal point and the lens's coefficients must be finite numbers, "
                 f"but one is {value:g}"
             )
+    if max(camera.principal) <= 1 < 0.1 * min(camera.width, camera.height):
+        raise ValueError(
+            f"{where}: the principal point must be in pixels, but is {camera.principal} for an "
+            f"image of {camera.width:g}x{camera.height:g}; multiply it by the size"
+        )
     if camera.fisheye and any(camera.tangential):
         raise ValueError(
             f"{where}: a fisheye has no tangential coefficients p1 and p2, but they are "
             f"{camera.tangential}; set them to 0, or undistort the photos"
         )
+
+
+def divide_radial(
+    camera: Intrinsics, denominator: tuple[float, float, float], where: str
+) -> Intrinsics:
+    """Divide the radial polynomial of a camera by another one, as OpenCV's rational lens does.
+
+    Args:
+        camera: its k4 is zero.
+        denominator: of r^2, r^4 and r^6; OpenCV's k4 to k6.
+        where: the beginning of messages.
+
+    Returns:
+        The camera with the polynomial k1 to k4 that is nearest to the quotient in its image.
+
+    Raises:
+        ValueError: it differs by more than a tenth of a pixel.
+    """
+    if not any(denominator):
+        return camera
+    focal = np.array(camera.focal)
+    far = np.maximum(camera.principal, np.subtract((camera.width, camera.height), camera.principal))
+    reach = 1.05 * float(np.linalg.norm(far / focal))  # a margin for tangential terms
+    r = np.linspace(0, 4 * reach, 4001)
+    powers = r[:, None] ** [2, 4, 6]
+    with np.errstate(all="ignore"):  # beyond a pole, which is outside of the image
+        exact = r * (1 + powers @ camera.radial[:3]) / (1 + powers @ denominator)
+        inside = np.logical_and.accumulate(np.diff(exact, prepend=-1) > 0) & (exact <= reach)
+    r, exact = r[inside], exact[inside]
+    terms = (r / reach)[:, None] ** [3, 5, 7, 9]
+    fitted = np.linalg.lstsq(terms, exact - r, rcond=None)[0]
+    error = np.abs(terms @ fitted + r - exact).max() * focal.max()
+    if not error <= _MAX_FIT_ERROR:
+        raise ValueError(
+            f"{where}: the denominator {denominator} of its lens makes a polynomial of four terms "
+            f"wrong by {error:.2g} pixels; undistort the photos"
+        )
+    k1, k2, k3, k4 = map(float, fitted / reach ** np.array([3, 5, 7, 9]))
+    return camera._replace(radial=(k1, k2, k3, k4))
 
 
 def to_cameras(

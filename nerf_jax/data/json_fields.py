@@ -138,7 +138,8 @@ def _shorten(value: Any) -> str:
 
 
 def _matrix(rows: Any, where: str) -> Float[np.ndarray, "4 4"]:
-    """Four rows of four finite numbers, the last of them 0, 0, 0, 1."""
+    """Four rows of four finite numbers, the last of them 0, 0, 0, 1; it may be absent."""
+    rows = [*rows, [0, 0, 0, 1]] if isinstance(rows, list) and len(rows) == 3 else rows
     lists = rows if isinstance(rows, list) else []
     if [len(row) if isinstance(row, list) else 0 for row in lists] != [4] * 4:
         raise ValueError(f"{where} must be four rows of four numbers, but is {_shorten(rows)}")

@@ -7,8 +7,6 @@ largest depth, along the optical axis, of the photo's points. ``images_8`` holds
 eighth of their size (Mildenhall et al. 2019, https://github.com/Fyusion/LLFF).
 """
 
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +15,8 @@ from jaxtyping import Float
 from nerf_jax.config import DataConfig
 from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.capture import Capture, to_scene
-from nerf_jax.data.images import SUFFIXES
 from nerf_jax.data.intrinsics import MAX_FLOAT32
+from nerf_jax.data.photo_files import image_folders, photos_in, preferred_factors, skipped_files
 from nerf_jax.data.scene import Scene
 from nerf_jax.types import Cameras
 
@@ -34,6 +32,18 @@ def find(root: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def is_complete(root: Path) -> bool:
+    """Whether the capture has a camera for each photo; without names, fewer are of no use."""
+    path = find(root)
+    folders = image_folders(path.parent) if path else {}
+    if path is None or not folders:
+        return False
+    try:
+        return len(_read(path)) == len(photos_in(folders[min(folders)]))
+    except ValueError:
+        return False
+
+
 def load(root: Path, config: DataConfig) -> Scene:
     """The capture in the folder ``root``; its photos are read on request.
 
@@ -47,58 +57,33 @@ def load(root: Path, config: DataConfig) -> Scene:
     path = find(root)
     if path is None:
         raise ValueError(f"{root}: holds no LLFF capture; expected a folder with {FILE} and images")
-    folder, factor = _choose(path.parent, config.downscale)
-    photos = _photos(folder)
+    root = path.parent
+    folders = image_folders(root)
+    if not folders:
+        raise ValueError(
+            f"{root}: has {FILE} but no photos; expected image files in a folder images, or "
+            f"images_{config.downscale} for photos at 1/{config.downscale}"
+        )
+    factor = preferred_factors(folders, config.downscale)[0]
+    photos = sorted(photos_in(folders[factor]))  # by characters, as LLFF's own programs do
     rows = _read(path)
     if len(rows) != len(photos):
         raise ValueError(
-            f"{path}: has {len(rows)} cameras, but {folder} has {len(photos)} photos; there must "
-            "be one camera for each photo, in the order of their names"
+            f"{path}: has {len(rows)} cameras, but {folders[factor]} has {len(photos)} photos; "
+            "there must be one camera for each photo, in the order of their names; remove those "
+            "without, or with --data.format colmap read the model that LLFF's file was made from"
+            f"{''.join(f'; {line}' for line in skipped_files(folders[factor]))}"
         )
     capture = Capture(
-        name=path.parent.resolve().name,
-        source=str(path.parent),
+        name=root.resolve().name,
+        source=str(root),
         photos=tuple(photos),
         cameras=_cameras(rows),
         size_hw=rows[:, [4, 9]].round().astype(int),
+        root=root,
+        factor=factor,
     )
-    rest = max(1, config.downscale // factor)
-    scene = to_scene(capture, replace(config, downscale=rest))
-    if factor * rest == config.downscale:
-        return scene
-    reason = f"since there are none for data.downscale={config.downscale}"
-    note = f"photos of {folder.name} at 1/{factor * rest}, {reason}"
-    return replace(scene, notes=(*scene.notes, note))
-
-
-def _choose(root: Path, downscale: int) -> tuple[Path, int]:
-    """The folder of photos to read, and the factor by which they are already shrunk.
-
-    The folder with the smallest photos that a whole factor reduces to the requested size; if there
-    is none, the folder with the largest photos.
-    """
-    folders = {
-        int(match[1] or 1): path
-        for path in sorted(root.glob("images*"))
-        if (match := re.fullmatch(r"images(?:_(\d{1,4}))?", path.name)) and path.is_dir()
-    }
-    folders = {factor: path for factor, path in folders.items() if factor and _photos(path)}
-    if not folders:
-        raise ValueError(
-            f"{root}: has {FILE} but no photos; expected {' or '.join(SUFFIXES)} files in a folder "
-            f"images, or images_{downscale} for photos at 1/{downscale}"
-        )
-    fitting = [factor for factor in folders if downscale % factor == 0]
-    factor = max(fitting, default=min(folders))
-    return folders[factor], factor
-
-
-def _photos(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return to_scene(capture, config)
 
 
 def _read(path: Path) -> Float[np.ndarray, "N 17"]:

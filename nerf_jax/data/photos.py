@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import images
+from nerf_jax.data.photo_files import is_inverted
 
 
 class Photo(NamedTuple):
@@ -18,7 +19,8 @@ class Photo(NamedTuple):
     size_hw: tuple[int, int]
     """Height and width of the image that the intrinsics describe; the file may be resized."""
     mask: Path | None = None
-    """An image of any size, black where the photo is to be ignored."""
+    """An image of any size, black where the photo is to be ignored; white if
+    :func:`nerf_jax.data.photo_files.is_inverted`."""
 
 
 class _Plan(NamedTuple):
@@ -117,7 +119,7 @@ def _is_resized(size_hw: tuple[int, int], other_hw: tuple[int, int]) -> bool:
 
 
 def _read_mask(plan: _Plan) -> Bool[np.ndarray, "h w"]:
-    """The mask of a shrunk photo: True for pixels whose block has no black."""
+    """The mask of a shrunk photo: True for pixels of whose block nothing is to be ignored."""
     (height, width), factor = plan.small_hw, plan.factor
     path = plan.photo.mask
     if path is None:
@@ -128,5 +130,5 @@ def _read_mask(plan: _Plan) -> Bool[np.ndarray, "h w"]:
         for size, of in zip(plan.full_hw, mask_hw, strict=True)
     )
     level = read(path)[..., :3].max(axis=-1)[rows[: height * factor, None], columns]
-    blocks = level[:, : width * factor].reshape(height, factor, width, factor)
-    return blocks.min(axis=(1, 3)) > 0
+    valid = (level > 0) ^ is_inverted(path)
+    return valid[:, : width * factor].reshape(height, factor, width, factor).all(axis=(1, 3))

@@ -1,5 +1,7 @@
 """Camera paths: the shape, the speed and the target of each."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -197,7 +199,47 @@ def test_a_spline_of_orbit_poses_is_the_orbit():
     assert_looks_at(path, FOCUS)
 
 
-@pytest.mark.parametrize("path", [tour_path, spline_path])
-def test_the_path_of_one_camera_is_constant(path):
-    found = path(arc(1), 3).world_from_camera
-    np.testing.assert_allclose(found, np.repeat(arc(1).world_from_camera, 3, axis=0), atol=1e-6)
+# ------------------------------------------------------------------- cameras that allow no path
+
+
+def turning(count: int) -> Cameras:
+    """Cameras at one position, or a single one."""
+    turns = np.arange(count) * 0.7
+    targets = FOCUS + np.stack([np.cos(turns), np.sin(turns), 0 * turns], axis=1)
+    poses = np.stack([look_at(FOCUS, target, UP) for target in targets])
+    return some_cameras(count)._replace(world_from_camera=poses)
+
+
+def identical(count: int) -> Cameras:
+    one = turning(1).world_from_camera
+    return some_cameras(count)._replace(world_from_camera=np.repeat(one, count, axis=0))
+
+
+MAKE = {
+    "orbit": orbit_path,
+    "ellipse": ellipse_path,
+    "spiral": lambda cameras, count: spiral_path(cameras, count, 2.0),
+    "tour": tour_path,
+    "spline": spline_path,
+}
+
+
+@pytest.mark.parametrize(
+    ("cameras", "possible"),
+    [
+        (ring(20), list(MAKE)),
+        (turning(9), ["tour", "spline"]),
+        (turning(1), []),
+        (identical(5), []),
+        (ring(20)._replace(world_from_camera=np.full((3, 3, 4), np.nan)), []),
+    ],
+)
+def test_a_path_has_finite_and_distinct_cameras_or_none(cameras, possible):
+    found = []
+    for name, make in MAKE.items():
+        with contextlib.suppress(ValueError):
+            path = make(cameras, 8)
+            assert np.isfinite(path.world_from_camera).all()
+            assert np.ptp(path.world_from_camera, axis=0).max() > 0.01
+            found.append(name)
+    assert found == possible

@@ -18,6 +18,7 @@ from nerf_jax.app.prepare import colmap, diagnosis, photos, video
 from nerf_jax.cameras import project
 from nerf_jax.config import DataConfig
 from nerf_jax.data import transforms
+from nerf_jax.data.images import read_image
 
 ORIENTATION, FOCAL_35MM = 0x0112, 0xA405
 
@@ -60,6 +61,38 @@ def test_usable_photos_are_linked_and_the_others_converted(tmp_path):
     np.testing.assert_array_equal(Image.open(tmp_path / "images" / "d.tiff.png"), noise(2))
     with Image.open(tmp_path / "images" / "e.jpg") as image:
         assert image.mode == "RGB"
+
+
+def test_photos_are_converted_to_the_pixels_that_training_reads(tmp_path):
+    """16 bits of grey are scaled, and names of 255 bytes leave room for more."""
+    source = tmp_path / "photos"
+    source.mkdir()
+    deep = (np.arange(32 * 24).reshape(24, 32) * 80).astype(np.uint16)
+    names = ["deep.png", "deep.tif", f"{'x' * 250}.webp", "alpha.bmp", "in fact.jpg"]
+    for name in names[:3]:
+        Image.fromarray(deep if "deep" in name else noise(0)).save(source / name)
+    Image.fromarray(noise(1)).save(source / names[3])
+    Image.fromarray(np.dstack([noise(2), noise(3)[..., :1]])).save(source / names[4], "PNG")
+    sizes, skipped = photos.gather([source / name for name in names], tmp_path / "images")
+    assert not skipped
+    expected = [
+        "deep.png",
+        "deep.tif.png",
+        sizes and list(sizes)[2],
+        "alpha.bmp.png",
+        "in_fact.jpg.png",
+    ]
+    assert list(sizes) == expected
+    assert len(expected[2]) <= 200
+    for name, target in zip(names, sizes, strict=True):
+        np.testing.assert_array_equal(
+            read_image(tmp_path / "images" / target), read_image(source / name)
+        )
+
+
+def test_photos_are_in_natural_order(tmp_path):
+    source = write_photos(tmp_path / "photos", 12)
+    assert [path.stem for path in photos.find(source)] == [str(number) for number in range(12)]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -132,20 +165,32 @@ def pan(count: int = 40) -> list[np.ndarray]:
     return frames
 
 
-def test_frames_of_a_video_are_sharp_and_spread(tmp_path, capsys):
-    ffmpeg.write_video(tmp_path / "pan.mp4", pan(), fps=20)
-    chosen = video.write_frames(tmp_path / "pan.mp4", tmp_path / "images", 10)
+def test_frames_of_a_video_are_sharp_and_spread(tmp_path, monkeypatch):
+    ffmpeg.write_video(tmp_path / "at 12:30.mp4", pan(), fps=20)
+    monkeypatch.chdir(tmp_path)
+    chosen = video.write_frames(Path("at 12:30.mp4"), Path("100%d/images"), 10)
     assert 9 <= len(chosen) <= 10
     assert sum(number % 4 == 0 for number in chosen) >= 0.8 * len(chosen)
     assert max(np.diff(chosen)) <= 8
-    written = sorted((tmp_path / "images").iterdir())
+    written = sorted((tmp_path / "100%d/images").iterdir())
     assert [path.name for path in written] == [
         f"frame_{number:05d}.jpg" for number in range(1, len(chosen) + 1)
     ]
     for path, number in zip(written, chosen, strict=True):
         shown = np.asarray(Image.open(path)) / 255
         assert np.abs(shown - pan()[number]).mean() < 0.06
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "pan.mp4"]
+    assert [path.name for path in (tmp_path / "100%d").iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 120, 1001])
+def test_any_number_of_frames_is_selected(tmp_path, monkeypatch, count):
+    """ffmpeg's expressions are limited in depth, and commands in length."""
+    still = np.kron(np.eye(2), np.ones((8, 8)))[..., None] * np.ones(3)
+    ffmpeg.write_video(tmp_path / "still.mp4", [still] * (count + 1), fps=20)
+    monkeypatch.setattr(video, "_MAX_SELECTED", 400)
+    video._extract(tmp_path / "still.mp4", tmp_path / "images", list(range(1, count + 1)))
+    names = [path.name for path in sorted((tmp_path / "images").iterdir())]
+    assert names == [f"frame_{number:05d}.jpg" for number in range(1, count + 1)]
 
 
 # ------------------------------------------------------------------------------------ pairs
@@ -548,18 +593,22 @@ def error_of(capsys, *arguments: object) -> str:
     ("name", "make", "expected"),
     [
         ("nowhere", lambda folder: None, "nowhere: no such folder or video"),
-        ("empty", Path.mkdir, r"empty: no photos \(looked for \*\.jpg, "),
+        ("empty", Path.mkdir, r"empty: no photos \(looked for \*\.png, "),
         (
             "above",
             lambda folder: write_photos(folder / "images"),
-            r"did you mean .*above/images\?",
+            r"skipped 3 photos in images/: .* or pass .*above/images",
         ),
         (
             "phone",
             lambda folder: write_photos(folder, 0).joinpath("a.heic").touch(),
-            "1 .heic files: convert them to JPEG",
+            r"skipped 1 .heic files: pip install 'nerf_jax\[heic\]' reads them",
         ),
-        ("two", lambda folder: write_photos(folder, 2), r"2 photo\(s\), but at least 3 are needed"),
+        (
+            "two",
+            lambda folder: write_photos(folder, 2),
+            r"2 photos \(.*\), but at least 3",
+        ),
     ],
 )
 def test_no_photos(tmp_path, capsys, name, make, expected):

@@ -113,12 +113,6 @@ def test_splits_that_files_name_are_theirs(nine):
         to_scene(dataclasses.replace(capture, splits={"val": tuple(range(9))}), DataConfig())
 
 
-def test_missing_photos_are_told(nine):
-    _, capture = nine
-    scene = to_scene(dataclasses.replace(capture, missing=3), DataConfig())
-    assert scene.notes == ("3 of the 12 photos that its files list do not exist",)
-
-
 def test_the_world_is_the_normalised_one_and_distances_scale(nine):
     _, capture = nine
     capture = dataclasses.replace(capture, cameras=capture.cameras._replace(far=np.full(9, 6.0)))
@@ -281,3 +275,16 @@ def test_masks_that_hide_everything_are_refused(tmp_path):
     capture = make_capture(photos, masks=(tmp_path / "black.png",) * 2)
     with pytest.raises(ValueError, match=r"some/toy: the masks of 001\.png .* only black"):
         to_scene(capture, DataConfig()).split("train")
+
+
+def test_names_leave_room_for_more(tmp_path):
+    """Files are named after photos, with more at the end; a name has at most 255 bytes."""
+    long = "\N{GREEK SMALL LETTER ALPHA}" * 120
+    for folder in ("a", "b"):
+        write_photos(tmp_path / folder, 1)
+        (tmp_path / folder / "000.png").rename(tmp_path / folder / f"{long}.png")
+    photos = [tmp_path / folder / f"{long}.png" for folder in ("a", "b")]
+    scene = to_scene(make_capture(photos), dataclasses.replace(AS_IT_IS, hold_out=0))
+    names = scene.split("train").names
+    assert len(set(names)) == 2
+    assert max(len(name.encode()) for name in names) <= 210

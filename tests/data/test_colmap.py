@@ -9,10 +9,12 @@ import pytest
 from hypothesis import strategies
 from PIL import Image
 
+from nerf_jax import data
 from nerf_jax.cameras import look_at
 from nerf_jax.config import DataConfig
 from nerf_jax.data import colmap, transforms
 from nerf_jax.data.colmap_files import MODELS
+from nerf_jax.data.photo_files import natural
 
 PARAMETERS = {
     "SIMPLE_PINHOLE": [500, 320, 240],
@@ -21,9 +23,11 @@ PARAMETERS = {
     "RADIAL": [500, 320, 240, 0.1, -0.05],
     "OPENCV": [500, 510, 321, 239, 0.1, -0.05, 0.003, -0.004],
     "OPENCV_FISHEYE": [400, 410, 321, 239, 0.1, -0.05, 0.02, -0.01],
-    "FULL_OPENCV": [500, 510, 321, 239, 0.1, -0.05, 0.003, -0.004, 0.02, 0, 0, 0],
+    "FULL_OPENCV": [500, 510, 321, 239, 0.1, -0.05, 0.003, -0.004, 0.02, 0.03, 0.04, 0.01],
     "SIMPLE_RADIAL_FISHEYE": [400, 320, 240, 0.1],
     "RADIAL_FISHEYE": [400, 320, 240, 0.1, -0.05],
+    "SIMPLE_FISHEYE": [400, 320, 240],
+    "FISHEYE": [400, 410, 321, 239],
 }
 POINTS = np.array([[0.1, 0.2, -0.3], [-0.4, 0.5, 0.6], [0.3, -0.6, 0.2]])
 
@@ -124,8 +128,8 @@ def test_a_capture_may_have_many_cameras(tmp_path, form):
     model = write_model(tmp_path, form, list(PARAMETERS))
     read = colmap.read(tmp_path)
     check_against(model, tmp_path, read)
-    assert list(read.photos) == sorted(read.photos, key=str)
-    assert (read.name, read.missing) == (tmp_path.name, 0)
+    assert list(read.photos) == sorted(read.photos, key=natural)
+    assert (read.name, read.notes) == (tmp_path.name, ())
     assert read.source == str(tmp_path / "sparse/0")
 
 
@@ -140,7 +144,7 @@ def as_transforms(model, applied):
     for image in model.images.values():
         camera = model.cameras[image.camera_id]
         names = ("k1", "k2", "k3", "k4") if "FISHEYE" in camera.model_name else None
-        names = names or ("k1", "k2", "p1", "p2", "k3")
+        names = names or ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
         camera_from_world = np.eye(4)
         camera_from_world[:3] = image.cam_from_world().matrix()
         pose = np.linalg.inv(camera_from_world)
@@ -156,7 +160,7 @@ def as_transforms(model, applied):
                 "w": camera.width,
                 "h": camera.height,
                 **dict(zip(names, camera.params[camera.extra_params_idxs()], strict=False)),
-                "camera_model": "OPENCV_FISHEYE" if "FISHEYE" in camera.model_name else "OPENCV",
+                "camera_model": camera.model_name,
             }
         )
     return {"frames": frames, "applied_transform": applied[:3].tolist()}
@@ -277,7 +281,7 @@ def check_by_hand(root, read):
     assert (none.pixels.shape, none.points.shape) == ((0, 2), (0, 3))
     np.testing.assert_array_equal(one.pixels, [[30, 40.25]])
     np.testing.assert_allclose(one.points, [[0.5, 0.25, -2]])
-    assert read.missing == 0
+    assert not [note for note in read.notes if "exist" in note]
 
 
 def test_what_stands_in_the_files(tmp_path):
@@ -294,6 +298,68 @@ def test_a_model_is_found_where_it_may_be(tmp_path, place):
     assert colmap.find(tmp_path) == tmp_path / place
     assert colmap.find(tmp_path / "images/b.jpg") is None
     check_by_hand(tmp_path, colmap.read(tmp_path))
+
+
+def test_the_largest_model_is_read_and_the_others_are_named(tmp_path):
+    one = "\n".join(IMAGES.splitlines()[:3])
+    write_text(tmp_path, images=one, place="sparse/0")
+    write_text(tmp_path, place="sparse/10")
+    write_text(tmp_path, place="sparse/9")
+    write_text(tmp_path, images=IMAGES.replace(" 1 b.jpg", " 1 c.jpg"), place="colmap/sparse/0")
+    assert colmap.find(tmp_path) == tmp_path / "sparse/9"
+    read = colmap.read(tmp_path)
+    check_by_hand(tmp_path, read)
+    assert len(read.notes) == 3
+    others = (("sparse/10", 2), ("sparse/0", 1), ("colmap/sparse/0", 2))
+    for note, (other, count) in zip(read.notes, others, strict=True):
+        model = tmp_path / other
+        photos = f"{count} photos instead of 2"
+        assert note == f"not used: the model {model}, with {photos}; --data.root {model} reads it"
+    chosen = colmap.read(tmp_path / "sparse/0")
+    assert chosen.source == str(tmp_path / "sparse/0")
+    assert chosen.photos == (tmp_path / "images/b.jpg",)
+    assert any("1 photos in" in note and "a photo.jpg" in note for note in chosen.notes)
+
+
+def test_a_damaged_model_is_no_large_one(tmp_path):
+    write_binary(tmp_path, place="sparse/1")
+    write_binary(tmp_path, place="sparse/0", images=b"\xff" * 60)
+    assert colmap.find(tmp_path) == tmp_path / "sparse/1"
+
+
+@pytest.mark.parametrize(
+    ("camera", "expected"),
+    [
+        ("SIMPLE_PINHOLE 640 480 500 320 240", "llff"),
+        ("PINHOLE 640 480 500 500.1 320 240.5", "llff"),
+        ("PINHOLE 640 480 500 510 320 240", "colmap"),
+        ("PINHOLE 640 480 500 500 310 240", "colmap"),
+        ("SIMPLE_RADIAL 640 480 500 320 240 0.1", "colmap"),
+    ],
+)
+def test_a_model_goes_before_llffs_file_if_it_knows_more(tmp_path, camera, expected):
+    write_text(tmp_path, cameras=f"1 {camera}\n2 SIMPLE_PINHOLE 640 480 500 320 240\n")
+    matrix = np.concatenate([np.eye(3)[:, [1, 0, 2]] * [-1, 1, 1], np.full((3, 2), 9)], axis=1)
+    rows = np.array([[*matrix.ravel(), 1, 2]] * 2)
+    np.save(tmp_path / "poses_bounds.npy", rows)
+    assert data.recognize(tmp_path) == expected
+    np.save(tmp_path / "poses_bounds.npy", rows[:1])
+    assert data.recognize(tmp_path) == "colmap", "one camera for two photos"
+
+
+def test_panoramas_are_to_be_cut(tmp_path):
+    write_text(
+        tmp_path, cameras=CAMERAS.replace("PINHOLE 640 480 500 510 321 239", "EQUIRECTANGULAR 8 4")
+    )
+    with pytest.raises(ValueError, match=r"camera 1 is a panorama: cut it into pinhole views"):
+        colmap.read(tmp_path)
+
+
+def test_names_as_windows_writes_them(tmp_path):
+    write_text(tmp_path, images=IMAGES.replace("b.jpg", "cam1\\b.jpg"))
+    (tmp_path / "images/cam1").mkdir()
+    (tmp_path / "images/b.jpg").rename(tmp_path / "images/cam1/b.JPG")
+    assert [photo.name for photo in colmap.read(tmp_path).photos] == ["a photo.jpg", "b.JPG"]
 
 
 def test_binary_files_go_before_text(tmp_path):
@@ -313,7 +379,8 @@ def test_photos_may_be_missing(tmp_path):
     write_text(tmp_path)
     (tmp_path / "images/b.jpg").unlink()
     read = colmap.read(tmp_path)
-    assert ([photo.name for photo in read.photos], read.missing) == (["a photo.jpg"], 1)
+    assert [photo.name for photo in read.photos] == ["a photo.jpg"]
+    assert read.notes == ("1 of the 2 photos that its files list do not exist, such as b.jpg",)
     (tmp_path / "images/a photo.jpg").unlink()
     message = r"images\.txt: none of its 2 photos exists, such as .*b\.jpg; copy the photos"
     with pytest.raises(FileNotFoundError, match=message):
@@ -352,7 +419,7 @@ def changed(text, old, new):
                     "239", "2 3 4 5 6 7 8 9 1"
                 )
             },
-            r"camera 1: the model FULL_OPENCV with k4 to k6 that are not 0 is not supported",
+            r"camera 1: the denominator \(8\.0, 9\.0, 1\.0\) of .*; undistort the photos",
         ),
         (
             {"cameras": changed(CAMERAS, " 239", "")},
@@ -373,7 +440,7 @@ def changed(text, old, new):
         ({"images": IMAGES + IMAGES}, r"images\.txt: contains the id 1 twice"),
         (
             {"images": changed(IMAGES, "a photo", "b")},
-            r"images\.txt: contains the image 'b\.jpg' twice",
+            r"images\.txt: 'b\.jpg' and 'b\.jpg' are one photo, .* with two different cameras",
         ),
         (
             {"images": changed(IMAGES, " 4 1 b.jpg", " 4 b.jpg")},

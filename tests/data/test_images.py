@@ -6,15 +6,17 @@ import hypothesis.extra.numpy
 import numpy as np
 import pytest
 from hypothesis import strategies
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from nerf_jax.data.images import (
     downscale_by_area,
+    is_readable,
     read_header,
     read_image,
-    read_images,
     read_stored,
     srgb_to_linear,
+    upright_exif,
+    verify,
 )
 
 
@@ -121,6 +123,83 @@ def write_deep_png(path, colors):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
+def test_other_kinds_of_colour_are_converted(tmp_path, mode):
+    image = Image.new("RGB", (5, 4), (250, 128, 3))
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    image.convert(mode).save(tmp_path / "a.tif")
+    expected = np.broadcast_to([250, 128, 3], (4, 5, 3))
+    np.testing.assert_allclose(read_image(tmp_path / "a.tif"), expected, atol=6)
+
+
+@pytest.mark.parametrize(("suffix", "package"), [(".heic", "pillow_heif"), (".avif", "PIL")])
+def test_photos_of_phones_are_read(tmp_path, suffix, package):
+    pytest.importorskip(package)
+    if suffix == ".heic":
+        is_readable(tmp_path / "a.heic")  # registers the format
+    path = tmp_path / f"a{suffix}"
+    try:
+        Image.new("RGB", (80, 60), (250, 128, 3)).save(path)
+    except (KeyError, OSError):
+        pytest.skip("Pillow was built without AVIF")
+    assert is_readable(path)
+    assert not verify(path).is_plain
+    expected = np.broadcast_to([250, 128, 3], (60, 80, 3))
+    np.testing.assert_allclose(read_image(path), expected, atol=4)
+    path.rename(tmp_path / "a.jpg")  # as phones send them
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg"), expected, atol=4)
+
+
+def test_a_panorama_is_to_be_cut(tmp_path):
+    xmp = b'<rdf:Description GPano:ProjectionType="equirectangular"/>'
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", xmp=xmp)
+    with pytest.raises(ValueError, match=r"a\.jpg: is a panorama: cut it into pinhole views"):
+        verify(tmp_path / "a.jpg")
+
+
+def test_photos_of_200_megapixels_are_read(tmp_path):
+    Image.new("1", (16320, 12240)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png").stored_hw == (12240, 16320)
+
+
+@pytest.mark.parametrize(
+    ("start", "remedy"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", r"it is HEIC or AVIF: pip install 'nerf_jax\[heic\]'"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r"it is a pointer .*: .* git lfs pull"),
+        (b"something else", r"copy or download the file again"),
+    ],
+)
+def test_the_remedy_for_an_unreadable_file_is_known_by_its_first_bytes(tmp_path, start, remedy):
+    (tmp_path / "a.jpg").write_bytes(start)
+    with pytest.raises(ValueError, match=rf"a\.jpg: cannot be read as an image \(.*\); {remedy}"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "orientation", "plain"),
+    [
+        ("a.jpg", "RGB", 1, True),
+        ("a.png", "RGBA", 1, True),
+        ("a.jpg", "RGB", 6, False),
+        ("a.jpg", "CMYK", 1, False),
+        ("a.png", "P", 1, False),
+        ("a.png", "I;16", 1, False),
+        ("a.webp", "RGB", 1, False),
+    ],
+)
+def test_plain_images_are_known(tmp_path, name, mode, orientation, plain):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new(mode, (5, 4)).save(tmp_path / name, exif=exif)
+    assert verify(tmp_path / name).is_plain == plain
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-30])
+    with pytest.raises(ValueError, match="cannot be read as an image"):
+        verify(tmp_path / name)
+
+
 def test_other_kinds_of_pixels_are_refused_by_mode(tmp_path):
     Image.fromarray(np.zeros((4, 5), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match=r"a\.tif: .*mode 'F'.*8 or 16 bits per channel"):
@@ -147,6 +226,7 @@ def test_a_damaged_orientation_does_not_matter(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (5, 8, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), noise)
+    assert not upright_exif(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
@@ -187,26 +267,3 @@ def test_text_is_no_image(tmp_path):
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image"):
         read_image(tmp_path / "a.png")
-
-
-def test_many_images_are_read_in_order_and_shrunk(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 5, 7, 3), np.uint8)
-    paths = [tmp_path / f"{index}.png" for index in range(9)]
-    for path, image in zip(paths, pixels, strict=True):
-        Image.fromarray(image).save(path)
-    whole, size = read_images(paths)
-    np.testing.assert_array_equal(whole, pixels)
-    assert size == (5, 7)
-    small, size = read_images(paths, downscale=2)
-    np.testing.assert_array_equal(small, downscale_by_area(pixels, 2))
-    assert size == (5, 7)
-
-
-@pytest.mark.parametrize(("mode", "size"), [("RGB", (7, 6)), ("RGBA", (7, 5))])
-def test_images_that_differ_are_both_named(tmp_path, mode, size):
-    paths = [tmp_path / f"{index}.png" for index in range(3)]
-    for path in paths[:2]:
-        Image.new("RGB", (7, 5)).save(path)
-    Image.new(mode, size).save(paths[2])
-    with pytest.raises(ValueError, match=r"2\.png: is .* but .*0\.png is RGB of 5x7"):
-        read_images(paths)

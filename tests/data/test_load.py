@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from nerf_jax import data
 from nerf_jax.config import DataConfig
-from nerf_jax.data import blender, download
+from nerf_jax.data import download, transforms
 from nerf_jax.types import RayTable
 
 
@@ -231,7 +232,7 @@ def test_a_file_of_poses_is_no_ray_dataset(tmp_path):
 
 def test_the_real_captures_are_found(real_data, monkeypatch):
     monkeypatch.setenv("NERF_JAX_DATA", str(real_data))
-    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 0), ("fox", "fox", 1)):
+    for scene, folder, notes in (("fern", "nerf_llff_data/fern", 2), ("fox", "fox", 2)):
         if not (real_data / folder).is_dir():
             pytest.skip(f"the real {scene} is absent from {real_data}")
         found = data.load(DataConfig(scene=scene, downscale=8))
@@ -244,9 +245,56 @@ def test_the_real_captures_are_found(real_data, monkeypatch):
 def test_saved_rays_are_found_again(tmp_path, write_scene):
     write_scene(tmp_path / "toy")
     for name in ("train", "val"):
-        split = blender.load(tmp_path / "toy", DataConfig()).split(name)
+        split = transforms.load_blender(tmp_path / "toy", DataConfig()).split(name)
         data.save_rays(tmp_path / f"rays/{name}.npz", split, "white")
     scene = data.load(DataConfig(root=tmp_path / "rays"))
     assert list(scene.loaders) == ["train", "val"]
     with pytest.raises(ValueError, match="no split 'test'; this scene has train, val"):
         scene.split("test")
+
+
+def test_the_first_note_names_the_files_that_are_read_and_the_others(tmp_path, write_scene):
+    write_scene(tmp_path / "toy")
+    write_llff(tmp_path / "toy")
+    files = "transforms_train.json, transforms_val.json"
+    note = (
+        f"read as blender from {files}; other choices of --data.format: llff from "
+        f"poses_bounds.npy, transforms from {files}"
+    )
+    assert data.load(DataConfig(root=tmp_path / "toy")).notes[0] == note
+    file = tmp_path / "toy/transforms_val.json"
+    assert (
+        data.load(DataConfig(root=file)).notes[0] == "read as transforms from transforms_val.json"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "blender"),
+        ({"fl_x": 9.0, "cx": 3.0, "cy": 2.0, "w": 6, "h": 4, "k1": 0.0}, "blender"),
+        ({"k1": 0.1}, "transforms"),
+        ({"is_fisheye": True, "fl_x": 9.0}, "transforms"),
+        ({"camera_angle_x": None, "fl_x": 9.0}, "transforms"),
+    ],
+)
+def test_renderings_are_in_the_world_of_their_files(tmp_path, write_scene, fields, expected):
+    """Photographs are normalized; the format of the same files may be chosen."""
+    write_scene(tmp_path, ["train"])
+    path = tmp_path / "transforms_train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    assert data.recognize(tmp_path) == expected
+    for form in ("blender", "transforms"):
+        scene = data.load(DataConfig(root=tmp_path, format=form))
+        is_original = np.array_equal(scene.world_from_original, np.eye(4))
+        assert is_original == (form == "blender")
+        near = scene.split("train").dataset.cameras.near[0]
+        assert near == pytest.approx(2.0 if form == "blender" else 0.05)
+
+
+def test_photos_without_cameras_are_to_be_prepared(tmp_path):
+    (tmp_path / "scan/keyframes/images").mkdir(parents=True)
+    (tmp_path / "scan/keyframes/images/1.jpg").touch()
+    message = r"It holds 1 photos without cameras: run\.py prepare .*keyframes/images --output"
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load(DataConfig(root=tmp_path / "scan"))

@@ -9,7 +9,7 @@ import pytest
 
 from nerf_jax.cameras import cast_rays
 from nerf_jax.config import DataConfig
-from nerf_jax.data import blender, rays
+from nerf_jax.data import rays, transforms
 from nerf_jax.data.scene import Split
 from nerf_jax.types import Dataset, RayTable
 
@@ -37,7 +37,7 @@ def _cast_all(dataset):
 @pytest.mark.parametrize("background", ["white", "black"])
 def test_saved_rays_are_those_of_the_cameras(tmp_path, write_scene, background, channels):
     write_scene(tmp_path / "toy", channels=channels)
-    split = blender.load(tmp_path / "toy", DataConfig(near=1, far=3)).split("train")
+    split = transforms.load_blender(tmp_path / "toy", DataConfig(near=1, far=3)).split("train")
     rays.save(tmp_path / "new" / "train.npz", split, background)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.npz"]
 

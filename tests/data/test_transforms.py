@@ -1,12 +1,17 @@
 import json
 import math
+import re
 
 import hypothesis
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from nerf_jax import data
+from nerf_jax.config import DataConfig
 from nerf_jax.data import transforms
+from nerf_jax.data.colmap_files import MODELS
 from tests.data import damage, test_colmap
 
 HEIGHT, WIDTH = 20, 30
@@ -28,14 +33,14 @@ def capture(root, file, photos=("images/a.png", "images/b.png")):
 
 
 def test_a_capture_is_found_by_its_file(tmp_path):
-    assert transforms.find(tmp_path) is None
-    assert transforms.find(tmp_path / "absent") is None
-    with pytest.raises(ValueError, match=r"no capture; expected a folder with transforms\.json"):
+    assert not transforms.find(tmp_path)
+    assert not transforms.find(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"no transforms file; expected .* with transforms\.json"):
         transforms.read(tmp_path)
     path = tmp_path / "fox/transforms.json"
     read = capture(tmp_path / "fox", {"fl_x": 20})
-    assert transforms.find(tmp_path / "fox") == transforms.find(path) == path
-    assert transforms.find(tmp_path / "fox/images/a.png") is None
+    assert transforms.find(tmp_path / "fox") == transforms.find(path) == {"": path}
+    assert not transforms.find(tmp_path / "fox/images/a.png")
     assert (read.name, read.source) == ("fox", str(path))
     assert transforms.read(path).photos == read.photos
 
@@ -53,7 +58,7 @@ def test_the_fields_of_opencv(tmp_path):
     np.testing.assert_array_equal(cameras.lens.fisheye, [False] * 2)
     np.testing.assert_array_equal(read.size_hw, [[40, 60]] * 2)
     np.testing.assert_array_equal([cameras.near, cameras.far], 0)
-    assert (read.masks, read.splits, read.missing, read.up) == ((), {}, 0, None)
+    assert (read.masks, read.splits, read.notes, read.up) == ((), {}, (), None)
     assert read.observations == ()
 
 
@@ -127,7 +132,9 @@ def test_names_may_lack_suffixes_and_photos_may_be_missing(tmp_path):
     )
     expected = ["images/a.JPG", "images/c.jpg", "images/v1.b.png"]
     assert [str(photo.relative_to(tmp_path)) for photo in read.photos] == expected
-    assert read.missing == 1
+    assert read.notes == (
+        "1 of the 4 photos that its files list do not exist, such as images/gone",
+    )
 
 
 def test_what_is_told_of_a_missing_photo_does_not_matter(tmp_path):
@@ -142,16 +149,120 @@ def test_no_photo_at_all_is_told(tmp_path):
         capture(tmp_path, {"fl_x": 20, "frames": [frame("gone.png"), frame("lost.png")]})
 
 
+def test_masks_that_fit_no_photo_are_named(tmp_path):
+    capture(tmp_path, {"fl_x": 20})
+    (tmp_path / "masks").mkdir()
+    scene = transforms.load(tmp_path, DataConfig())
+    assert scene.notes == (
+        f"{tmp_path}/masks is not used: it has neither PHOTO.jpg.png nor PHOTO.png for any photo",
+    )
+    Image.new("L", (WIDTH, HEIGHT), 255).save(tmp_path / "masks/a.png")
+    scene = transforms.load(tmp_path, DataConfig())
+    assert scene.notes == (f"1 of 2 photos have masks in {tmp_path}/masks: black is ignored",)
+
+
 def test_masks(tmp_path):
     frames = [frame("images/b.png"), frame("images/a.png", mask_path="masks/a")]
     photos = ["images/a.png", "images/b.png", "masks/a.png"]
     read = capture(tmp_path, {"fl_x": 20, "frames": frames}, photos)
     assert read.masks == (tmp_path / "masks/a.png", None)
     (tmp_path / "masks/a.png").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"frames\[1\]\.mask_path: .*masks/a does not exist"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"frames\[1\]\.mask_path: masks/a does not exist"):
         transforms.read(tmp_path)
+
+
+def test_fields_that_change_nothing_are_ignored(tmp_path):
+    other = {"rolling_shutter": [0, 0, 0, 0], "from_mitsuba": False, "k5": 0, "lens": "wide"}
+    assert capture(tmp_path, {"fl_x": 20, **other}).cameras.lens is None
+
+
+NERFSTUDIO = {"w": WIDTH, "h": HEIGHT, "fl_x": 25, "fl_y": 24, "cx": 14, "cy": 9, "k1": 0.1}
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+@pytest.mark.parametrize("angle", [{}, {"camera_angle_x": 1.0}])
+def test_every_name_of_a_file_is_read_alike(tmp_path, per_frame, angle):
+    fields = {**NERFSTUDIO, **angle}
+    frames = [frame("a.png", **(fields if per_frame else {}))]
+    file = {"frames": frames, **(angle if per_frame else fields)}
+    expected = capture(tmp_path / "one", file, ["a.png"])
+    for name in ("transforms_train.json", "transforms_all.json"):
+        root = tmp_path / name
+        root.mkdir()
+        Image.new("RGB", (WIDTH, HEIGHT)).save(root / "a.png")
+        (root / name).write_text(json.dumps(file))
+        assert data.recognize(root) == "transforms"
+        jax.tree.map(np.testing.assert_array_equal, transforms.read(root).cameras, expected.cameras)
+
+
+def test_files_of_splits(tmp_path):
+    """Photos of train are in no other split, unless a split has no others; the poses decide."""
+    for split, names in (("train", "ab"), ("val", "bc"), ("test", "a")):
+        file = {"fl_x": 20, "frames": [frame(f"{name}.png") for name in names]}
+        (tmp_path / f"transforms_{split}.json").write_text(json.dumps(file))
+    (tmp_path / "transforms.json").write_text("not read")
+    for name in "abc":
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{name}.png")
+    scene = transforms.load(tmp_path, DataConfig())
+    found = {split: scene.split(split).names for split in scene.loaders}
+    assert found == {"train": ("a", "b"), "val": ("c",), "test": ("a",)}
+    for part in (
+        r"not used: .*transforms\.json; --data\.root .*transforms\.json reads it",
+        r"2 of the 5 names are of photos listed before; each is read once",
+        r"val: 1 of 2 photos are in train too, and left out",
+        r"test: 1 of 1 photos are in train too, and kept: the scores will be of training",
+    ):
+        assert any(re.match(part, note) for note in scene.notes), part
+
+
+def test_a_photo_that_is_listed_twice_is_read_once(tmp_path):
+    twice = [frame("images/a.png"), frame("images\\A.png"), frame("./images/b.png")]
+    read = capture(tmp_path, {"fl_x": 20, "frames": twice})
+    assert [photo.name for photo in read.photos] == ["a.png", "b.png"]
+    twice[1]["transform_matrix"] = np.eye(4).tolist()
+    with pytest.raises(ValueError, match=r"json: 'images/a\.png' and .*A\.png' are one photo"):
+        capture(tmp_path, {"fl_x": 20, "frames": twice})
+
+
+def test_photos_at_the_size_asked_for_are_read(tmp_path):
+    """With the intrinsics of the full size, told or, without ``w`` and ``h``, of the photos."""
+    names = ["images/a.png", "images_2/a.png"]
+    frames = [frame("images/a.png")]
+    capture(tmp_path, {"fl_x": 20, "frames": frames}, names[:1])
+    (tmp_path / "images_2").mkdir()
+    Image.new("RGB", (WIDTH // 2, HEIGHT // 2)).save(tmp_path / "images_2/a.png")
+    for downscale, photo, factor in ((1, names[0], 1), (2, names[1], 2), (3, names[0], 1)):
+        read = transforms.read(tmp_path, downscale)
+        assert (read.photos, read.factor) == ((tmp_path / photo,), factor)
+        np.testing.assert_array_equal(read.size_hw, [[HEIGHT, WIDTH]])
+    (tmp_path / "images/a.png").unlink()
+    scene = transforms.load(tmp_path, DataConfig())
+    assert scene.notes[0].startswith("photos of images_2 at 1/2, since there are none for")
+    np.testing.assert_allclose(scene.split("train").dataset.cameras.focal, 10)
+
+
+def test_a_rational_lens_becomes_the_polynomial_nearest_to_it(tmp_path):
+    lens = {"k1": 0.5, "k2": -0.3, "k3": 0.04, "k4": 0.9, "k5": -0.2, "k6": 0.01}
+    fields = {"fl_x": 20, "camera_model": "FULL_OPENCV", **lens}
+    radial = capture(tmp_path, fields).cameras.lens.radial[0]
+    r2 = np.linspace(0, 0.9, 50) ** 2  # to the corners
+    above = 1 + lens["k1"] * r2 + lens["k2"] * r2**2 + lens["k3"] * r2**3
+    below = 1 + lens["k4"] * r2 + lens["k5"] * r2**2 + lens["k6"] * r2**3
+    found = 1 + sum(k * r2**power for power, k in enumerate(radial, start=1))
+    np.testing.assert_allclose(20 * r2**0.5 * found, 20 * r2**0.5 * above / below, atol=0.1)
+    with pytest.raises(ValueError, match=r"frames\[0\]: the denominator .* undistort the photos"):
+        capture(tmp_path, {**fields, "fl_x": 8, "k4": 5, "k5": -3})
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "FISHEYE" in name])
+def test_fisheyes_by_colmaps_names(tmp_path, name):
+    assert capture(tmp_path, {"fl_x": 20, "camera_model": name}).cameras.lens.fisheye.all()
+
+
+def test_three_rows_are_a_pose(tmp_path):
+    frames = [frame("images/a.png", transform_matrix=TURN[:3])]
+    read = capture(tmp_path, {"fl_x": 20, "frames": frames})
+    np.testing.assert_array_equal(read.cameras.world_from_camera, [TURN[:3]])
 
 
 def test_splits(tmp_path):
@@ -209,24 +320,34 @@ def other(**fields):
         ({"fl_x": 20, "w": 30}, r"h must be the photo's size .* together, but is missing"),
         ({"fl_x": 20, "w": 30, "h": 20.5}, r"the height must be a whole number .* but is 20\.5"),
         ({"fl_x": 20, "w": 30, "h": -20}, r"the height must be a whole number .* but is -20"),
+        ({"fl_x": 0.5}, r"frames\[0\]: the focal length must be in pixels, between 0\.6 and"),
+        ({"fl_x": 20, "cx": 0.5, "cy": 0.4}, r"principal point .* pixels, but is \(0\.5, 0\.4\)"),
         ({"fl_x": 20, "cx": math.nan}, r"json: cx must be a finite number, but is nan"),
         ({"fl_x": 20, "k1": [0]}, r"json: k1 must be a finite number, but is \[0\]"),
-        ({"fl_x": 20, "camera_model": "FOV"}, r"camera_model must be one of PINHOLE.* is 'FOV'"),
+        (
+            {"fl_x": 20, "camera_model": "FOV"},
+            r"camera_model must be one of SIMPLE_.* is 'FOV'",
+        ),
         ({"fl_x": 20, "is_fisheye": 1}, r"is_fisheye must be true or false, but is 1"),
         (
             {"fl_x": 20, "is_fisheye": True, "camera_model": "OPENCV"},
             r"is_fisheye must agree with camera_model, which is OPENCV, but is True",
         ),
         ({"fl_x": 20, "is_fisheye": True, "p2": 0.1}, r"frames\[0\]: a fisheye has no tangential"),
-        ({"fl_x": 20, "equirectangular": True}, r"equirectangular describes a panorama"),
-        (other(transform_matrix_start=TURN), r"frames\[1\]\.transform_matrix_start .* moves"),
+        ({"fl_x": 20, "equirectangular": True}, r"equirectangular: the image is a panorama: cut"),
+        ({"fl_x": 20, "camera_model": "EQUIRECTANGULAR"}, r"camera_model .* is a panorama: cut it"),
+        ({"fl_x": 20, "camera_model": "spherical"}, r"camera_model .* is a panorama: cut it into"),
+        ({"fl_x": 20, "k5": 0.1}, r"k5 must be 0, unless camera_model is FULL_OPENCV, but is 0\.1"),
+        ({"fl_x": 20, "from_mitsuba": True}, r"from_mitsuba would change the rays"),
+        (other(rolling_shutter=[0, 0, 0, 1]), r"frames\[1\]\.rolling_shutter would change"),
+        (other(transform_matrix_start=TURN), r"frames\[1\]\.transform_matrix_start would change"),
         (other(transform_matrix=None), r"frames\[1\]\.transform_matrix must be four rows"),
         (other(file_path=None), r"frames\[1\]\.file_path must be the photo's path .* missing"),
         (other(mask_path=3), r"frames\[1\]\.mask_path must be the path of an image, but is 3"),
         ({"fl_x": 20, "frames": []}, r"frames must be a list of at least one frame"),
         ({"fl_x": 20, "train_filenames": "all"}, r"train_filenames must be a list of paths"),
         ({"fl_x": 20, "train_filenames": []}, r"train_filenames must list a photo that exists"),
-        ({"fl_x": 20, "val_filenames": ["c"]}, r"val_filenames has .*/c, which is not a frame's"),
+        ({"fl_x": 20, "val_filenames": ["c"]}, r"val_filenames has c, which is not a frame's"),
         ({"fl_x": 20, "up": [0, 0]}, r"up must be 3 finite numbers, but is \[0, 0\]"),
         ({"fl_x": 20, "up": [0, 0, 0]}, r"up must have a length"),
         ({"fl_x": 20, "colmap_path": 0}, r"colmap_path must be the path of a folder with a COLMAP"),
@@ -305,7 +426,8 @@ def test_the_real_fox(real_data):
     if not root.is_dir():
         pytest.skip(f"the real fox is absent: {root}")
     read = transforms.read(root)
-    assert (read.name, len(read.photos), read.missing) == ("fox", 50, 17)
+    assert (read.name, len(read.photos)) == ("fox", 50)
+    assert read.notes[0].startswith("17 of the 67 photos that its files list do not exist")
     assert read.photos == tuple(sorted((root / "images").glob("*.jpg")))
     np.testing.assert_array_equal(read.size_hw, [[1920, 1080]] * 50)
     cameras = read.cameras

@@ -32,7 +32,10 @@ def rays(arguments: list[str]) -> int:
     name = peek(arguments).config
     base = configs.load(name, jax.default_backend())
     args = parse(RaysArgs, arguments, RaysArgs(base, MISSING, name))
-    split = data.load(args.settings.data).split(args.split)
+    scene = data.load(args.settings.data)
+    for note in scene.notes:
+        say(f"  {note}")
+    split = scene.split(args.split)
     data.save_rays(args.out, split, args.settings.data.background)
     count = int(np.prod(split.dataset.pixels.shape[:3]))
     say(f"{args.out}: {count:,} rays of {len(split.names)} images")

@@ -173,12 +173,21 @@ def _write_outputs(scene: Trained, held_out: Split | None) -> None:
         if config.optimizer.pose_learning_rate:
             _print_pose_changes(scene)
         if config.render.num_frames:
-            written += render_video(scene, config.render, folder=run.folder)
+            written += _render_video(scene)
     if held_out is not None:
         written.append(write_report(run))  # last, as it contains the video
     say("everything is in", run.folder)
     for path in written:
         say("  ", path)
+
+
+def _render_video(scene: Trained) -> list[Path]:
+    """The files of the run's video; none, with the reason printed, if its path is not possible."""
+    try:
+        return render_video(scene, scene.config.render, folder=scene.run.folder)
+    except ValueError as error:
+        say(f"no video: {error}")
+        return []
 
 
 def _print_pose_changes(scene: Trained) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.app.ply import write_ply
 from nerf_jax.data.files import atomic_write, optional_import, write_json
+from nerf_jax.data.photo_files import natural
 from nerf_jax.data.write_transforms import Fields, frame_fields, pinhole_fields, write_transforms
 
 POINTS = "sparse_points.ply"
@@ -46,9 +47,9 @@ def write(out: Path, model: Any, title: str, report: dict[str, Any]) -> None:
 
 
 def placed_images(model: Any) -> list[Any]:
-    """The images with a pose, by name."""
+    """The images with a pose, in natural order of their names."""
     images = [model.images[image_id] for image_id in model.reg_image_ids()]
-    return sorted(images, key=lambda image: image.name)
+    return sorted(images, key=lambda image: natural(image.name))
 
 
 def world_from_camera(image: Any) -> Float[np.ndarray, "3 4"]:

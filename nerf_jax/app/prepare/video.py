@@ -3,6 +3,7 @@
 ffmpeg decodes the video twice: small and grey to choose frames, then those at full size.
 """
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from nerf_jax.data.files import optional_import
 
 _SIZE_HW = (360, 640)
 """Of the grey frames, whatever the video's aspect: only consecutive frames are compared."""
+_MAX_SELECTED = 1000
+"""Frames that one call of ffmpeg selects: a command has at most 32 kB on Windows."""
 
 
 def write_frames(video: Path, images: Path, count: int) -> list[int]:
@@ -30,6 +33,7 @@ def write_frames(video: Path, images: Path, count: int) -> list[int]:
     Raises:
         ValueError: ffmpeg cannot read the video, or it has fewer than three frames.
     """
+    video = Path(os.path.abspath(video))  # ffmpeg reads "-" and ":" in names as its own
     sharpness, motion = [], [0.0]
     previous = None
     for frame in track(_grey_frames(video), "video", _num_frames(video)):
@@ -107,15 +111,27 @@ def _grey_frames(video: Path) -> Iterator[Float[np.ndarray, "H W"]]:
 def _extract(video: Path, images: Path, chosen: list[int]) -> None:
     """Write the chosen frames at full size; on failure the folder is unchanged."""
     images.mkdir(parents=True, exist_ok=True)
-    wanted = "+".join(f"eq(n\\,{index})" for index in chosen)
     with tempfile.TemporaryDirectory(dir=images.parent, prefix=".frames-") as folder:
-        target = str(Path(folder) / "frame_%05d.jpg")
-        command = _command(video, "-vf", f"select='{wanted}'", "-q:v", "2", target)
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode:
-            raise _unreadable(video, done.stderr.decode(errors="replace"))
+        target = f"{folder.replace('%', '%%')}/frame_%05d.jpg"
+        for start in range(0, len(chosen), _MAX_SELECTED):
+            wanted = _any_of(chosen[start : start + _MAX_SELECTED])
+            numbered = ["-q:v", "2", "-start_number", str(start + 1), target]
+            command = _command(video, "-vf", f"select='{wanted}'", *numbered)
+            done = subprocess.run(command, capture_output=True, check=False)
+            if done.returncode:
+                raise _unreadable(video, done.stderr.decode(errors="replace"))
         for path in sorted(Path(folder).iterdir()):
             path.replace(images / path.name)
+
+
+def _any_of(frames: list[int]) -> str:
+    """Ffmpeg's expression for any of some frames, nested as a balanced tree: ffmpeg limits the
+    depth of expressions, and a sum of 100 terms is too deep.
+    """
+    if len(frames) == 1:
+        return f"eq(n\\,{frames[0]})"
+    middle = len(frames) // 2
+    return f"({_any_of(frames[:middle])}+{_any_of(frames[middle:])})"
 
 
 def _unreadable(video: Path, output: str) -> ValueError:

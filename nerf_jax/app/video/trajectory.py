@@ -1,5 +1,6 @@
 """The cameras, image size and frame rate of a video."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,19 +71,35 @@ def _from_file(scene: Trained, config: RenderConfig) -> Trajectory:
 
 
 def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
-    """The cameras of a path made from the training cameras, for images of their size."""
+    """The cameras of a path made from the training cameras, for images of their size.
+
+    Raises:
+        ValueError: the cameras do not allow this path; the message names those that they do.
+    """
     cameras, count = scene.cameras(), config.num_frames
-    match config.path:
-        case "orbit":
-            return camera_paths.orbit_path(cameras, count, config.elevation_degrees)
-        case "ellipse":
-            return camera_paths.ellipse_path(cameras, count)
-        case "spiral":
-            return camera_paths.spiral_path(cameras, count, _scene_distance(scene, cameras))
-        case "tour":
-            return camera_paths.tour_path(cameras, count)
-        case _:
-            return camera_paths.spline_path(cameras, count)
+    makers: dict[str, Callable[[], Cameras]] = {
+        "orbit": lambda: camera_paths.orbit_path(cameras, count, config.elevation_degrees),
+        "ellipse": lambda: camera_paths.ellipse_path(cameras, count),
+        "spiral": lambda: camera_paths.spiral_path(cameras, count, _scene_distance(scene, cameras)),
+        "tour": lambda: camera_paths.tour_path(cameras, count),
+        "spline": lambda: camera_paths.spline_path(cameras, count),
+    }
+    try:
+        return makers[config.path]()
+    except ValueError as error:
+        choice = ", ".join(name for name, make in makers.items() if _succeeds(make))
+        raise ValueError(
+            f"render.path {config.path!r} is not possible for these {len(cameras.focal)} training "
+            f"cameras: {error}; choose {choice + ', or ' if choice else ''}a camera-path file"
+        ) from error
+
+
+def _succeeds(make: Callable[[], Cameras]) -> bool:
+    try:
+        make()
+    except ValueError:
+        return False
+    return True
 
 
 def _scene_distance(scene: Trained, cameras: Cameras) -> float:
