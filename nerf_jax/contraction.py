@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
-from nerf_jax.numerics import safe_divide
+from nerf_jax.numerics import safe_divide, safe_norm
 from nerf_jax.types import Cameras, Rays
 
 
@@ -192,11 +192,13 @@ def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
         The distances at which the ray enters and leaves; it leaves before it enters if it misses.
         A direction of length zero is inside the box along the whole ray, or outside.
     """
-    # Parallel to a slab, a ray is always between its planes, or never.
+    # Parallel to a slab, a ray is always between its planes, or never. So is one that needs more
+    # than 1e15 times its distance to cross: a quotient's gradient, 1 / d^2, must fit a float32.
     ahead = jnp.where((ray.origin >= box.low) & (ray.origin <= box.high), -jnp.inf, jnp.inf)
-    to_low = safe_divide(box.low - ray.origin, ray.direction, ahead)
-    to_high = safe_divide(box.high - ray.origin, ray.direction, -ahead)
-    moves = ray.direction != 0
+    moves = jnp.abs(ray.direction) > 1e-15
+    direction = jnp.where(moves, ray.direction, 0.0)
+    to_low = safe_divide(box.low - ray.origin, direction, ahead)
+    to_high = safe_divide(box.high - ray.origin, direction, -ahead)
     first = jnp.where(moves, jnp.minimum(to_low, to_high), to_low)
     last = jnp.where(moves, jnp.maximum(to_low, to_high), to_high)
     return jnp.maximum(jnp.max(first), ray.near), jnp.minimum(jnp.min(last), ray.far)
@@ -242,7 +244,8 @@ class Contracted(NamedTuple):
         """
         offset = ray.origin - self.center
         closest = -jnp.dot(offset, ray.direction)
-        apart = jnp.sqrt(jnp.maximum(jnp.dot(offset, offset) - closest**2, 0.0) + self.radius**2)
+        across = offset + closest * ray.direction
+        apart = safe_norm(jnp.append(across, self.radius))
         step, spacing = jnp.float32(math.pi / num_steps), Angular(closest, apart)
         return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
 

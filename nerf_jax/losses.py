@@ -52,11 +52,13 @@ def depth_error(
     others.
 
     Args:
-        depth: the expected distance, as in :class:`nerf_jax.types.Rendering`: positive.
+        depth: the expected distance, as in :class:`nerf_jax.types.Rendering`.
         known: the known distance; 0 where unknown, where the loss is 0.
         delta: of the logarithm: larger errors count linearly.
     """
-    return _huber(jnp.log(depth / jnp.where(known > 0, known, depth)), delta)
+    is_known = known > 0
+    ratio = jnp.where(is_known, depth / jnp.where(is_known, known, 1.0), 1.0)
+    return _huber(jnp.log(jnp.maximum(ratio, 1e-30)), delta)  # finite at a depth of 0
 
 
 def masked_mean(values: Float[Array, " R"], mask: Float[Array, " R"]) -> Float[Array, ""]:

@@ -7,15 +7,23 @@ from jaxtyping import Array, Float
 
 def safe_norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     """Euclidean norm over the last axis, with gradient 0 (and not NaN) at the origin."""
-    squared = jnp.sum(x * x, axis=-1)
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    unit, largest = _by_largest(x)
+    squared = jnp.sum(unit * unit, axis=-1)
+    return jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) * jnp.where(squared > 0, largest, 0.0)
 
 
 def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     """Unit vectors; zero stays zero."""
-    norm = safe_norm(x)[..., None]
-    return x / jnp.where(norm > 0, norm, 1.0)
+    unit, _ = _by_largest(x)
+    squared = jnp.sum(unit * unit, axis=-1, keepdims=True)
+    return unit / jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
+
+
+def _by_largest(x: Float[Array, "*n d"]) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
+    """A vector divided by its largest component, whose square then has no limits, and that."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1))
+    largest = jnp.where(largest > 0, largest, 1.0)
+    return x / largest[..., None], largest
 
 
 def optical_depth(sigma: Float[Array, "*#n"], delta: Float[Array, "*#n"]) -> Float[Array, "*#n"]:

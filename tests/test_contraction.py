@@ -230,6 +230,27 @@ def test_a_zero_direction_intersects_the_box_everywhere_or_nowhere():
     assert start > stop
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_the_gradient_of_the_intersection_is_finite_for_nearly_parallel_rays(sign: float):
+    """1 / d^2 exceeds float32 for components below 1e-19."""
+    rays = closed_forms.ray([-3.0, 0.2, -0.5], [1.0, 0.0, 0.0], 0.0, 1e6)
+
+    def ends(direction, origin):
+        return jnp.stack(
+            contraction.intersect(rays._replace(origin=origin, direction=direction), BOX)
+        )
+
+    small = np.float32([0, *np.geomspace(1e-44, 1e-3, 84)])
+    for z in (0.3 * sign, 0.0):
+        directions = np.stack([np.ones(85), sign * small, np.full(85, z)], axis=1)
+        directions = directions.astype(np.float32)
+        expected = [slab_loop(rays.origin, each, 0.0, 1e6) for each in directions.astype(float)]
+        each = jax.jit(jax.vmap(ends, (0, None)))
+        np.testing.assert_allclose(each(directions, rays.origin), expected, rtol=1e-5)
+        for jacobian in jax.vmap(jax.jacrev(ends, (0, 1)), (0, None))(directions, rays.origin):
+            assert np.isfinite(jacobian).all()
+
+
 def test_candidates_are_uniform_steps_that_cover_the_diagonal():
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
     march = BOX.ray_steps(None, ray, CANDIDATES)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
+from nerf_jax.data.lens_check import check_lenses, mask_pixels_without_ray
 from nerf_jax.data.photos import Photo, read_photos
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Dataset
@@ -106,6 +107,8 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
     if config.normalize == "points":
         default = _observed_bounds(cameras, observations) or default
     cameras = _bounded(cameras, capture, config, default)
+    names = [photo.name for photo in capture.photos]
+    lenses = check_lenses(cameras, capture.size_hw, capture.source, names)
     normalized = replace(capture, cameras=cameras, observations=observations)
     loaders = {
         split: partial(_read_split, normalized, indices, config)
@@ -118,7 +121,7 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
         source=capture.source,
         loaders=loaders,
         world_from_original=world_from_original,
-        notes=(missing,) if capture.missing else (),
+        notes=(missing,) * (capture.missing > 0) + lenses,
     )
 
 
@@ -189,6 +192,7 @@ def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) ->
     cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
     cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
+    mask = mask_pixels_without_ray(cameras, mask)
     names = _names([photo.path for photo in photos])
     depth = _depth(capture, indices, scale, mask.shape)
     return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)
