@@ -166,3 +166,14 @@ def test_split_each_splits_the_key_of_each_ray():
         found = [jax.random.key_data(each[ray]) for each in lists]
         np.testing.assert_array_equal(np.stack(found), expected)
     assert sampling.split_each(None, 2) == [None, None]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e37])
+def test_norms_and_their_gradients_have_the_range_of_single_precision(scale: float):
+    x = np.float32(scale) * np.float32([[1, -2, 2], [1, 0, 0], [0, 1e-3, 1]])
+    exact = x.astype(float)
+    length = np.linalg.norm(exact, axis=-1)
+    np.testing.assert_allclose(numerics.safe_norm(x), length, rtol=1e-6)
+    np.testing.assert_allclose(numerics.normalize(x), exact / length[:, None], rtol=1e-6)
+    gradient = jax.vmap(jax.grad(numerics.safe_norm))(x)
+    np.testing.assert_allclose(gradient, exact / length[:, None], rtol=1e-6)

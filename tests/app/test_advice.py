@@ -26,7 +26,7 @@ def test_advice_is_given_where_it_is_needed(means: dict[str, float], spoken: set
         assert "--model.box_radius" in advice["outside"]
         assert "1.2" in advice["outside"]
     if "samples" in spoken:
-        assert "--model.density_bias (now -1)" in advice["samples"]
+        assert "--model.density_bias (now -1.2)" in advice["samples"]
     if "kept" in spoken:
         assert "--model.max_samples (now 2048)" in advice["kept"]
 
