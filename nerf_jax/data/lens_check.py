@@ -60,14 +60,14 @@ def mask_pixels_without_ray(
     return mask
 
 
-def _groups(cameras: Cameras, size_hw: Int[np.ndarray, "N 2"]) -> list[Int[np.ndarray, " n"]]:
+def _groups(cameras: Cameras, size_hw: Int[np.ndarray, "N 2"]) -> list[list[int]]:
     """The indices of cameras with the same lens, intrinsics and size; none of undistorted ones."""
     if cameras.lens is None:
         return []
     lens = [np.asarray(leaf, float).reshape(len(size_hw), -1) for leaf in cameras.lens]
     rows = np.concatenate([cameras.focal, cameras.principal, size_hw, *lens], axis=1)
     _, group = np.unique(rows, axis=0, return_inverse=True)
-    groups = [np.flatnonzero(group == index) for index in range(group.max() + 1)]
+    groups = [np.flatnonzero(group == index).tolist() for index in range(group.max() + 1)]
     return [each for each in groups if np.any(np.concatenate([x[each[0]] for x in lens]))]
 
 

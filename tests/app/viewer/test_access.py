@@ -106,11 +106,11 @@ def test_a_server_refuses_others(viewer):
     assert handshake(port, cookie | {"Origin": f"http://{own}"}) == 101
     assert handshake(port, cookie | {"Origin": "http://evil.example"}) == 403
     assert handshake(port, {"Origin": f"http://{own}"}) == (403 if token else 101)
-    page = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    page.request("GET", "/")
-    response = page.getresponse()
-    assert response.status == (403 if token else 200)
-    assert token == "" or token not in response.read().decode()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as page:
+        page.request("GET", "/")
+        with page.getresponse() as response:
+            assert response.status == (403 if token else 200)
+            assert token == "" or token not in response.read().decode()
 
 
 EVIL = b"""<script>
