@@ -56,9 +56,9 @@ def depth_error(
         known: the known distance; 0 where unknown, where the loss is 0.
         delta: of the logarithm: larger errors count linearly.
     """
-    is_known = known > 0
-    ratio = jnp.where(is_known, depth / jnp.where(is_known, known, 1.0), 1.0)
-    return _huber(jnp.log(jnp.maximum(ratio, 1e-30)), delta)  # finite at a depth of 0
+    # Finite at depths of 0, and where they are too small for the gradient of their ratio.
+    error = jnp.log(jnp.maximum(depth, 1e-30)) - jnp.log(jnp.where(known > 0, known, 1.0))
+    return jnp.where(known > 0, _huber(error, delta), 0.0)
 
 
 def masked_mean(values: Float[Array, " R"], mask: Float[Array, " R"]) -> Float[Array, ""]:

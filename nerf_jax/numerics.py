@@ -44,7 +44,24 @@ def safe_divide(
 ) -> Float[Array, "*n"]:
     """``numerator / denominator``; ``otherwise`` where the denominator is zero."""
     nonzero = denominator != 0
-    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), otherwise)
+    return jnp.where(nonzero, _divide(numerator, jnp.where(nonzero, denominator, 1.0)), otherwise)
+
+
+@jax.custom_jvp
+def _divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    return numerator / denominator
+
+
+@_divide.defjvp
+def _divide_jvp(primals: tuple[Array, Array], tangents: tuple) -> tuple[Array, Array]:
+    (numerator, denominator), (d_numerator, d_denominator) = primals, tangents
+    quotient = numerator / denominator
+    # Without 1 / d^2, which overflows for a d of 1e-20: XLA would make one of two divisions. And
+    # finite, as inf * 0 is NaN.
+    largest = jnp.finfo(quotient.dtype).max
+    slope = jax.lax.optimization_barrier(quotient) / denominator
+    slope = jnp.clip(slope, -largest, largest)
+    return quotient, d_numerator / denominator - slope * d_denominator
 
 
 @jax.custom_jvp
