@@ -306,8 +306,15 @@ def fit_frustum(
         margin: added to its width, as a share: room for what a lens shows beyond a pinhole.
 
     Raises:
-        ValueError: the cameras look in opposite directions.
+        ValueError: the cameras look in opposite directions, one is a fisheye, or ``near`` is 0.
     """
+    fisheye = cameras.lens is not None and bool(np.any(cameras.lens.fisheye))
+    if near <= 0 or fisheye:
+        raise ValueError(
+            "model.space is 'frustum', even in 1 / depth across an image plane, but "
+            f"{'a camera is a fisheye' if fisheye else f'data.near is {near:g}'}: set model.space "
+            "to 'contracted'"
+        )
     poses = np.asarray(cameras.world_from_camera, float)
     mean = poses.mean(axis=0)
     left, _, right = np.linalg.svd(mean[:, :3])

@@ -269,3 +269,16 @@ def test_a_key_jitters_all_candidates_of_a_ray_by_one_offset():
     np.testing.assert_allclose(
         np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
     )
+
+
+def test_steps_far_off_the_centre_are_those_of_float64():
+    """A ray that passes 1.5 half sides from the centre, 1e5 of them away from its origin."""
+    direction = np.array([0.6, 0.0, -0.8])
+    across = np.array([0.8, 0.0, 0.6])
+    origin = np.asarray(CONTRACTED.center, float) + 2.25 * across - 1e5 * direction
+    ray = closed_forms.ray(origin, direction, NEAR, 2e5)
+    steps = CONTRACTED.ray_steps(None, ray, CANDIDATES)
+    offset = np.asarray(ray.origin, float) - np.asarray(CONTRACTED.center, float)
+    unit = np.asarray(ray.direction, float)
+    apart = np.linalg.norm([*(offset - (offset @ unit) * unit), CONTRACTED.radius])
+    np.testing.assert_allclose(steps.spacing.apart, apart, rtol=1e-2)
