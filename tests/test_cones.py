@@ -143,7 +143,7 @@ def test_the_gradients_equal_finite_differences():
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-18, 1.0, 1e18])
 def test_frusta_have_the_range_of_single_precision(scale: float):
-    """Means are proportional to the distance; half ways to an edge, their gradients do not change."""
+    """Means are proportional to the edges, and their gradients do not depend on the scale."""
 
     @jax.jit
     def mean(edges):
