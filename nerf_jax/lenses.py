@@ -13,13 +13,13 @@ from jaxtyping import Array, Bool, Float
 from nerf_jax.numerics import normalize, safe_divide, safe_norm
 from nerf_jax.types import HostArray, Lens
 
-# From a radius so close by, half of them are enough but next to the lens's edge.
+# Four are enough for most of an image; the rest are for points close to the lens's edge.
 _NEWTON_STEPS = 10
-# Angles from the axis between which the first radius is searched.
+# From the axis to a right angle, or to 180 degrees for a fisheye: the radii that Newton starts at.
 _NUM_ANGLES = 64
 # Of the polynomial's derivative, 1 at the centre and 0 at the edge. No lens magnifies tenfold.
 _LEAST_DETERMINANT, _LARGEST_DETERMINANT = 0.01, 100.0
-# Of an undistorted point, relative to its distance from the centre or 1: 0.1 pixels of an image.
+# Of an image point, relative to its distance from the centre, or 1: 0.1 of 1000 pixels.
 _TOLERANCE = 1e-4
 # A pinhole's tan theta: wider than any lens, and its ninth power still fits a float32.
 _LARGEST_TANGENT = 1e3
@@ -119,7 +119,7 @@ def has_ray(lens: Lens | None, point: Float[HostArray, "2"]) -> Bool[Array, ""]:
     """Whether an image point has a direction: whether a lens can show anything there.
 
     There is none beyond the edge of a lens, nor where it magnifies more than lenses can, nor
-    beyond a fisheye's full turn.
+    at more than 180 degrees from a fisheye's axis.
     """
     if lens is None:
         return jnp.array(True)

@@ -175,7 +175,7 @@ def test_a_lens_that_cannot_be_has_no_rays(impossible: Lens):
     assert jax.vmap(lenses.has_ray, (None, 0))(impossible, points).mean() < 0.01
 
 
-def test_a_fisheye_has_no_ray_beyond_a_full_turn():
+def test_a_fisheye_has_no_ray_beyond_180_degrees_from_its_axis():
     points = jnp.array([[3.1, 0.0], [3.2, 0.0], [0.0, 7.0]])
     has_ray = jax.vmap(lenses.has_ray, (None, 0))(lens(fisheye=True), points)
     np.testing.assert_array_equal(has_ray, [True, False, False])
