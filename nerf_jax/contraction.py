@@ -226,9 +226,8 @@ class Contracted(NamedTuple):
     def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
         x = 4 * unit - 2
         # The cube's surface is infinitely far; no sample is beyond twice the farthest distance.
-        largest = 2 - self.radius / (2 * self.far)
-        norm = jnp.clip(jnp.max(jnp.abs(x)), 1.0, largest)
-        return self.center + self.radius * x / (norm * (2 - norm))
+        room = jnp.clip(2 - jnp.max(jnp.abs(x)), self.radius / (2 * self.far), 1.0)
+        return self.center + self.radius * x / ((2 - room) * room)
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
         x = (position - self.center) / self.radius
@@ -271,7 +270,7 @@ class Frustum(NamedTuple):
         return jnp.concatenate([(xy + 1) / 2, z[None]])
 
     def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
-        depth = 1 / (1 / self.near + unit[2] * (1 / self.far - 1 / self.near))
+        depth = 1 / ((1 - unit[2]) / self.near + unit[2] / self.far)
         xy = (2 * unit[:2] - 1) * self.tangent * depth
         rotation, offset = self.camera_from_world[:, :3], self.camera_from_world[:, 3]
         return rotation.T @ (jnp.concatenate([xy, -depth[None]]) - offset)

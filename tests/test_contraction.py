@@ -282,3 +282,12 @@ def test_steps_far_off_the_centre_are_those_of_float64():
     unit = np.asarray(ray.direction, float)
     apart = np.linalg.norm([*(offset - (offset @ unit) * unit), CONTRACTED.radius])
     np.testing.assert_allclose(steps.spacing.apart, apart, rtol=1e-2)
+
+
+def test_the_ends_of_space_are_as_far_as_in_float64():
+    """A million half sides, or near ends, away."""
+    far = jnp.float32(1e6)
+    contracted = Contracted(jnp.zeros(3), jnp.float32(1), jnp.float32(0.1), far)
+    np.testing.assert_allclose(contracted.from_unit(jnp.array([1.0, 0.5, 0.5]))[0], 2e6, rtol=1e-5)
+    frustum = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), far)
+    np.testing.assert_allclose(frustum.from_unit(jnp.array([0.5, 0.5, 1.0]))[2], -1e6, rtol=1e-5)
