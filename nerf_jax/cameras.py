@@ -46,14 +46,17 @@ def cast_rays(
         )
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     position = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
-    direction = from_image_plane(camera.lens, (position - camera.principal) / camera.focal)
+    point = (position - camera.principal) / camera.focal
+    direction = from_image_plane(camera.lens, point)
+    # How far apart the neighbouring pixels' directions are, along rows and columns.
+    sides = safe_norm(jax.jacfwd(from_image_plane, 1)(camera.lens, point).T) / camera.focal
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
         direction=normalize(rotation @ direction),
         near=camera.near,
         far=camera.far,
-        radius=_DISC * jnp.mean(1 / camera.focal) / safe_norm(direction),
+        radius=_DISC * jnp.mean(sides) / safe_norm(direction),
         appearance=jnp.asarray(image, jnp.int32),
     )
 
@@ -114,17 +117,47 @@ _DISC = 2 / 12**0.5
 3.1).
 
 A pixel has its width on the image plane, which is farther away for a ray off the axis: so the
-``radius`` at distance 1 falls with the cosine.
+``radius`` at distance 1 falls with the cosine. A lens magnifies it. A fisheye has no such plane:
+its pixels' width is the angle that they see.
 """
+
+_LEAST_COSINE = 0.26
+"""Of a pinhole's rays with its axis, 75 degrees: an image that sees more is a fisheye's."""
 
 
 def _radius_in_table(
     table: RayTable, image: int | Int[HostArray, ""], pixel: Int[HostArray, "2"]
 ) -> Float[Array, ""]:
-    """The radius of a pixel's cone, from its direction and that of its neighbour in the row."""
-    directions, (column, row) = jnp.asarray(table.direction), pixel
-    neighbour = jnp.where(column + 1 < directions.shape[2], column + 1, column - 1)
-    return _DISC * safe_norm(directions[image, row, column] - directions[image, row, neighbour])
+    """The radius of a pixel's cone, from its direction and its neighbours' in row and column.
+
+    It is that of cameras whose axis is at the centre of the image.
+    """
+    rays, (column, row) = jnp.asarray(table.direction)[image], pixel
+    height, width, _ = rays.shape
+    axis = normalize(rays[height // 2, width // 2] + rays[(height - 1) // 2, (width - 1) // 2])
+    # A single row is in no order that tells of an image.
+    has_plane = (height > 1) & (width > 1) & (rays[0, 0] @ axis > _LEAST_COSINE)
+
+    def to_plane(direction: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+        cosine = jnp.maximum(direction @ axis, _LEAST_COSINE)[..., None]
+        return jnp.where(has_plane, direction / cosine, direction)
+
+    here = to_plane(rays[row, column])
+    sides = []
+    if width > 1:
+        sides.append(rays[row, _neighbours(column, width)])
+    if height > 1:
+        sides.append(rays[_neighbours(row, height), column])
+    if not sides:
+        return jnp.float32(0)
+    # The nearer of two neighbours: in a single row the other may be of another image.
+    widths = [jnp.min(safe_norm(to_plane(two) - here[None])) for two in sides]
+    return _DISC * jnp.mean(jnp.stack(widths)) / safe_norm(here)
+
+
+def _neighbours(index: Int[HostArray, ""], size: int) -> Int[Array, "2"]:
+    """Those of an index below ``size``; at an end, the one inside twice."""
+    return jnp.stack([jnp.abs(index - 1), size - 1 - jnp.abs(size - 2 - index)])
 
 
 def look_at(

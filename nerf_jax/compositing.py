@@ -20,7 +20,7 @@ Background = Literal["white", "black", "random"]
 """``random``: a colour for every training ray, so that transparency must be learned."""
 
 MIN_WEIGHT = 1e-6
-"""A weight added at the far end: it sets the depth of rays that hit nothing, and of no others."""
+"""Rays with less opacity have hit nothing, and their depth is ``far``."""
 
 
 def transmittance(sigma: Float[Array, " S"], delta: Float[Array, " S"]) -> Float[Array, " S"]:
@@ -55,8 +55,27 @@ def composite(
         The rendering without a background; see :func:`over`.
     """
     opacity = jnp.sum(w)
-    depth = (jnp.sum(w * midpoints(edges)) + MIN_WEIGHT * edges[-1]) / (opacity + MIN_WEIGHT)
+    depth = expected_depth(jnp.sum(w * midpoints(edges)), opacity, edges[-1])
     return Rendering(w @ rgb, opacity, depth, _median(w, edges))
+
+
+def expected_depth(
+    moment: Float[Array, "*n"], opacity: Float[Array, "*n"], far: Float[Array, "*n"]
+) -> Float[Array, "*n"]:
+    """The mean distance of the light that is absorbed; ``far`` where there is none.
+
+    In between, the share of ``far`` is ``exp(-opacity / MIN_WEIGHT)``: smooth, so that there is a
+    gradient, and nothing from an opacity of 1e-4 on, however far away ``far`` is.
+
+    Args:
+        moment: the sum of weights times distances.
+        opacity: the sum of weights.
+        far: where the ray ends.
+    """
+    # The quotient is bounded for its gradient, 1 / opacity^2; its share is then below 1e-6.
+    mean = moment / jnp.maximum(opacity, 1e-6 * MIN_WEIGHT)
+    hit = opacity / MIN_WEIGHT
+    return mean * -jnp.expm1(-hit) + far * jnp.exp(-hit)
 
 
 def _median(w: Float[Array, " S"], edges: Float[Array, " S+1"]) -> Float[Array, ""]:
@@ -111,7 +130,7 @@ def composite_packed(
     sums = cumsum_by_ray(jnp.stack([w, w * t, *(w[:, None] * rgb).T], axis=1), packed, longest)
     total = last_of_each_ray(sums, packed)
     opacity = total[:, 0]
-    depth = (total[:, 1] + MIN_WEIGHT * far) / (opacity + MIN_WEIGHT)
+    depth = expected_depth(total[:, 1], opacity, far)
     half = opacity[packed.ray] / 2
     before = sums[:, 0] - w
     crossed = (sums[:, 0] >= half) & ((before < half) | (packed.rank == 0))

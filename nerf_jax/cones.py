@@ -42,7 +42,8 @@ def frusta(ray: Rays, edges: Float[Array, " E"]) -> Point:
         ``E - 1`` points: the means, and the variances along each axis of the world.
     """
     m, h = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
-    q = safe_divide(h**2, 3 * m**2 + h**2)  # 0 / 0 at the apex
+    u = safe_divide(h, m)  # 0 / 0 at the apex
+    q = u**2 / (3 + u**2)
     t = m * (1 + 2 * q)  # beyond the midpoint: the cone widens
     along = h**2 * (1 / 3 - 4 / 15 * q * (4 - 5 * q))
     across = ray.radius**2 * (m**2 / 4 + h**2 * (5 / 12 - 4 / 15 * q))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
-from nerf_jax.numerics import safe_divide
+from nerf_jax.numerics import safe_divide, safe_norm
 from nerf_jax.types import Cameras, Rays
 
 
@@ -192,11 +192,13 @@ def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
         The distances at which the ray enters and leaves; it leaves before it enters if it misses.
         A direction of length zero is inside the box along the whole ray, or outside.
     """
-    # Parallel to a slab, a ray is always between its planes, or never.
+    # Parallel to a slab, a ray is always between its planes, or never. So is one that needs more
+    # than 1e15 times its distance to cross: a quotient's gradient, 1 / d^2, must fit a float32.
     ahead = jnp.where((ray.origin >= box.low) & (ray.origin <= box.high), -jnp.inf, jnp.inf)
-    to_low = safe_divide(box.low - ray.origin, ray.direction, ahead)
-    to_high = safe_divide(box.high - ray.origin, ray.direction, -ahead)
-    moves = ray.direction != 0
+    moves = jnp.abs(ray.direction) > 1e-15
+    direction = jnp.where(moves, ray.direction, 0.0)
+    to_low = safe_divide(box.low - ray.origin, direction, ahead)
+    to_high = safe_divide(box.high - ray.origin, direction, -ahead)
     first = jnp.where(moves, jnp.minimum(to_low, to_high), to_low)
     last = jnp.where(moves, jnp.maximum(to_low, to_high), to_high)
     return jnp.maximum(jnp.max(first), ray.near), jnp.minimum(jnp.min(last), ray.far)
@@ -224,9 +226,8 @@ class Contracted(NamedTuple):
     def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
         x = 4 * unit - 2
         # The cube's surface is infinitely far; no sample is beyond twice the farthest distance.
-        largest = 2 - self.radius / (2 * self.far)
-        norm = jnp.clip(jnp.max(jnp.abs(x)), 1.0, largest)
-        return self.center + self.radius * x / (norm * (2 - norm))
+        room = jnp.clip(2 - jnp.max(jnp.abs(x)), self.radius / (2 * self.far), 1.0)
+        return self.center + self.radius * x / ((2 - room) * room)
 
     def scale(self, position: Float[Array, "3"]) -> Float[Array, ""]:
         x = (position - self.center) / self.radius
@@ -242,7 +243,8 @@ class Contracted(NamedTuple):
         """
         offset = ray.origin - self.center
         closest = -jnp.dot(offset, ray.direction)
-        apart = jnp.sqrt(jnp.maximum(jnp.dot(offset, offset) - closest**2, 0.0) + self.radius**2)
+        across = offset + closest * ray.direction
+        apart = safe_norm(jnp.append(across, self.radius))
         step, spacing = jnp.float32(math.pi / num_steps), Angular(closest, apart)
         return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
 
@@ -268,7 +270,7 @@ class Frustum(NamedTuple):
         return jnp.concatenate([(xy + 1) / 2, z[None]])
 
     def from_unit(self, unit: Float[Array, "3"]) -> Float[Array, "3"]:
-        depth = 1 / (1 / self.near + unit[2] * (1 / self.far - 1 / self.near))
+        depth = 1 / ((1 - unit[2]) / self.near + unit[2] / self.far)
         xy = (2 * unit[:2] - 1) * self.tangent * depth
         rotation, offset = self.camera_from_world[:, :3], self.camera_from_world[:, 3]
         return rotation.T @ (jnp.concatenate([xy, -depth[None]]) - offset)
@@ -303,8 +305,15 @@ def fit_frustum(
         margin: added to its width, as a share: room for what a lens shows beyond a pinhole.
 
     Raises:
-        ValueError: the cameras look in opposite directions.
+        ValueError: the cameras look in opposite directions, one is a fisheye, or ``near`` is 0.
     """
+    fisheye = cameras.lens is not None and bool(np.any(cameras.lens.fisheye))
+    if near <= 0 or fisheye:
+        raise ValueError(
+            "model.space is 'frustum', even in 1 / depth across an image plane, but "
+            f"{'a camera is a fisheye' if fisheye else f'data.near is {near:g}'}: set model.space "
+            "to 'contracted'"
+        )
     poses = np.asarray(cameras.world_from_camera, float)
     mean = poses.mean(axis=0)
     left, _, right = np.linalg.svd(mean[:, :3])

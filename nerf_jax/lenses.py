@@ -15,8 +15,12 @@ from nerf_jax.types import HostArray, Lens
 
 # Four are enough for most of an image; the rest are for points close to the lens's edge.
 _NEWTON_STEPS = 10
-# Of the polynomial's derivative, 1 at the centre and 0 at the edge.
-_LEAST_DETERMINANT = 0.01
+# From the axis to a right angle, or to 180 degrees for a fisheye: the radii that Newton starts at.
+_NUM_ANGLES = 64
+# Of the polynomial's derivative, 1 at the centre and 0 at the edge. No lens magnifies tenfold.
+_LEAST_DETERMINANT, _LARGEST_DETERMINANT = 0.01, 100.0
+# Of an image point, relative to its distance from the centre, or 1: 0.1 of 1000 pixels.
+_TOLERANCE = 1e-4
 # A pinhole's tan theta: wider than any lens, and its ninth power still fits a float32.
 _LARGEST_TANGENT = 1e3
 
@@ -85,9 +89,11 @@ def distort(lens: Lens, ideal: Float[HostArray, "2"]) -> Float[Array, "2"]:
 def undistort(lens: Lens, point: Float[HostArray, "2"]) -> Float[Array, "2"]:
     """The ideal lens's point of a distorted point: the inverse of :func:`distort`.
 
-    Newton's method in a fixed number of steps; the gradient, with respect to the point and to the
-    lens, is the implicit function theorem's. A polynomial may have a maximum at some radius, the
-    lens's edge, with nothing visible beyond it: points there give one within the edge.
+    Newton's method in a fixed number of steps, from the largest of some radii within the edge whose
+    image is not beyond the point; the gradient, with respect to the point and to the lens, is the
+    implicit function theorem's. A polynomial may have a maximum at some radius, the lens's edge,
+    with nothing visible beyond it: points there give one within the edge, and :func:`has_ray` is
+    False.
     """
     point = jnp.asarray(point)
     fixed, goal = jax.lax.stop_gradient((lens, point))
@@ -101,11 +107,40 @@ def undistort(lens: Lens, point: Float[HostArray, "2"]) -> Float[Array, "2"]:
         damping = jnp.where(inside, jnp.minimum(2 * damping, 1.0), damping / 2)
         return jnp.where(inside, further, ideal), damping
 
-    start = 0.0 * goal, 1.0 + 0.0 * goal[0]  # the first step is to the point itself
-    ideal, _ = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, start)
+    start = _first_radius(fixed, safe_norm(goal)) * normalize(goal)
+    start = jnp.where(_is_inside(fixed, start), start, 0.0)
+    ideal, _ = jax.lax.fori_loop(0, _NEWTON_STEPS, newton, (start, 1.0 + 0.0 * goal[0]))
     # distort(lens, ideal) = point, differentiated; the value of this last step is zero.
     error = point - distort(lens, ideal)
     return ideal + _solve(_derivative(fixed, ideal), error - jax.lax.stop_gradient(error))
+
+
+def has_ray(lens: Lens | None, point: Float[HostArray, "2"]) -> Bool[Array, ""]:
+    """Whether an image point has a direction: whether a lens can show anything there.
+
+    There is none beyond the edge of a lens, nor where it magnifies more than lenses can, nor
+    at more than 180 degrees from a fisheye's axis.
+    """
+    if lens is None:
+        return jnp.array(True)
+    point = jnp.asarray(point)
+    ideal = undistort(lens, point)
+    (a, b), (c, d) = _derivative(lens, ideal)
+    error = safe_norm(distort(lens, ideal) - point)
+    found = error <= _TOLERANCE * jnp.maximum(safe_norm(point), 1.0)
+    possible = _is_inside(lens, ideal) & (a * d - b * c < _LARGEST_DETERMINANT)
+    return found & possible & (~lens.fisheye | (safe_norm(ideal) <= jnp.pi))
+
+
+def _first_radius(lens: Lens, radius: Float[Array, ""]) -> Float[Array, ""]:
+    """The last ideal radius of a grid up to which the image grows, and is not beyond a radius."""
+    angle = jnp.arange(_NUM_ANGLES) * (jnp.pi / 2 / _NUM_ANGLES)
+    r = jnp.where(lens.fisheye, 2 * angle, jnp.tan(angle))
+    k, r2 = lens.radial, r * r
+    image = r * (1 + r2 * (k[0] + r2 * (k[1] + r2 * (k[2] + r2 * k[3]))))
+    slope = 1 + r2 * (3 * k[0] + r2 * (5 * k[1] + r2 * (7 * k[2] + r2 * 9 * k[3])))
+    below = (slope > _LEAST_DETERMINANT) & (image <= radius)
+    return r[jnp.argmin(jnp.append(below, False)) - 1]
 
 
 def _derivative(lens: Lens, ideal: Float[Array, "2"]) -> Float[Array, "2 2"]:

@@ -52,11 +52,13 @@ def depth_error(
     others.
 
     Args:
-        depth: the expected distance, as in :class:`nerf_jax.types.Rendering`: positive.
+        depth: the expected distance, as in :class:`nerf_jax.types.Rendering`.
         known: the known distance; 0 where unknown, where the loss is 0.
         delta: of the logarithm: larger errors count linearly.
     """
-    return _huber(jnp.log(depth / jnp.where(known > 0, known, depth)), delta)
+    # Finite at depths of 0, and where they are too small for the gradient of their ratio.
+    error = jnp.log(jnp.maximum(depth, 1e-30)) - jnp.log(jnp.where(known > 0, known, 1.0))
+    return jnp.where(known > 0, _huber(error, delta), 0.0)
 
 
 def masked_mean(values: Float[Array, " R"], mask: Float[Array, " R"]) -> Float[Array, ""]:

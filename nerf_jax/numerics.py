@@ -7,15 +7,23 @@ from jaxtyping import Array, Float
 
 def safe_norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     """Euclidean norm over the last axis, with gradient 0 (and not NaN) at the origin."""
-    squared = jnp.sum(x * x, axis=-1)
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    unit, largest = _by_largest(x)
+    squared = jnp.sum(unit * unit, axis=-1)
+    return jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) * jnp.where(squared > 0, largest, 0.0)
 
 
 def normalize(x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     """Unit vectors; zero stays zero."""
-    norm = safe_norm(x)[..., None]
-    return x / jnp.where(norm > 0, norm, 1.0)
+    unit, _ = _by_largest(x)
+    squared = jnp.sum(unit * unit, axis=-1, keepdims=True)
+    return unit / jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
+
+
+def _by_largest(x: Float[Array, "*n d"]) -> tuple[Float[Array, "*n d"], Float[Array, "*n"]]:
+    """A vector divided by its largest component, whose square then has no limits, and that."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1))
+    largest = jnp.where(largest > 0, largest, 1.0)
+    return x / largest[..., None], largest
 
 
 def optical_depth(sigma: Float[Array, "*#n"], delta: Float[Array, "*#n"]) -> Float[Array, "*#n"]:
@@ -36,7 +44,24 @@ def safe_divide(
 ) -> Float[Array, "*n"]:
     """``numerator / denominator``; ``otherwise`` where the denominator is zero."""
     nonzero = denominator != 0
-    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1.0), otherwise)
+    return jnp.where(nonzero, _divide(numerator, jnp.where(nonzero, denominator, 1.0)), otherwise)
+
+
+@jax.custom_jvp
+def _divide(numerator: Float[Array, "*n"], denominator: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    return numerator / denominator
+
+
+@_divide.defjvp
+def _divide_jvp(primals: tuple[Array, Array], tangents: tuple) -> tuple[Array, Array]:
+    (numerator, denominator), (d_numerator, d_denominator) = primals, tangents
+    quotient = numerator / denominator
+    # Without 1 / d^2, which overflows for a d of 1e-20: XLA would make one of two divisions. And
+    # finite, as inf * 0 is NaN.
+    largest = jnp.finfo(quotient.dtype).max
+    slope = jax.lax.optimization_barrier(quotient) / denominator
+    slope = jnp.clip(slope, -largest, largest)
+    return quotient, d_numerator / denominator - slope * d_denominator
 
 
 @jax.custom_jvp

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.cameras import project
 from nerf_jax.contraction import RaySteps, Space, contains
-from nerf_jax.numerics import safe_divide
+from nerf_jax.numerics import safe_divide, safe_norm
 from nerf_jax.packing import Packed, pack, pack_ragged, sample_indices
 from nerf_jax.types import Cameras, Rays
 
@@ -227,7 +227,7 @@ _MARGIN = 0.05
 def visible_cells(
     grid: Occupancy, cameras: Cameras, size_hw: tuple[int, int]
 ) -> Bool[Array, "G G G"]:
-    """The cells whose centre some camera sees, beyond its ``near``.
+    """The cells whose centre some camera sees, farther away than its ``near``.
 
     Args:
         grid: the cells and their space.
@@ -241,7 +241,11 @@ def visible_cells(
     def seen(camera: Cameras, position: Float[Array, "3"]) -> Bool[Array, ""]:
         (x, y), depth = project(camera, 0, position)
         inside = (x > -margin) & (x < width + margin) & (y > -margin) & (y < height + margin)
-        return inside & (depth > camera.near[0])
+        distance = safe_norm(position - camera.world_from_camera[0, :, 3])
+        # Only a fisheye sees beside and behind itself; other lenses have no position there.
+        ahead = depth > 1e-3 * distance
+        facing = ahead if camera.lens is None else ahead | camera.lens.fisheye[0]
+        return inside & facing & (distance > camera.near[0])
 
     def row(index: Int[Array, ""]) -> Bool[Array, " n"]:
         """A row of cells along the last axis: all rows at once would fill the memory."""

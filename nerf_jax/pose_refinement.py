@@ -81,10 +81,12 @@ def rotate(rotvec: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3"]
         x: the vector.
     """
     angle = safe_norm(rotvec)
-    # Both factors are smooth in the angle; near zero by their series, for the gradient.
-    small = angle < 1e-3
+    # Both factors are smooth in the angle; near zero by their series, as the quotients cancel.
+    small, square = angle < 0.2, jnp.minimum(angle, 0.2) ** 2
     safe = jnp.where(small, 1.0, angle)
-    sine = jnp.where(small, 1 - angle**2 / 6, jnp.sin(safe) / safe)
-    versine = jnp.where(small, 0.5 - angle**2 / 24, (1 - jnp.cos(safe)) / safe**2)
+    sine = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
+    sine = jnp.where(small, sine, jnp.sin(safe) / safe)
+    versine = 0.5 - square / 24 * (1 - square / 30 * (1 - square / 56))
+    versine = jnp.where(small, versine, (1 - jnp.cos(safe)) / safe**2)
     crossed = jnp.cross(rotvec, x)
     return x + sine * crossed + versine * jnp.cross(rotvec, crossed)

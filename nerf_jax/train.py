@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
@@ -59,12 +59,7 @@ def init_state(
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
     """A random ray of all pixels of all images, with its pixel and known depth."""
-    count, height, width, _ = dataset.pixels.shape
-    # Three samples, as one flat index could exceed 32 bits; uniforms, as integers, which are exact
-    # below 2^24 too, cost three times the hashing.
-    sizes = jnp.array([count, height, width])
-    u = jax.random.uniform(key, (3,))
-    image, row, column = jnp.minimum((u * sizes).astype(jnp.int32), sizes - 1)
+    image, row, column = _random_index(key, dataset.pixels.shape[:3])
     pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
     mask = jnp.float32(1)
     if dataset.mask is not None:
@@ -76,6 +71,29 @@ def sample_ray(dataset: Dataset, key: Array) -> Batch:
         # A depth beyond the ray's ends could never be reached.
         depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
     return Batch(rays, pixel, mask, depth)
+
+
+def _random_index(key: Array, sizes: tuple[int, ...]) -> Int[Array, "3"]:
+    """A random index along each of three axes, of at most 2^31 each.
+
+    The high words of products of a size with a uniform fraction of 64 bits: a float's 23 bits would
+    never reach most of a long axis, and one flat index could exceed 32 bits. The fractions have
+    their low word in common, which only decides between neighbours, once in ``2^32 / size``.
+    """
+    *high, low = jax.random.bits(key, (4,))
+    n = jnp.array(sizes, jnp.uint32)
+    carry, kept = _multiply(jnp.stack(high), n)
+    overflow = kept + _multiply(low, n)[0] < kept
+    return (carry + overflow).astype(jnp.int32)
+
+
+def _multiply(x: UInt32[Array, "*#n"], y: UInt32[Array, "*#n"]) -> tuple[Array, Array]:
+    """The product of words of 32 bits as two words, the high one first."""
+    a, b = x >> 16, x & 0xFFFF
+    c, d = y >> 16, y & 0xFFFF
+    middle = a * d + (b * d >> 16)  # no sum here exceeds 32 bits
+    lower = b * c + (middle & 0xFFFF)
+    return a * c + (middle >> 16) + (lower >> 16), x * y
 
 
 def fold_in_each(key: Array, indices: Array) -> Array:
@@ -113,6 +131,8 @@ def make_train_steps(
     if share % num_passes:
         raise ValueError(f"{num_passes} passes cannot share {share} rays of a device evenly")
     size = share // num_passes
+    # The mean over devices and passes is taken of both; a sum has that many terms.
+    num_terms = rays_per_step // size if model.reduction == "sum" else 1
 
     def share_loss(
         params: Params, aux: Aux, key: Array, dataset: Dataset, index: Array
@@ -120,7 +140,8 @@ def make_train_steps(
         ray = (jax.lax.axis_index(RAYS) * num_passes + index) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
         batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])
-        return jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
+        loss, metrics = jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
+        return num_terms * loss, metrics
 
     loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
 

@@ -12,7 +12,7 @@ Notation: ``S`` samples of a ray, ``F`` features, ``N`` images, ``H`` rows, ``W`
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
@@ -173,7 +173,8 @@ class Model(NamedTuple):
     """``(key, cameras, (height, width)) -> (params, aux)``, fitted to the training cameras. On the
     host: not to be compiled."""
     loss: Callable[[Params, Aux, Array, Batch], tuple[Array, Metrics]]
-    """``(params, aux, keys[R], batch[R]) -> (loss, metrics)``: means over the rays of the batch.
+    """``(params, aux, keys[R], batch[R]) -> (loss, metrics)``: means over the rays of the batch,
+    but for the loss if :attr:`reduction` is ``sum``.
 
     One key a ray, so that the result does not depend on how the rays are split over devices.
     """
@@ -186,3 +187,5 @@ class Model(NamedTuple):
     it does not look."""
     cameras: Callable[[Params, Cameras], Cameras] = lambda params, cameras: cameras
     """``(params, cameras) -> cameras``: the training cameras as learned; identity for most."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """Of the losses of a step's rays: if ``sum``, ``loss`` returns theirs, with mean metrics."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from nerf_jax.compositing import MIN_WEIGHT
+from nerf_jax.compositing import MIN_WEIGHT, expected_depth
 from nerf_jax.cones import disc
 from nerf_jax.contraction import RaySteps
 from nerf_jax.numerics import optical_depth
@@ -100,7 +100,7 @@ def render_wavefront(
     sums, median = _columns([zero] * 5), _columns([zero, zero, zero + rays.far, zero])
     state = render(field, Wavefront(starts, listed.ends, stop, sums, stop / 2, median))
     opacity, moment, *rgb = state.sums.T
-    depth = (moment + MIN_WEIGHT * rays.far) / (opacity + MIN_WEIGHT)
+    depth = expected_depth(moment, opacity, rays.far)
     colorless = field._replace(color=lambda params, features, view: jnp.zeros(3))
     state = render(colorless, _before_median(state, starts))
     before, w, t, length = state.median.T

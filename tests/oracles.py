@@ -289,3 +289,71 @@ def render_mip(params, config, origin, direction, radius, near, far):
     w = blur_weights(w, config.resample_padding)
     quantiles = np.linspace(0, 1, config.num_samples + 1)
     return coarse, see(invert_cdf(quantiles, coarse_edges, w + 1e-5 * sum(w)))[1]
+
+
+# ------------------------------------------------------------------------------- training
+
+
+def tutorial_layers(params) -> list[np.ndarray]:
+    """The kernels and biases of the 100-line NeRF, from its input to its output, in float64."""
+    names = [*(f"block1_{i}" for i in range(4)), *(f"block2_{i}" for i in range(3))]
+    names += ["to_features", "block3", "block4"]
+    dense = [params["params"][name]["Dense_0"] for name in names]
+    return [np.array(layer[kind], np.float64) for layer in dense for kind in ("kernel", "bias")]
+
+
+def tutorial_gradient(layers, config, origin, direction, t, target) -> list[np.ndarray]:
+    """The gradient of the 100-line NeRF's loss by hand: the sum over rays and channels of squares.
+
+    Args:
+        layers: of :func:`tutorial_layers`.
+        config: with the encodings' bands.
+        origin, direction, t, target: [R, 3], [R, 3], [R, S] and [R, 3].
+    """
+    (rays, samples), kernels, biases = t.shape, layers[::2], layers[1::2]
+    inputs, slopes = [None] * 10, [None] * 20
+
+    def forward(number: int, x: np.ndarray) -> np.ndarray:
+        inputs[number] = x
+        return x @ kernels[number] + biases[number]
+
+    def backward(number: int, slope: np.ndarray) -> np.ndarray:
+        slopes[2 * number : 2 * number + 2] = inputs[number].T @ slope, slope.sum(axis=0)
+        return slope @ kernels[number].T
+
+    def encoded(points: np.ndarray, bands: int) -> np.ndarray:
+        waves = [f(2.0**band * points) for band in range(bands) for f in (np.sin, np.cos)]
+        return np.concatenate([points, *waves], axis=1)
+
+    places = origin[:, None] + t[:, :, None] * direction[:, None]
+    x = encoded(places.reshape(-1, 3), config.position_bands)
+    d = encoded(np.repeat(direction, samples, axis=0), config.direction_bands)
+    outs = [x]
+    for number in range(7):
+        outs.append(relu(forward(number, outs[-1])))
+        if number == 3:
+            outs[-1] = np.concatenate([outs[-1], x], axis=1)
+    last = forward(7, outs[-1])
+    sigma = relu(last[:, -1]).reshape(rays, samples)
+    h = relu(forward(8, np.concatenate([last[:, :-1], d], axis=1)))
+    rgb = sigmoid(forward(9, h))
+    delta = np.append(np.diff(t), np.full((rays, 1), 1e10), axis=1)
+    tau = sigma * delta
+    light = np.exp(tau - np.cumsum(tau, axis=1))
+    w = light * -np.expm1(-tau)
+    shades = rgb.reshape(rays, samples, 3)
+    shown = np.einsum("rs,rsc->rc", w, shades) + 1 - w.sum(axis=1, keepdims=True)
+
+    of_shown = 2 * (shown - target)
+    of_w = np.einsum("rc,rsc->rs", of_shown, shades - 1)
+    behind = np.cumsum((w * of_w)[:, ::-1], axis=1)[:, ::-1] - w * of_w
+    of_sigma = (light * np.exp(-tau) * of_w - behind) * delta
+    of_rgb = (w[..., None] * of_shown[:, None]).reshape(-1, 3)
+    slope = backward(9, of_rgb * rgb * (1 - rgb)) * (h > 0)
+    of_features = backward(8, slope)[:, : last.shape[1] - 1]
+    of_raw = np.where(last[:, -1:] > 0, of_sigma.reshape(-1, 1), 0)
+    slope = backward(7, np.concatenate([of_features, of_raw], axis=1))
+    for number in range(6, -1, -1):
+        width = kernels[number].shape[1]
+        slope = backward(number, slope[:, :width] * (outs[number + 1][:, :width] > 0))
+    return slopes

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_jax import cameras as cameras_module
-from nerf_jax.cameras import focus_point, look_at, reframe, resize
+from nerf_jax.cameras import cast_image_rays, focus_point, look_at, reframe, resize
 from nerf_jax.types import Cameras, Lens, RayTable
 from tests import oracles
 
@@ -268,17 +268,64 @@ def test_the_cone_of_a_non_square_pixel_has_the_mean_of_its_sides():
     np.testing.assert_allclose(ray.radius, width * 2 / 12**0.5, rtol=1e-6)
 
 
-def test_in_a_ray_table_a_cone_is_as_wide_as_the_distance_between_neighbours():
-    cameras = some_cameras(1)._replace(focal=np.full((1, 2), 200, np.float32))
-    columns, rows = np.meshgrid(np.arange(5), np.arange(4))
-    pixels = jnp.asarray(np.stack([columns, rows], axis=-1))
-    cast = jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, None, 0))
-    rays = cast(cameras, jnp.int32(0), pixels)
+WIDE = {
+    "pinhole": ((0, 0, 0, 0), False),
+    "barrel": ((-0.2, 0.05, 0, 0), False),
+    "pincushion": ((0.2, 0.05, 0, 0), False),
+    "fisheye": ((-0.04, 0.003, 0, 0), True),
+}
+
+
+def wide_camera(kind: str) -> Cameras:
+    """80 x 60 pixels that see up to 40 degrees from the axis at least."""
+    radial, fisheye = WIDE[kind]
+    lens = Lens(np.float32([radial]), np.zeros((1, 2), np.float32), np.array([fisheye]))
+    focal = np.full((1, 2), 30.0 if fisheye else 60.0, np.float32)
+    return some_cameras(1)._replace(focal=focal, principal=np.float32([[40, 30]]), lens=lens)
+
+
+@pytest.mark.parametrize("pixel", [(0, 0), (79, 30), (40, 30), (11, 52)])
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_cone_is_as_wide_as_the_lens_shows_the_pixel(kind: str, pixel: tuple[int, int]):
+    """Against the directions of neighbouring image points, undistorted in float64."""
+    cameras = wide_camera(kind)
+    lens = jax.tree.map(lambda leaf: leaf[0], cameras.lens)
+
+    def direction(x: float, y: float) -> np.ndarray:
+        point = (np.array([x, y]) - cameras.principal[0]) / cameras.focal[0]
+        x, y = oracles.undistort(lens, *point)
+        if not lens.fisheye:
+            return np.array([x, -y, -1])
+        theta = np.hypot(x, y)
+        return np.array([*(np.array([x, -y]) * np.sinc(theta / np.pi)), -np.cos(theta)])
+
+    x, y = np.array(pixel) + 0.5
+    sides = [direction(x + 0.01, y) - direction(x - 0.01, y)]
+    sides += [direction(x, y + 0.01) - direction(x, y - 0.01)]
+    width = np.linalg.norm(sides, axis=1).mean() / 0.02 / np.linalg.norm(direction(x, y))
+    found = cast_rays(cameras, jnp.int32(0), jnp.array(pixel)).radius
+    np.testing.assert_allclose(found, width * 2 / 12**0.5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_the_cones_of_a_ray_table_are_those_of_its_cameras(kind: str):
+    cameras = wide_camera(kind)
+    rays = cast_image_rays(cameras, 0, (60, 80))
     table = RayTable(rays.origin[None], rays.direction[None], cameras.near, cameras.far)
-    looked_up = cast(table, jnp.int32(0), pixels)
-    np.testing.assert_allclose(looked_up.radius, rays.radius, rtol=0.01)
+    found = cast_image_rays(jax.tree.map(jnp.asarray, table), 0, (60, 80))
+    np.testing.assert_allclose(found.radius, rays.radius, rtol=0.01)
+
+
+def test_the_cones_of_a_single_row_are_of_neighbours_in_the_same_image():
+    """Two rows of an image, one after the other; and a pixel alone, which has no width."""
+    angles = np.concatenate([np.linspace(-0.1, 0.1, 21), np.linspace(-0.1, 0.1, 21)])
+    direction = np.stack([np.sin(angles), 0 * angles, -np.cos(angles)], axis=1)[None, None]
+    ends = np.ones(1, np.float32), np.ones(1, np.float32)
+    table = RayTable(jnp.zeros((1, 1, 42, 3)), jnp.asarray(direction, jnp.float32), *ends)
+    radius = cast_image_rays(table, 0, (1, 42)).radius
+    np.testing.assert_allclose(radius, np.full((1, 42), 0.01 * 2 / 12**0.5), rtol=1e-3)
     single = jax.tree.map(lambda leaf: leaf[:, :, :1] if leaf.ndim == 4 else leaf, table)
-    assert cast_rays(single, jnp.int32(0), jnp.array([0, 2])).radius == 0
+    assert cast_rays(single, jnp.int32(0), jnp.array([0, 0])).radius == 0
 
 
 # --------------------------------------------------------------------------------- look_at

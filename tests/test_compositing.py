@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as npst
 
 from nerf_jax import compositing
 from nerf_jax.compositing import over, pixel_over, solid_background
+from nerf_jax.losses import depth_error
 from tests import closed_forms, oracles
 
 composite = jax.jit(compositing.composite)
@@ -157,6 +158,35 @@ def test_a_ray_that_hits_nothing_ends_at_far():
     assert seen.opacity == 0
     np.testing.assert_allclose(seen.depth, edges[-1], rtol=1e-6)
     assert seen.median_depth == edges[-1]
+
+
+@pytest.mark.parametrize("far", [6.0, 1e4, 1e8])
+@pytest.mark.parametrize("density", [1e4, 5.0, 0.01, 1e-4])
+def test_the_expected_depth_does_not_depend_on_far(density: float, far: float):
+    """A surface at 1, of any opacity, and empty space up to a far end."""
+    edges = np.float32([0.5, 1.0, 1.002, far])
+    sigma = np.float32([0, density / 0.002, 0])
+    _, slow_weights = oracles.weights(sigma, np.diff(edges.astype(float)))
+    expected = slow_weights @ (edges[:-1] + edges[1:].astype(float)) / 2 / slow_weights.sum()
+    found = see(sigma, np.ones((3, 3), np.float32), edges)
+    np.testing.assert_allclose(found.depth, expected, rtol=2e-6)
+    np.testing.assert_allclose(found.median_depth, 1.001, rtol=2e-3)
+
+
+def test_depth_supervision_finds_the_surface_whatever_far_is():
+    """Gradient descent on where an opaque surface is, from one known depth."""
+
+    def loss(place):
+        w = jnp.array([0.0, 1.0, 0.0])
+        edges = jnp.stack([0.5, place, place + 1e-3, 1e4])
+        rendering = compositing.composite(w, jnp.ones((3, 3)), edges)
+        return depth_error(rendering.depth, jnp.float32(1.0))
+
+    step = jax.jit(jax.grad(loss))
+    place = jnp.float32(1.5)
+    for _ in range(200):
+        place = place - 0.05 * step(place)
+    np.testing.assert_allclose(place, 0.9995, atol=2e-4)
 
 
 def test_the_gradients_equal_finite_differences():

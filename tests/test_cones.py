@@ -139,3 +139,20 @@ def test_the_gradients_equal_finite_differences():
     expected = oracles.gradient(slow, *given)
     for gradient, differences in zip(jax.grad(mine, (0, 1, 2))(*given), expected, strict=True):
         np.testing.assert_allclose(gradient, differences, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1.0, 1e18])
+def test_frusta_have_the_range_of_single_precision(scale: float):
+    """Means are proportional to the edges, and their gradients do not depend on the scale."""
+
+    @jax.jit
+    def mean(edges):
+        ray = closed_forms.ray((0, 0, 0), (0, 0, 1), radius=0.1)
+        return cones.frusta(ray, edges).position[:, 2]
+
+    for edges in np.float32([[0, 1, 3], [1, 1, 1], [2, 3, 1e3]]):
+        np.testing.assert_allclose(
+            mean(np.float32(scale) * edges), scale * np.asarray(mean(edges)), rtol=1e-5
+        )
+        slopes = [jax.jacrev(mean)(jnp.asarray(s * edges)) for s in np.float32([scale, 1])]
+        np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-7)

@@ -230,6 +230,27 @@ def test_a_zero_direction_intersects_the_box_everywhere_or_nowhere():
     assert start > stop
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_the_gradient_of_the_intersection_is_finite_for_nearly_parallel_rays(sign: float):
+    """1 / d^2 exceeds float32 for components below 1e-19."""
+    rays = closed_forms.ray([-3.0, 0.2, -0.5], [1.0, 0.0, 0.0], 0.0, 1e6)
+
+    def ends(direction, origin):
+        return jnp.stack(
+            contraction.intersect(rays._replace(origin=origin, direction=direction), BOX)
+        )
+
+    small = np.float32([0, *np.geomspace(1e-44, 1e-3, 84)])
+    for z in (0.3 * sign, 0.0):
+        directions = np.stack([np.ones(85), sign * small, np.full(85, z)], axis=1)
+        directions = directions.astype(np.float32)
+        expected = [slab_loop(rays.origin, each, 0.0, 1e6) for each in directions.astype(float)]
+        each = jax.jit(jax.vmap(ends, (0, None)))
+        np.testing.assert_allclose(each(directions, rays.origin), expected, rtol=1e-5)
+        for jacobian in jax.vmap(jax.jacrev(ends, (0, 1)), (0, None))(directions, rays.origin):
+            assert np.isfinite(jacobian).all()
+
+
 def test_candidates_are_uniform_steps_that_cover_the_diagonal():
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
     march = BOX.ray_steps(None, ray, CANDIDATES)
@@ -248,3 +269,25 @@ def test_a_key_jitters_all_candidates_of_a_ray_by_one_offset():
     np.testing.assert_allclose(
         np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
     )
+
+
+def test_steps_far_off_the_centre_are_those_of_float64():
+    """A ray that passes 1.5 half sides from the centre, 1e5 of them away from its origin."""
+    direction = np.array([0.6, 0.0, -0.8])
+    across = np.array([0.8, 0.0, 0.6])
+    origin = np.asarray(CONTRACTED.center, float) + 2.25 * across - 1e5 * direction
+    ray = closed_forms.ray(origin, direction, NEAR, 2e5)
+    steps = CONTRACTED.ray_steps(None, ray, CANDIDATES)
+    offset = np.asarray(ray.origin, float) - np.asarray(CONTRACTED.center, float)
+    unit = np.asarray(ray.direction, float)
+    apart = np.linalg.norm([*(offset - (offset @ unit) * unit), CONTRACTED.radius])
+    np.testing.assert_allclose(steps.spacing.apart, apart, rtol=1e-2)
+
+
+def test_the_ends_of_space_are_as_far_as_in_float64():
+    """A million half sides, or near ends, away."""
+    far = jnp.float32(1e6)
+    contracted = Contracted(jnp.zeros(3), jnp.float32(1), jnp.float32(0.1), far)
+    np.testing.assert_allclose(contracted.from_unit(jnp.array([1.0, 0.5, 0.5]))[0], 2e6, rtol=1e-5)
+    frustum = Frustum(jnp.eye(3, 4), jnp.ones(2), jnp.float32(0.1), far)
+    np.testing.assert_allclose(frustum.from_unit(jnp.array([0.5, 0.5, 1.0]))[2], -1e6, rtol=1e-5)

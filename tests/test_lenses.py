@@ -127,6 +127,60 @@ def test_beyond_its_edge_a_lens_shows_nearby_directions(radius, turn):
     _is_finite(jax.jacrev(of_coefficients, argnums=(0, 1, 2))(*coefficients, place))
 
 
+def random_lenses(count: int, fisheye: bool, field: float) -> tuple[Lens, np.ndarray]:
+    """Strong lenses whose images grow up to an angle from the axis, in degrees, and that radius."""
+    rng, edge, lenses_found = np.random.default_rng(0), np.radians(field), []
+    edge = edge if fisheye else np.tan(edge)
+    powers, r = np.array([2, 4, 6, 8]), np.linspace(0, edge, 2000)[:, None]
+    while len(lenses_found) < count:
+        k = np.float32(rng.normal(size=4) * [1.2, 0.6, 0.3, 0.15] / edge**powers)
+        slope = 1 + (k * (powers + 1) * r**powers).sum(axis=1)
+        if slope.min() > 0.03 and slope.max() < 8:
+            lenses_found.append(k)
+    lens = np.array(lenses_found), np.zeros((count, 2), np.float32), np.full(count, fisheye)
+    return Lens(*lens), edge
+
+
+@pytest.mark.parametrize(
+    ("fisheye", "field"), [(False, 60), (False, 80), (False, 85), (True, 90), (True, 175)]
+)
+def test_no_point_of_a_strong_lens_is_missed(fisheye: bool, field: float):
+    """Of random polynomials up to an edge, in float64; it was about 1 % of the lenses."""
+    lens, edge = random_lenses(300, fisheye, field)
+    rng = np.random.default_rng(1)
+    radius, turn = edge * rng.uniform(size=(300, 40)), rng.uniform(0, 2 * np.pi, (300, 40))
+    ideal = radius[..., None] * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    factor = 1 + sum(lens.radial[:, [i]].astype(float) * radius ** (2 * i + 2) for i in range(4))
+    points = jnp.asarray(ideal * factor[..., None], jnp.float32)
+    each = (jax.jit(jax.vmap(jax.vmap(f, (None, 0)))) for f in (lenses.undistort, lenses.has_ray))
+    found, has_ray = (np.asarray(f(lens, points)) for f in each)
+    error = np.linalg.norm(found - ideal, axis=-1) / (1 + radius)
+    assert error.max() < 1e-3
+    assert has_ray.all()
+
+
+@pytest.mark.parametrize("point", [(0.0, 0.0), (0.3, -0.2), (0.69, 0.0), (0.75, 0.0), (40.0, 2.0)])
+def test_a_point_beyond_the_edge_has_no_ray(point):
+    """That of k1 = -0.3 is at 0.703 of the image."""
+    assert bool(lenses.has_ray(lens(-0.3), jnp.array(point))) == (np.hypot(*point) < 0.703)
+    assert lenses.has_ray(None, jnp.array(point))
+
+
+@pytest.mark.parametrize(
+    "impossible", [lens(1e9), lens(-1e9), lens(p=(1e6, 0)), lens(np.nan), lens(np.inf)]
+)
+def test_a_lens_that_cannot_be_has_no_rays(impossible: Lens):
+    x = np.linspace(-0.6, 0.6, 40)
+    points = jnp.asarray(np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2), jnp.float32)
+    assert jax.vmap(lenses.has_ray, (None, 0))(impossible, points).mean() < 0.01
+
+
+def test_a_fisheye_has_no_ray_beyond_180_degrees_from_its_axis():
+    points = jnp.array([[3.1, 0.0], [3.2, 0.0], [0.0, 7.0]])
+    has_ray = jax.vmap(lenses.has_ray, (None, 0))(lens(fisheye=True), points)
+    np.testing.assert_array_equal(has_ray, [True, False, False])
+
+
 # ------------------------------------------------------------------------------- gradients
 
 

@@ -166,3 +166,34 @@ def test_split_each_splits_the_key_of_each_ray():
         found = [jax.random.key_data(each[ray]) for each in lists]
         np.testing.assert_array_equal(np.stack(found), expected)
     assert sampling.split_each(None, 2) == [None, None]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e37])
+def test_norms_and_their_gradients_have_the_range_of_single_precision(scale: float):
+    x = np.float32(scale) * np.float32([[1, -2, 2], [1, 0, 0], [0, 1e-3, 1]])
+    exact = x.astype(float)
+    length = np.linalg.norm(exact, axis=-1)
+    np.testing.assert_allclose(numerics.safe_norm(jnp.asarray(x)), length, rtol=1e-6)
+    unit = numerics.normalize(jnp.asarray(x))
+    np.testing.assert_allclose(unit, exact / length[:, None], rtol=1e-6)
+    gradient = jax.vmap(jax.grad(numerics.safe_norm))(x)
+    np.testing.assert_allclose(gradient, exact / length[:, None], rtol=1e-6)
+
+
+@pytest.mark.parametrize("denominator", [1e-37, -1e-30, 1e-20, 2.0, 1e20])
+@pytest.mark.parametrize("numerator", [0.0, 1e-30, -1e-10, 3.0])
+def test_quotients_and_their_gradients_have_the_range_of_single_precision(numerator, denominator):
+    given = np.float32(numerator), np.float32(denominator)
+    value, slopes = jax.value_and_grad(safe_divide, (0, 1))(*map(jnp.float32, given))
+    n, d = map(float, given)
+    limit = float(np.finfo(np.float32).max)
+    expected = n / d, 1 / d, float(np.clip(-n / d / d, -limit, limit))
+    np.testing.assert_allclose((value, *slopes), expected, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize(("numerator", "otherwise"), [(0.0, 0.0), (2.0, 1.0), (-1e30, np.inf)])
+def test_a_quotient_by_zero_has_no_gradient(numerator: float, otherwise: float):
+    divide = functools.partial(safe_divide, otherwise=otherwise)
+    value, slopes = jax.value_and_grad(divide, (0, 1))(jnp.float32(numerator), jnp.float32(0))
+    assert value == otherwise
+    assert slopes == (0, 0)

@@ -6,6 +6,7 @@ import pytest
 from nerf_jax import occupancy
 from nerf_jax.contraction import Box, Contracted, Frustum, Space
 from nerf_jax.occupancy import BLOCK, Occupancy
+from nerf_jax.types import Cameras, Lens
 from tests import closed_forms
 
 BOX = Box(jnp.array([-1.0, -0.5, -1.5]), jnp.array([1.0, 1.5, 0.5]))
@@ -182,3 +183,34 @@ def test_the_other_cells_are_sampled_from_the_occupied():
     none = grid._replace(occupied=jnp.zeros((4, 4, 4), bool))
     cells = occupancy.choose_cells(jax.random.key(0), none, jnp.int32(0), 64, jnp.int32(16))
     assert ((cells >= 0) & (cells < 64)).all()
+
+
+@pytest.mark.parametrize("fisheye", [False, True])
+def test_visible_cells_are_in_the_field_of_view_and_farther_away_than_near(fisheye: bool):
+    """In float64: an equidistant fisheye of 200 degrees, and a pinhole of 90."""
+    size, near, center = 40, 0.6, np.array([0.1, 0.5, -0.4])
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    rotation *= np.linalg.det(rotation)
+    focal = size / 2 / (np.radians(100) if fisheye else 1.0)
+    cameras = Cameras(
+        np.c_[rotation, center].astype(np.float32)[None],
+        np.full((1, 2), focal, np.float32),
+        np.full((1, 2), size / 2, np.float32),
+        np.float32([near]),
+        np.float32([9.0]),
+        Lens(np.zeros((1, 4), np.float32), np.zeros((1, 2), np.float32), np.array([fisheye])),
+    )
+    grid = occupancy.init_grid(BOX, CELLS)
+    found = np.asarray(occupancy.visible_cells(grid, cameras, (size, size))).reshape(-1)
+
+    unit = (np.indices((CELLS,) * 3).reshape(3, -1).T + 0.5) / CELLS
+    offset = np.asarray(BOX.low) + unit * np.asarray(BOX.high - BOX.low) - center
+    distance = np.linalg.norm(offset, axis=1)
+    *xy, ahead = (offset @ rotation * [1, 1, -1]).T
+    angle = np.arccos(ahead / distance)
+    scale = angle / np.sin(angle) / distance if fisheye else 1 / ahead
+    reach = np.abs(focal * scale * xy).max(axis=0) - 1.1 * size / 2  # the margin is 5 % a side
+    expected = (reach < 0) & (distance > near) & (fisheye | (ahead > 0))
+    clear = (np.abs(reach) > 1e-3) & (np.abs(distance - near) > 1e-4)
+    np.testing.assert_array_equal(found[clear], expected[clear])
+    assert (expected & (angle > np.radians(80))).any() == fisheye

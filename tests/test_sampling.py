@@ -256,3 +256,11 @@ def test_sampling_depends_on_the_key_and_is_deterministic_without(sampler):
     np.testing.assert_array_equal(sampler(jax.random.key(1)), sampler(jax.random.key(1)))
     assert (sampler(jax.random.key(1)) != sampler(jax.random.key(2))).any()
     np.testing.assert_array_equal(sampler(None), sampler(None))
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-6, 1e30])
+def test_inverse_cdf_does_not_depend_on_the_sum_of_the_weights(scale: float):
+    edges = np.linspace(2, 6, 9, dtype=np.float32)
+    w = np.float32([0, 0, 3, 1, 0, 0, 0.5, 0])
+    draw = jax.jit(lambda w: sampling.inverse_cdf(None, edges, w, 12))
+    np.testing.assert_allclose(draw(np.float32(scale) * w), draw(w), rtol=1e-5)

@@ -1,12 +1,14 @@
 """Training: exact repetition, devices that do not matter, and learning."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 
 from nerf_jax import methods
 from nerf_jax.compositing import solid_background
@@ -16,6 +18,7 @@ from nerf_jax.methods import make_optimizer
 from nerf_jax.methods.optimizer import learning_rate
 from nerf_jax.train import (
     TrainState,
+    _random_index,
     init_state,
     make_train_steps,
     make_validation,
@@ -136,6 +139,34 @@ def test_sample_ray_reads_every_pixel_with_its_own_ray():
         expected = camera[:, :3] @ local
         expected /= np.linalg.norm(expected)
         np.testing.assert_allclose(batch.rays.direction[ray], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 3 * 2**24), (3 * 2**23 + 1, 1, 2), (1, 3 * 2**25, 3), (2**31 - 1, 7, 16)]
+)
+def test_every_ray_of_a_table_of_any_shape_is_equally_likely(sizes):
+    """A chi-square test of the last digits and of the first ones, of each axis and of all."""
+    draws = 2**16
+    draw = jax.jit(jax.vmap(lambda key: _random_index(key, sizes)))
+    index = np.asarray(draw(jax.random.split(jax.random.key(1), draws)), np.int64)
+    assert (index >= 0).all()
+    assert (index < sizes).all()
+    flat = (index[:, 0] * sizes[1] + index[:, 1]) * sizes[2] + index[:, 2]
+    for number, size in [*zip(index.T, sizes, strict=True), (flat, math.prod(sizes))]:
+        bins = max(2, min(size, 48))  # of so many values a remainder does not count
+        for digit in (number % bins, number * bins // size):
+            counts = np.bincount(digit, minlength=bins)
+            assert size == 1 or scipy.stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_a_random_index_is_an_exact_product_of_64_bits():
+    sizes = (5, 2**31 - 1, 3 * 2**24)
+    keys = jax.random.split(jax.random.key(2), 500)
+    found = jax.vmap(lambda key: _random_index(key, sizes))(keys)
+    words = np.asarray(jax.vmap(lambda key: jax.random.bits(key, (4,)))(keys)).tolist()
+    for index, (*high, low) in zip(found.tolist(), words, strict=True):
+        fractions = [(word << 32) + low for word in high]
+        assert index == [f * n >> 64 for f, n in zip(fractions, sizes, strict=True)]
 
 
 def test_sample_ray_keeps_depths_between_near_and_far_only():

@@ -1,5 +1,6 @@
 """Advice to the user, from the metrics of training."""
 
+import math
 from collections.abc import Mapping
 
 from nerf_jax.config import Config
@@ -20,10 +21,20 @@ def advise(config: Config, means: Mapping[str, float]) -> dict[str, str]:
         ``{metric: message}``; empty if there is no problem.
     """
     model, found = to_dict(config.model), {}
+    if means.get("opacity", 1) == 0:
+        remedy = f"begin again with another --train.seed (now {config.train.seed})"
+        if model.get("density_activation") == "relu":
+            remedy += ", or with --model.density_activation softplus"
+        found["opacity"] = (
+            "the density is zero along every ray, and a ReLU has no gradient there, so nothing is "
+            f"learned: {remedy}"
+        )
     if means.get("samples", 1) < 1:
+        bias = model["density_bias"]
+        bias = -1 - math.log(model["box_radius"]) if bias is None else bias
         found["samples"] = (
             "the scene is empty everywhere, so nothing is learned: raise --model.density_bias "
-            f"(now {model['density_bias']:g}), or lower --model.min_alpha (now "
+            f"(now {bias:.2g}), or lower --model.min_alpha (now "
             f"{model['min_alpha']:g})"
         )
     if means.get("outside", 0) > 0.01:

@@ -150,8 +150,8 @@ class GridConfig(MethodConfig):
     farther away than the photos show no aliasing."""
     width: Annotated[int, POSITIVE] = 64
     """Units of a hidden layer."""
-    density_bias: Annotated[float, _MODERATE] = -1.0
-    """Logarithm of the initial density."""
+    density_bias: Annotated[float | None, _MODERATE] = None
+    """Logarithm of the initial density per world unit. Default: -1 per half side of the cube."""
     environment: bool = False
     """Learn the colour of each direction infinitely far away, such as the sky's, and show it where
     a ray ends. For photos without alpha."""

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
+from nerf_jax.data.lens_check import check_lenses, mask_pixels_without_ray
 from nerf_jax.data.photo_files import find_masks, is_inverted, mask_folders, natural
 from nerf_jax.data.photos import Photo, read_photos
 from nerf_jax.data.scene import Scene, Split
@@ -78,8 +79,10 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
             raises it for unusable photos.
     """
     capture, world_from_original = _normalize(capture, config)
+    names = [photo.name for photo in capture.photos]
+    lenses = check_lenses(capture.cameras, capture.size_hw, capture.source, names)
     masks, described = _masks(capture)
-    capture, notes = replace(capture, masks=masks), [*capture.notes, *described]
+    capture, notes = replace(capture, masks=masks), [*capture.notes, *described, *lenses]
     rest = max(1, config.downscale // capture.factor)
     total, folder = capture.factor * rest, capture.photos[0].parent.name
     if total != config.downscale:
@@ -207,6 +210,7 @@ def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) ->
     cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
     cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
+    mask = mask_pixels_without_ray(cameras, mask)
     names = _names([photo.path for photo in photos])
     depth = _depth(capture, indices, scale, mask.shape)
     return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)

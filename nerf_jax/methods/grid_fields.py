@@ -1,5 +1,6 @@
 """Hash grids as fields, and the parts that all methods with a hash grid share."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -66,12 +67,22 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
         config.num_features,
         config.width,
         footprint=config.footprint,
-        density_bias=config.density_bias,
+        density_bias=_density_bias(config),
         has_environment=config.environment,
         num_photos=num_photos,
         code_size=config.code_size,
     )
-    return _in_space(network, space)
+    return _in_space(network, space, config.box_radius)
+
+
+def _density_bias(config: GridConfig) -> float:
+    """Logarithm of the initial density per half side of the box.
+
+    So an object's initial opacity does not depend on the unit of length.
+    """
+    if config.density_bias is None:
+        return -1.0
+    return config.density_bias + math.log(config.box_radius)
 
 
 def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], Field]:
@@ -88,9 +99,9 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         config.proposal_width,
         degree=1,
         footprint=config.footprint,
-        density_bias=config.density_bias,
+        density_bias=_density_bias(config),
     )
-    return lambda space: _in_space(network, space)
+    return lambda space: _in_space(network, space, config.box_radius)
 
 
 def over_background(
@@ -132,8 +143,11 @@ def rendering_loss(
     return loss + config.depth_weight * depth, {"mse": mse, "depth": depth}
 
 
-def _in_space(network: fields.HashField, space: Space) -> Field:
-    """The network's field over world positions; its density is per world unit."""
+def _in_space(network: fields.HashField, space: Space, length: float) -> Field:
+    """The network's field over world positions.
+
+    Its density is per world unit; the network's is per ``length``, where the scale is 1.
+    """
 
     def in_unit_cube(point: Point) -> Point:
         # Footprints are small: the contraction is linear over them (mip-NeRF 360, Eq. 8), and the
@@ -147,6 +161,6 @@ def _in_space(network: fields.HashField, space: Space) -> Field:
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         sigma, features = field.density(params, point)
-        return sigma / space.scale(point.position), features
+        return sigma / (length * space.scale(point.position)), features
 
     return field._replace(density=density)

@@ -8,7 +8,7 @@ from nerf_jax import fields
 from nerf_jax.compositing import Background
 from nerf_jax.config import NerfConfig
 from nerf_jax.encodings import frequency
-from nerf_jax.methods.photometric import photometric_model
+from nerf_jax.methods.photometric import init_alive, photometric_model
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import inverse_cdf, split_each, stratified
 from nerf_jax.types import Field, Model, Params, Point, Rays, Rendering
@@ -22,7 +22,7 @@ def nerf(config: NerfConfig, background: Background = "white") -> Model:
 
     def init(key: Array) -> Params:
         coarse, fine = jax.random.split(key)
-        return {"coarse": field.init(coarse), "fine": field.init(fine)}
+        return {"coarse": init_alive(field)(coarse), "fine": init_alive(field)(fine)}
 
     def density(params: Params, point: Point) -> tuple[Array, Array]:
         return field.density(params["fine"], point)

@@ -59,5 +59,8 @@ def _choose_space(dataset: Dataset) -> tuple[Literal["box", "contracted", "frust
         distance = np.median(depth[depth > 0])
     apart = np.linalg.norm(origins - origins.mean(axis=0), axis=1).max() / distance
     seen = f"optical axes {parallel:.0%} parallel, cameras {apart:.2g} of the distance apart"
+    lens = dataset.cameras.lens
+    if lens is not None and np.any(lens.fisheye):
+        return "contracted", f"{seen}, but a fisheye sees beyond a frustum"
     one_side = parallel > _PARALLEL and apart < _APART
     return ("frustum", f"from one side, {seen}") if one_side else ("contracted", seen)

@@ -8,7 +8,7 @@ from nerf_jax import fields
 from nerf_jax.compositing import Background
 from nerf_jax.config import TutorialConfig
 from nerf_jax.encodings import frequency
-from nerf_jax.methods.photometric import photometric_model
+from nerf_jax.methods.photometric import init_alive, photometric_model
 from nerf_jax.render import render_rays
 from nerf_jax.sampling import stratified
 from nerf_jax.types import Field, Model, Params, Rays, Rendering
@@ -17,7 +17,8 @@ from nerf_jax.types import Field, Model, Params, Rays, Rendering
 def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
     """The 100-line NeRF: one network, read at the near end of stratified bins.
 
-    The last bin is 1e10 long, so that any density at ``far`` makes the ray opaque.
+    The last bin is 1e10 long, so that any density at ``far`` makes the ray opaque. The loss is the
+    sum over rays and channels, as in the original: Adam's epsilon is relative to it.
     """
     field = tutorial_field(config)
 
@@ -30,7 +31,9 @@ def tutorial(config: TutorialConfig, background: Background = "white") -> Model:
         rendering, _ = render_rays(field, params, rays, edges, t=t, delta=delta)
         return (rendering,)
 
-    return photometric_model(field.init, field.density, render_passes, background)
+    return photometric_model(
+        init_alive(field), field.density, render_passes, background, reduction="sum"
+    )
 
 
 def tutorial_field(config: TutorialConfig) -> Field:

@@ -288,3 +288,45 @@ def test_names_leave_room_for_more(tmp_path):
     names = scene.split("train").names
     assert len(set(names)) == 2
     assert max(len(name.encode()) for name in names) <= 210
+
+
+def with_lens(capture: Capture, radial, fisheye: bool = False) -> Capture:
+    count = len(capture.photos)
+    lens = Lens(np.tile(radial, (count, 1)), np.zeros((count, 2)), np.full(count, fisheye))
+    return dataclasses.replace(capture, cameras=capture.cameras._replace(lens=lens))
+
+
+def test_pixels_without_a_ray_are_masked_and_counted(tmp_path):
+    """The edge of k1 = -2 is at ideal radius 1 / sqrt(6), distorted 2 / 3 of that."""
+    size_hw = 60, 80
+    _, photos = write_photos(tmp_path, 3, size_hw)
+    capture = with_lens(make_capture(photos, size_hw), [-2.0, 0, 0, 0])
+    scene = to_scene(capture, dataclasses.replace(AS_IT_IS, hold_out=0))
+    mask = scene.split("train").dataset.mask
+    camera = capture.cameras
+    column, row = np.meshgrid(np.arange(80) + 0.5, np.arange(60) + 0.5)
+    x = (column - camera.principal[0, 0]) / camera.focal[0, 0]
+    y = (row - camera.principal[0, 1]) / camera.focal[0, 1]
+    radius, edge = np.hypot(x, y), 2 / 3 / 6**0.5
+    for found in mask:
+        assert found[radius < 0.99 * edge].all()
+        assert not found[radius > 1.001 * edge].any()
+    (note,) = scene.notes
+    share = float(note.split("%")[0])
+    np.testing.assert_allclose(share, 100 * np.mean(radius > edge), atol=2)
+    assert "of the pixels, in 3 of 3 photos, are beyond the edge of their lens" in note
+
+
+@pytest.mark.parametrize("fisheye", [False, True])
+@pytest.mark.parametrize("k1", [1e9, -1e9, 1e38, -50.0])
+def test_a_lens_that_cannot_be_is_refused(nine, k1: float, fisheye: bool):
+    _, capture = nine
+    with pytest.raises(ValueError, match=r"some/toy: the lens of 000.png \(k1 .* has no ray for"):
+        to_scene(with_lens(capture, [k1, 0, 0, 0], fisheye), AS_IT_IS)
+
+
+def test_a_usual_lens_masks_nothing(nine):
+    _, capture = nine
+    scene = to_scene(with_lens(capture, [0.06, -0.08, 0, 0]), AS_IT_IS)
+    assert scene.notes == ()
+    assert scene.split("train").dataset.mask is None

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import occupancy
+from nerf_jax import methods, occupancy
 from nerf_jax.cameras import look_at
 from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Box, required_steps
 from nerf_jax.methods import fit_space, hash_grid
-from nerf_jax.types import Cameras, RayTable
+from nerf_jax.types import Cameras, Lens, RayTable
+from tests import small
 
 UP = np.array([0.0, 0.0, 1.0])
 SIZE = (30, 40)
@@ -121,3 +122,19 @@ def test_a_ray_dataset_has_no_frustum_but_is_contracted_between_its_ends():
     np.testing.assert_allclose((space.near, space.far), (0.4, 9.0))
     with pytest.raises(ValueError, match=r"model.space is 'frustum'.*ray dataset.*'contracted'"):
         fit_space(IN_FRUSTUM, table, (2, 2))
+
+
+def test_a_fisheye_and_a_near_of_zero_have_no_frustum():
+    config, (cameras, size_hw) = HashConfig(space="frustum"), small.cameras()
+    poses = np.tile(cameras.world_from_camera[:1], (4, 1, 1))
+    cameras = cameras._replace(world_from_camera=poses)
+    fit_space(config, cameras, size_hw)
+    none = np.zeros((4, 4), np.float32), np.zeros((4, 2), np.float32)
+    fisheyes = cameras._replace(lens=Lens(*none, np.full(4, True)))
+    with pytest.raises(ValueError, match=r"a camera is a fisheye: set model.space to 'contracted'"):
+        fit_space(config, fisheyes, size_hw)
+    with pytest.raises(ValueError, match=r"data.near is 0: set model.space"):
+        fit_space(config, cameras._replace(near=0 * cameras.near), size_hw)
+    data = small.dataset()._replace(cameras=fisheyes, pixels=small.dataset().pixels[..., :3])
+    resolved, _ = methods.resolve(HashConfig(space="auto"), data)
+    assert resolved.space == "contracted"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from nerf_jax import losses, methods
-from nerf_jax.config import Config, DataConfig
+from nerf_jax.config import Config, DataConfig, HashConfig
 from nerf_jax.config.methods import GridConfig
 from nerf_jax.contraction import Box, Contracted
 from nerf_jax.devices import ray_mesh
 from nerf_jax.hashgrid import level_weights, make_levels
-from nerf_jax.methods import make_optimizer
+from nerf_jax.methods import fit_space, make_optimizer
 from nerf_jax.methods.grid_fields import density_field, grid_field, rendering_loss
 from nerf_jax.train import init_state, make_train_steps
 from nerf_jax.types import Params, Point, Rendering
@@ -156,3 +156,21 @@ def test_known_depths_are_learned(sizes: GridConfig):
     assert metrics["mse"][-10:].mean() < 0.2 * metrics["mse"][:5].mean()
     # A hundredth off, in the mean; the colours alone leave a quarter, which would be 0.2.
     assert metrics["depth"][-10:].mean() < 0.005
+
+
+@pytest.mark.parametrize("radius", [0.015, 1.0, 300.0])
+@pytest.mark.parametrize("kind", ["box", "contracted"])
+def test_the_initial_opacity_of_a_box_does_not_depend_on_its_unit_of_length(kind, radius):
+    """e^-1 per half side, or what a config says per world unit."""
+    cameras, size_hw = small.cameras()
+    scaled = cameras.world_from_camera.copy()
+    scaled[:, :, 3] *= radius
+    bounds = {"near": cameras.near * radius, "far": cameras.far * radius}
+    cameras = cameras._replace(world_from_camera=scaled, **bounds)
+    sizes = {"num_levels": 2, "max_entries": 64, "max_resolution": 32, "width": 16}
+    for bias, expected in ((None, np.exp(-1) / radius), (-2.0, np.exp(-2))):
+        config = HashConfig(space=kind, box_radius=radius, density_bias=bias, **sizes)
+        field = grid_field(config, fit_space(config, cameras, size_hw), 4)
+        params = field.init(jax.random.key(0))
+        sigma, _ = field.density(params, Point(jnp.full(3, 0.3 * radius), jnp.zeros(3)))
+        np.testing.assert_allclose(sigma, expected, rtol=1e-2)

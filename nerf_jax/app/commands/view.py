@@ -31,7 +31,10 @@ class ViewArgs:
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     port: int = PORT
-    """Port of the page, which only this machine can open. If it is taken, the next free one."""
+    """Port of the page. If it is taken, the next free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. By default only this machine can open the page; with 0.0.0.0 everyone
+    who reaches the machine and has the printed address, which then has a token."""
 
 
 def view(arguments: list[str]) -> int:
@@ -39,7 +42,7 @@ def view(arguments: list[str]) -> int:
     args = parse(ViewArgs, arguments, ViewArgs(MISSING))
     viewer = load_viewer(args.port)
     scene = trained.load(Run(args.run))
-    with closing(viewer.open_viewer(scene, args.port)) as page:
+    with closing(viewer.open_viewer(scene, args.port, args.host)) as page:
         threading.Thread(target=_add_photos, args=(page, scene.config), daemon=True).start()
         keep_open()
     return 0

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 
 from nerf_jax.app.progress import say
 from nerf_jax.app.trained import Trained
+from nerf_jax.app.viewer.access import guarded, make_token
 from nerf_jax.app.viewer.client import Client
 from nerf_jax.app.viewer.controls import TrainingPanel
 from nerf_jax.app.viewer.picture import Crop, ViewRenderer
@@ -24,7 +25,7 @@ from nerf_jax.config import Config
 from nerf_jax.types import Model
 
 HOST = "127.0.0.1"
-"""Only this machine can connect; others use an SSH tunnel."""
+"""The default: only this machine can connect; others use an SSH tunnel."""
 
 _THUMBNAIL_SIDE = 96
 
@@ -32,10 +33,18 @@ _THUMBNAIL_SIDE = 96
 class Viewer:
     """The page of a run with a config and its model, served from threads until it is closed.
 
-    ``port`` is the first one tried. Raises an OSError if none is free.
+    ``port`` is the first one tried. Beyond loopback, the address has a token. Raises an OSError if
+    no port is free.
     """
 
-    def __init__(self, scene_state: SceneState, config: Config, model: Model, port: int) -> None:
+    def __init__(
+        self,
+        scene_state: SceneState,
+        config: Config,
+        model: Model,
+        port: int,
+        host: str = HOST,
+    ) -> None:
         self.clients: dict[int, Client] = {}
         self._is_open, self._adding_photos = True, threading.Lock()
         self.scene_state, photos = scene_state, scene_state.photos
@@ -43,11 +52,12 @@ class Viewer:
         self._renderer = ViewRenderer(config, model)
         if scene_state.scene:
             self._renderer.warm_up(scene_state.scene)
-        free = free_port(port)
-        with contextlib.redirect_stdout(io.StringIO()):  # viser's own messages
-            self._server = viser.ViserServer(HOST, free, label="nerf_jax", verbose=False)
+        free, token = free_port(port, host=host), make_token(host)
+        with contextlib.redirect_stdout(io.StringIO()), guarded(token):  # viser's own messages
+            self._server = viser.ViserServer(host, free, label="nerf_jax", verbose=False)
         self.port = self._server.get_port()
-        self.url = f"http://{HOST}:{self.port}"
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        self.url = f"http://{name}:{self.port}" + (f"/?token={token}" if token else "")
         if self.port != port:
             say(f"port {port} is taken: {self.port} instead")
         # A page may be closed while a message is sent to it.
@@ -61,8 +71,9 @@ class Viewer:
         self._server.on_client_connect(self._connect)
         self._server.on_client_disconnect(self._disconnect)
         say(f"viewer: {self.url}")
-        tunnel = f"ssh -L {self.port}:{HOST}:{self.port} {socket.gethostname()}"
-        say(f"  from another machine: {tunnel}, and the same address there")
+        if token is None:
+            tunnel = f"ssh -L {self.port}:{host}:{self.port} {socket.gethostname()}"
+            say(f"  from another machine: {tunnel}, and the same address there")
 
     def add_photos(self, pixels: Shaped[np.ndarray, "N H W C"]) -> None:
         """Show the photos, once their pixels have been read."""
@@ -106,7 +117,7 @@ class Viewer:
         camera.near, camera.far = 1e-3 * distance, 1e3 * distance
 
 
-def open_viewer(scene: Trained, port: int) -> Viewer:
+def open_viewer(scene: Trained, port: int, host: str = HOST) -> Viewer:
     """Open the viewer of a trained scene; a ValueError if it was trained on rays without cameras.
 
     Raises an OSError as :class:`Viewer` does.
@@ -114,18 +125,18 @@ def open_viewer(scene: Trained, port: int) -> Viewer:
     cameras = jax.tree.map(np.asarray, scene.cameras())
     names, _, size_hw = scene.all_cameras.splits["train"]
     state = SceneState(Photos(names, cameras, size_hw), scene)
-    return Viewer(state, scene.config, scene.model, port)
+    return Viewer(state, scene.config, scene.model, port, host)
 
 
-def free_port(port: int, tries: int = 100) -> int:
+def free_port(port: int, tries: int = 100, host: str = HOST) -> int:
     """The first free port from the given one on; an OSError if all ``tries`` are taken."""
     end = min(port + tries, 65536)
     for candidate in range(port, end):
         with socket.socket() as test, contextlib.suppress(OSError):
             test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            test.bind((HOST, candidate))
+            test.bind((host, candidate))
             return candidate
-    raise OSError(f"no port from {port} to {end - 1} is free: choose another by --port")
+    raise OSError(f"no port from {port} to {end - 1} is free on {host}: choose another by --port")
 
 
 def crop_limits(config: Config, photos: Photos) -> Crop:
