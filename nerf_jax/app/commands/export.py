@@ -17,7 +17,7 @@ from nerf_jax.config import ExportConfig
 
 @dataclass(frozen=True)
 class ExportArgs:
-    """Export the scene of a run: a coloured mesh, coloured points and the cameras, or a web page."""
+    """Export the scene of a run: a coloured mesh, coloured points, cameras; or a web page."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""

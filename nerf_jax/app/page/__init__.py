@@ -3,7 +3,7 @@
 - :mod:`nerf_jax.app.page.packing`: the field as textures and uniform buffers.
 - :mod:`nerf_jax.app.page.shader`: the constants of ``field.glsl``, which renders a ray.
 - :mod:`nerf_jax.app.page.views`: the cameras.
-- ``page.html`` and ``page.js``: the page and its controls.
+- ``page.html``, ``draw.js``, ``page.js``: the page, what it draws with, its camera and controls.
 """
 
 import base64
@@ -96,7 +96,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
         "depthRange": depth_range(np.asarray(still.median_depth), np.asarray(still.opacity)),
     }
     packed = base64.b64encode(zlib.compress(content, 9)).decode()
-    script = (FOLDER / "page.js").read_text()
+    script = "".join((FOLDER / name).read_text() for name in ("draw.js", "page.js"))
     return render_template(
         "page.html",
         FOLDER,

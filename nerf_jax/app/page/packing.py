@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 
 from nerf_jax.config import Config, HashConfig
 from nerf_jax.hashgrid import Level, make_levels
-from nerf_jax.types import Params
+from nerf_jax.types import HostArray, Params
 
 Bits = Literal[8, 16]
 
@@ -141,7 +141,7 @@ def _pad(array: np.ndarray, axis: int, multiple: int) -> np.ndarray:
     return np.pad(array, widths)
 
 
-def _matrices(kernel: Float[np.ndarray, "*L I O"]) -> Float[np.ndarray, "L O/4 F 4"]:
+def _matrices(kernel: Float[np.ndarray, "*L I O"]) -> Float[np.ndarray, "_ _ _ 4"]:
     """A kernel as matrices of 4 rows, by groups of inputs and then groups of outputs.
 
     Args:
@@ -154,7 +154,7 @@ def _matrices(kernel: Float[np.ndarray, "*L I O"]) -> Float[np.ndarray, "L O/4 F
     return kernel.reshape(groups, columns, width // 4, 4).transpose(0, 2, 1, 3)
 
 
-def pack_bits(occupied: Bool[np.ndarray, "G G G"]) -> UInt8[np.ndarray, " _"]:
+def pack_bits(occupied: Bool[HostArray, "G G G"]) -> UInt8[np.ndarray, " _"]:
     """The cells as bits, x first: the order of a texture in 3D."""
     return np.packbits(np.asarray(occupied).transpose(2, 1, 0))
 
