@@ -262,7 +262,8 @@ function painter(gl, locate) {
     },
     // The next rows of the sharp picture after the first `done`; returns how many there are then.
     drawSharp(camera, done) {
-      const rows = clamp(Math.ceil((rate * STRIP_MS) / size[0]), 1, size[1] - done);
+      const pixels = Math.max(rate * STRIP_MS, LEAST_SIDE ** 2);  // not much less than the overhead
+      const rows = Math.min(Math.ceil(pixels / size[0]), size[1] - done);
       gl.bindFramebuffer(gl.FRAMEBUFFER, null);
       draw(camera, size, done, rows);
       return done + rows;
