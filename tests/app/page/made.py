@@ -1,6 +1,7 @@
 """Scenes of random numbers, harder to render alike than learned ones; pages in a real browser."""
 
 import base64
+import functools
 import io
 import json
 import re
@@ -57,6 +58,7 @@ def config(*, pose_learning_rate: float = 0.0, background: str = "white", **mode
     )
 
 
+@functools.cache
 def scene(settings: Config, run: Run | None = None) -> Trained:
     """A scene whose features, codes, biases and poses are random, in random blocks of cells."""
     data = _from_one_side() if settings.model.space == "frustum" else small.dataset()

@@ -1,5 +1,6 @@
 """The arrays of a page, against loops and against the field's own shapes."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ def test_steps_are_those_of_the_space(space):
     scene = made.scene(made.config(space=space))
     grid, ray = scene.state.aux, made.first_ray(scene)
     steps = grid.space.ray_steps(None, ray, 64)
-    own = steps.t(np.arange(64))
+    own = steps.t(jnp.arange(64))
     table = step_table(grid.space, 64)
     if space == "box":
         found = steps.start + table[:, 0]

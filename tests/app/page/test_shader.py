@@ -47,6 +47,4 @@ def test_a_page_shows_what_is_rendered(browser, tmp_path, name):
             depth = color_depth(
                 np.asarray(rendered.median_depth), np.asarray(rendered.opacity), *depth_range
             )
-            found = made.psnr(page.image(), depth)
-            print(name, bits, found)
-            assert found > 30
+            assert made.psnr(page.image(), depth) > least - 7  # a step of colours, at edges
