@@ -242,22 +242,19 @@ def page(record: Record) -> list[str]:
         )
         for row in record["rows"]
     ]
+    names = ["run", "densities", "colours", "texels", "kFLOP"]
     frame, gpu = f"{record['frame']} x {record['frame']}", record["gpu"]
     return [
-        "The canvas of the page in Chromium, drawn on the processor (SwiftShader), against `render` "
-        f"of the same run at {record['size']}x{record['size']}: the least PSNR of two training "
-        "views, in colour and in the colours of the median depth. Seconds are from opening the file "
-        "to the first, coarse picture.",
+        "The canvas of the page in Chromium, drawn on the processor (SwiftShader), against "
+        f"`render` of the same run at {record['size']}x{record['size']}: the least PSNR of two "
+        "training views, in colour and in the colours of the median depth. Seconds are from "
+        "opening the file to the first, coarse picture.",
         table(head, sizes),
         f"The cost of a frame of the first training view: means over its rays, and the time of "
         f"{frame} pixels. The last column is an estimate, not a measurement: {gpu['name']} with "
-        f"{gpu['flops'] / 1e12:.0f} TFLOP/s and {gpu['texels'] / 1e9:.0f} billion texels a second, of "
-        f"which {gpu['share']:.0%} are reached.",
-        table(
-            ["run", "densities", "colours", "texels", "kFLOP", "on the processor, ms"]
-            + ["on the GPU, ms (estimate)"],
-            costs,
-        ),
+        f"{gpu['flops'] / 1e12:.0f} TFLOP/s and {gpu['texels'] / 1e9:.0f} billion texels a "
+        f"second, of which {gpu['share']:.0%} are reached.",
+        table([*names, "on the processor, ms", "on the GPU, ms (estimate)"], costs),
     ]
 
 
