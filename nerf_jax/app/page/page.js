@@ -180,7 +180,7 @@ function run(paint) {
   }
 
   for (const id of Object.keys(actions)) element(id).addEventListener("click", actions[id]);
-  listen(steer, actions, keys, schedule, stop);
+  listen(steer, actions, keys);
   new ResizeObserver(() => {
     paint.resize();
     show(state.camera, false);
@@ -209,7 +209,7 @@ const KEYS = {
 };
 const SHORTCUTS = { n: "next", t: "tour", z: "depth", f: "full", i: "info" };
 
-function listen(steer, actions, keys, schedule, stop) {
+function listen(steer, actions, keys) {
   const pointers = new Map();
   const middle = () => scaled([...pointers.values()].reduce((sum, p) => add(sum, p), [0, 0]), 1 / pointers.size);
   const spread = () => {
@@ -258,9 +258,8 @@ function listen(steer, actions, keys, schedule, stop) {
     if (SHORTCUTS[key] && !event.repeat) actions[SHORTCUTS[key]]();
     if (!KEYS[key]) return;
     event.preventDefault();
-    stop();
+    if (!event.repeat) steer(KEYS[key](state.camera, 0.05));  // however short it is held
     keys.add(key);
-    schedule();
   });
   addEventListener("keyup", (event) => keys.delete(event.key.length === 1 ? event.key.toLowerCase() : event.key));
   addEventListener("blur", () => keys.clear());

@@ -112,6 +112,14 @@ class Opened:
         image = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
         return np.asarray(image.convert("RGB")) / 255
 
+    def wait_until(self, condition: str) -> None:
+        """Wait for an expression to be true; the page's policy forbids Playwright's own way."""
+        for _ in range(300):
+            if self.page.evaluate(condition):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"{condition} stays false")
+
     def click(self, name: str) -> None:
         """A button, also where the page is too small to show it whole."""
         self.page.locator(f"#{name}").dispatch_event("click")

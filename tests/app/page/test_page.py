@@ -57,17 +57,19 @@ def test_each_control_does_what_it_says(scene, path, browser):
             opened.click("next")
         assert difference(opened.image(), first) == 0
         opened.click("tour")
-        opened.page.wait_for_timeout(300)
+        opened.wait_until("state.seconds > 0.3")
         assert opened.page.locator("#tour").get_attribute("aria-pressed") == "true"
         opened.click("tour")
         assert difference(opened.image(), first) > 0.01
         facts = opened.page.locator("#facts")
-        assert facts.is_hidden()
+        assert facts.get_attribute("hidden") is not None
         opened.click("info")
-        assert facts.is_visible()
+        assert facts.get_attribute("hidden") is None
         assert "1 min 15 s" in facts.text_content()
         opened.page.keyboard.press("i")
-        assert facts.is_hidden()
+        assert facts.get_attribute("hidden") is not None
+        opened.page.keyboard.press("f")
+        opened.wait_until("document.fullscreenElement !== null")
 
 
 @pytest.mark.slow
@@ -168,7 +170,10 @@ def test_a_notebook_embeds_the_page(scene, browser, tmp_path):
     [
         ({"grid_resolution": 260, "num_candidates": 1024}, "model.grid_resolution is 260"),
         ({"num_candidates": 8192, "max_samples": 8192}, "model.num_candidates is 8192"),
-        ({"max_entries": 2**23, "max_resolution": 4096}, "model.max_entries is 8388608"),
+        (
+            {"max_entries": 2**23, "max_resolution": 4096, "num_levels": 9},
+            "model.max_entries is 8388608",
+        ),
     ],
 )
 def test_a_scene_that_no_page_holds_is_refused(change, message):
