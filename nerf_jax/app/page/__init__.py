@@ -26,7 +26,7 @@ from nerf_jax.app.page.packing import (
     pack_field,
 )
 from nerf_jax.app.page.shader import constants, step_table
-from nerf_jax.app.page.views import camera_path, focus, training_views
+from nerf_jax.app.page.views import camera_path, focus, start_view, training_views
 from nerf_jax.app.progress import duration
 from nerf_jax.app.report import read
 from nerf_jax.app.report.pages import render_template, write_text
@@ -63,7 +63,8 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
     Raises:
         ValueError: a page cannot hold the scene, or it has no cameras to start from.
     """
-    model, still = method_config(scene.config), _still(scene)
+    model, start = method_config(scene.config), start_view(scene.cameras())
+    still = _still(scene, start)
     params, grid = scene.state.params, scene.state.aux
     field = pack_field(model, params.get("scene", params), bits)
     content, sections = join(
@@ -90,6 +91,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
         "sections": sections,
         "size": scene.size_hw[::-1],
         "views": training_views(scene),
+        "start": start,
         "path": camera_path(scene),
         "focus": focus(scene, still),
         "up": [0, 0, 1],
@@ -111,12 +113,12 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
     )
 
 
-def _still(scene: Trained) -> Rendering:
-    """The scene from its first training camera, as the page shows it at first."""
-    factor = min(1.0, STILL_SIDE / max(scene.size_hw))
+def _still(scene: Trained, view: int) -> Rendering:
+    """The scene from a training camera, as the page shows it at first."""
+    factor = STILL_SIDE / max(scene.size_hw)
     height, width = (max(1, round(factor * side)) for side in scene.size_hw)
     cameras = resize(scene.cameras()._replace(lens=None), factor)
-    return scene.render(cameras, 0, (height, width))
+    return scene.render(cameras, view, (height, width))
 
 
 def _depth_colors() -> UInt8[np.ndarray, "256 3"]:
@@ -138,5 +140,5 @@ def _facts(scene: Trained, field: PackedField, num_bytes: int) -> list[tuple[str
     if scene.run.results_file.is_file() and scene.run.results().get("steps") == step:
         record = read(scene.run)
         score = f"{fixed(record.score.psnr, 2)} dB: the mean of per-image values"
-        facts[:0] = [("PSNR", score), *protocol(record.protocol)[1:3]]
+        facts[:0] = [("PSNR", score), *protocol(record.protocol)[1:4]]
     return facts

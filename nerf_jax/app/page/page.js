@@ -88,7 +88,7 @@ function onPath(seconds) {
   return aimed({ ...camera, back, right, up: cross(back, right) });
 }
 
-const state = { camera: cameraOf(scene.views[0]), view: 0, depth: false, touring: false, seconds: 0, moved: -1e9, dirty: true, done: 0 };
+const state = { camera: cameraOf(scene.views[scene.start]), view: scene.start, depth: false, touring: false, seconds: 0, moved: -1e9, dirty: true, done: 0 };
 
 function run(paint) {
   let scheduled = false, last = 0;

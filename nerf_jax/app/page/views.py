@@ -22,6 +22,14 @@ def training_views(scene: Trained) -> list[dict[str, Any]]:
     return [{"name": name, **view} for name, view in zip(names, views, strict=True)]
 
 
+def start_view(cameras: Cameras) -> int:
+    """The index of the camera that is typical in its elevation, seen from the cameras' focus."""
+    poses = np.asarray(cameras.world_from_camera, float)
+    offsets = poses[:, :, 3] - focus_point(poses)
+    elevation = np.arctan2(offsets[:, 2], np.linalg.norm(offsets[:, :2], axis=1))
+    return int(np.argmin(np.abs(elevation - np.median(elevation))))
+
+
 def camera_path(scene: Trained) -> dict[str, Any]:
     """The frames of the config's camera path, and whether the first follows the last."""
     config = scene.config.render

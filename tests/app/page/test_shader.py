@@ -7,6 +7,7 @@ import pytest
 
 from nerf_jax.app.images import color_depth
 from nerf_jax.app.page import write_page
+from nerf_jax.app.page.views import start_view
 from tests.app.page import made
 from tests.browser import WEBGL, fixture
 
@@ -36,7 +37,7 @@ def browser() -> Iterator[object]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_page_shows_what_is_rendered(browser, tmp_path, name):
     scene = made.scene(made.config(**CASES[name]))
-    rendered = made.rendering(scene)
+    rendered = made.rendering(scene, start_view(scene.cameras()))
     assert np.asarray(rendered.opacity).std() > 0.1  # something, but not everywhere
     for bits, least in ((16, 45.0), (8, 38.0)):
         path = write_page(scene, tmp_path / f"{bits}.html", bits)
