@@ -19,7 +19,10 @@ async function unpack() {
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const content = await new Response(stream).arrayBuffer();
-  return (name) => content.slice(scene.sections[name][0], scene.sections[name][0] + scene.sections[name][1]);
+  return (name) => {
+    const [start, length] = scene.sections[name];
+    return content.slice(start, start + length);
+  };
 }
 
 // The table as rows of texels: half floats from their two planes of bytes, or 8 bits.
@@ -36,8 +39,8 @@ function tableOf(buffer) {
   return table;
 }
 
-// The number of cells from each to the nearest occupied one, diagonals counting 1: two sweeps of the
-// grid, with a border around it.
+// The number of cells from each to the nearest occupied one, diagonals counting 1: two sweeps of
+// the grid, with a border around it.
 function distancesOf(buffer) {
   const n = scene.cells, side = n + 2, bits = new Uint8Array(buffer);
   const padded = new Uint8Array(side ** 3).fill(255);
@@ -94,7 +97,7 @@ function compile(gl, section) {
   });
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
-    throw new Error(gl.getShaderInfoLog(shaders[1]) || gl.getProgramInfoLog(program) || "no reason given");
+    throw new Error(gl.getShaderInfoLog(shaders[1]) || gl.getProgramInfoLog(program));
   }
   gl.useProgram(program);
   return program;
@@ -110,12 +113,15 @@ function isSoftware(gl) {
 // The source with the networks as constants and the loops over them written out: a processor, for
 // which every read of a buffer is costly, draws three times faster.
 function inlined(source, section) {
-  const defined = Object.fromEntries([...scene.constants.matchAll(/^#define (\w+) (\w+)$/gm)].map((m) => m.slice(1)));
+  const defines = scene.constants.matchAll(/^#define (\w+) (\w+)$/gm);
+  const defined = Object.fromEntries(Array.from(defines, ([, name, value]) => [name, value]));
   const number = (word) => Number(defined[word.trim()] ?? word);
-  const valueOf = (sum) => sum.split("+").reduce((total, term) => total + term.split("*").reduce((product, word) => product * number(word), 1), 0);
+  const productOf = (term) => term.split("*").reduce((product, word) => product * number(word), 1);
+  const valueOf = (sum) => sum.split("+").reduce((total, term) => total + productOf(term), 0);
   const columns = { vec4: 1, mat2x4: 2, mat3x4: 3, mat4: 4 };
   const constants = {};
-  source = source.replace(/layout\(std140\) uniform (\w+)Network \{([^}]*)\};/g, (block, name, members) => {
+  const block = /layout\(std140\) uniform (\w+)Network \{([^}]*)\};/g;
+  source = source.replace(block, (_, name, members) => {
     const numbers = new Float32Array(section(name.toLowerCase()));
     let at = 0;
     for (let [, type, member, length] of members.matchAll(/(\w+) (\w+)(?:\[([^\]]*)\])?;/g)) {
@@ -129,7 +135,8 @@ function inlined(source, section) {
   });
   source = unrolled(source, number);
   for (const [name, values] of Object.entries(constants)) {
-    source = source.replace(RegExp(`\\b${name}\\b(?:\\[([^\\]]*)\\])?`, "g"), (use, index) => values[index ? valueOf(index) : 0]);
+    const use = RegExp(`\\b${name}\\b(?:\\[([^\\]]*)\\])?`, "g");
+    source = source.replace(use, (_, index) => values[index ? valueOf(index) : 0]);
   }
   return source;
 }
@@ -159,28 +166,36 @@ function upload(gl, program, section) {
   const bind = (name, target) => {
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(target, gl.createTexture());
-    for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(target, filter, gl.NEAREST);
+    gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     gl.uniform1i(locate(name), unit++);
   };
+  const flat = (name, format, width, height, channels, type, content) => {
+    bind(name, gl.TEXTURE_2D);
+    gl.texImage2D(gl.TEXTURE_2D, 0, format, width, height, 0, channels, type, content);
+  };
   gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+  const half = scene.bits === 16, rows = Math.ceil(scene.numTexels / scene.row);
   const channels = [gl.RED, gl.RG, gl.RGB, gl.RGBA][scene.numFeatures - 1];
-  const half = scene.bits === 16;
-  const formats = half ? [gl.R16F, gl.RG16F, gl.RGB16F, gl.RGBA16F] : [gl.R8_SNORM, gl.RG8_SNORM, gl.RGB8_SNORM, gl.RGBA8_SNORM];
-  const rows = Math.ceil(scene.numTexels / scene.row);
-  bind("table", gl.TEXTURE_2D);
-  gl.texImage2D(gl.TEXTURE_2D, 0, formats[scene.numFeatures - 1], scene.row, rows, 0, channels, half ? gl.HALF_FLOAT : gl.BYTE, tableOf(section("table")));
-  bind("steps", gl.TEXTURE_2D);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RG32F, scene.numSteps, 1, 0, gl.RG, gl.FLOAT, new Float32Array(section("steps")));
+  const halves = [gl.R16F, gl.RG16F, gl.RGB16F, gl.RGBA16F];
+  const bytes = [gl.R8_SNORM, gl.RG8_SNORM, gl.RGB8_SNORM, gl.RGBA8_SNORM];
+  const format = (half ? halves : bytes)[scene.numFeatures - 1];
+  const table = tableOf(section("table")), n = scene.cells;
+  flat("table", format, scene.row, rows, channels, half ? gl.HALF_FLOAT : gl.BYTE, table);
+  const steps = new Float32Array(section("steps"));
+  flat("steps", gl.RG32F, scene.numSteps, 1, gl.RG, gl.FLOAT, steps);
+  const colors = new Uint8Array(section("depthColors"));
+  flat("depthColors", gl.RGB8, 256, 1, gl.RGB, gl.UNSIGNED_BYTE, colors);
   bind("distances", gl.TEXTURE_3D);
-  gl.texImage3D(gl.TEXTURE_3D, 0, gl.R8UI, scene.cells, scene.cells, scene.cells, 0, gl.RED_INTEGER, gl.UNSIGNED_BYTE, distancesOf(section("occupied")));
-  bind("depthColors", gl.TEXTURE_2D);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, 256, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, new Uint8Array(section("depthColors")));
+  const distances = distancesOf(section("occupied"));
+  gl.texImage3D(gl.TEXTURE_3D, 0, gl.R8UI, n, n, n, 0, gl.RED_INTEGER, gl.UNSIGNED_BYTE, distances);
   for (const [binding, name] of ["density", "color", "environment"].entries()) {
     const content = section(name);
     if (!content.byteLength) continue;
     gl.bindBufferBase(gl.UNIFORM_BUFFER, binding, gl.createBuffer());
     gl.bufferData(gl.UNIFORM_BUFFER, content, gl.STATIC_DRAW);
-    const block = gl.getUniformBlockIndex(program, `${name[0].toUpperCase()}${name.slice(1)}Network`);
+    const network = `${name[0].toUpperCase()}${name.slice(1)}Network`;
+    const block = gl.getUniformBlockIndex(program, network);
     if (block !== gl.INVALID_INDEX) gl.uniformBlockBinding(program, block, binding);
   }
   gl.uniform1i(locate("numSteps"), scene.numSteps);
@@ -190,10 +205,11 @@ function upload(gl, program, section) {
 }
 
 function checkLimits(gl) {
+  const networks = ["density", "color", "environment"].map((name) => scene.sections[name][1]);
   const need = [
     ["MAX_TEXTURE_SIZE", Math.max(scene.row, Math.ceil(scene.numTexels / scene.row))],
     ["MAX_3D_TEXTURE_SIZE", scene.cells],
-    ["MAX_UNIFORM_BLOCK_SIZE", Math.max(...["density", "color", "environment"].map((name) => scene.sections[name][1]))],
+    ["MAX_UNIFORM_BLOCK_SIZE", Math.max(...networks)],
   ];
   for (const [name, size] of need) {
     const most = gl.getParameter(gl[name]);
@@ -205,17 +221,22 @@ function checkLimits(gl) {
 
 function painter(gl, locate) {
   const coarse = gl.createFramebuffer();
-  let rate = 100, pending = null, size = [0, 0];  // rate: pixels a millisecond
+  let texture = null, size = [0, 0];
+  let rate = 100, pending = null;  // pixels a millisecond; the drawing that is not done yet
 
   function resize() {
     const ratio = Math.min(devicePixelRatio, 2);
-    size = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.max(1, Math.round(side * ratio)));
-    if (canvas.width === size[0] && canvas.height === size[1]) return;
+    const shown = [canvas.clientWidth, canvas.clientHeight];
+    size = shown.map((side) => Math.max(1, Math.round(side * ratio)));
+    if (texture && canvas.width === size[0] && canvas.height === size[1]) return;
     [canvas.width, canvas.height] = size;
-    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    gl.deleteTexture(texture);
+    texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, size[0] + 1, size[1] + 1);
     gl.bindFramebuffer(gl.FRAMEBUFFER, coarse);
-    gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+    const target = gl.COLOR_ATTACHMENT0;
+    gl.framebufferTexture2D(gl.FRAMEBUFFER, target, gl.TEXTURE_2D, texture, 0);
   }
 
   // Rows of an image of the camera from the top, in which the whole photo is; `margin`: of pixels
@@ -223,7 +244,8 @@ function painter(gl, locate) {
   function draw(camera, [width, height], first, rows, margin = 0) {
     const factor = Math.min(width / scene.size[0], height / scene.size[1]);
     const focal = scaled(camera.focal, factor);
-    const center = [width, height].map((side, i) => side / 2 + factor * (camera.principal[i] - scene.size[i] / 2));
+    const offset = camera.principal.map((at, axis) => factor * (at - scene.size[axis] / 2));
+    const center = [width / 2 + offset[0], height / 2 + offset[1]];
     const pose = [camera.right, camera.up, camera.back, camera.position].flat();
     gl.uniformMatrix4x3fv(locate("worldFromCamera"), false, pose);
     gl.uniform4f(locate("lens"), ...focal, ...center);
@@ -235,7 +257,8 @@ function painter(gl, locate) {
     gl.scissor(0, height - first - rows, width + margin, rows + margin);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
     gl.disable(gl.SCISSOR_TEST);
-    pending = { sync: gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0), start: performance.now(), pixels: width * rows };
+    const sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    pending = { sync, start: performance.now(), pixels: width * rows };
     gl.flush();
   }
 

@@ -1,6 +1,6 @@
 // The renderer of a hash-grid field, one ray a pixel: nerf_jax/wavefront.py for a single ray.
 //
-// Above these lines the page puts the sizes and constants of its scene (nerf_jax/app/page/shader.py):
+// The sizes and constants of the scene come before these lines (nerf_jax/app/page/shader.py):
 // SPACE_*, LEVELS, WIDTH (in vec4s), STEPS, thresholds. World, camera and t are those of
 // nerf_jax/types.py; the unit cube is that of nerf_jax/contraction.py.
 
@@ -47,7 +47,7 @@ struct Ray {
 vec3 pow2(vec3 x) { return x * x; }
 
 // ---- spaces: nerf_jax/contraction.py. `varianceInUnit` is the sum of the variances along the axes
-// of the unit cube, the contraction being linear over a footprint (nerf_jax/methods/grid_fields.py).
+// of the unit cube, the contraction being linear over a footprint (methods/grid_fields.py).
 
 #if defined(SPACE_BOX)
 
@@ -159,7 +159,8 @@ FEATURES encode(int level, vec3 x) {
   bool dense = SHAPE[level].w == 1u;
   vec3 position = x * SCALE[level] + 0.5;
   vec3 lower = floor(position), f = position - lower;
-  uvec3 stride = dense ? uvec3(1u, resolution, resolution * resolution) : uvec3(1u, 2654435761u, 805459861u);
+  uvec3 vertices = uvec3(1u, resolution, resolution * resolution);
+  uvec3 stride = dense ? vertices : uvec3(1u, 2654435761u, 805459861u);
   uvec3 low = uvec3(lower), high = min(low + 1u, uvec3(resolution - 1u)) * stride;
   low *= stride;
   FEATURES sum = FEATURES(0.0);

@@ -30,14 +30,17 @@ function turned(x, axis, angle) {
 // ---- the camera: position, right, up and back in the world, a lens in pixels of the photos, the
 // bounds of its rays, and the target that it orbits
 
-const home = { focus: scene.focus };
-home.distance = scene.views.reduce((sum, view) => sum + norm(add(view.pose.map((row) => row[3]), scene.focus, -1)), 0) / scene.views.length;
-home.near = Math.min(...scene.views.map((view) => view.near));
-home.far = Math.max(...scene.views.map((view) => view.far));
+const mean = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
+const fromFocus = (position) => norm(add(position, scene.focus, -1));
+const home = {  // of the photos: the mean distance from the focus, the bounds of all rays
+  distance: mean(scene.views.map((view) => fromFocus(view.pose.map((row) => row[3])))),
+  near: Math.min(...scene.views.map((view) => view.near)),
+  far: Math.max(...scene.views.map((view) => view.far)),
+};
 
-function cameraOf(view) {
-  const [right, up, back, position] = [0, 1, 2, 3].map((column) => view.pose.map((row) => row[column]));
-  return aimed({ right, up, back, position, focal: view.focal, principal: view.principal, near: view.near, far: view.far });
+function cameraOf({ pose, focal, principal, near, far }) {
+  const [right, up, back, position] = [0, 1, 2, 3].map((column) => pose.map((row) => row[column]));
+  return aimed({ right, up, back, position, focal, principal, near, far });
 }
 
 // The target is the point of the optical axis nearest to the scene's focus, if that is ahead.
@@ -49,18 +52,20 @@ function aimed(camera) {
 
 // The photos' bounds suit their distance from the focus.
 function bounded(camera) {
-  const change = norm(add(camera.position, scene.focus, -1)) - home.distance;
+  const change = fromFocus(camera.position) - home.distance;
   const near = Math.max(Math.min(home.near, home.near + change), 0.02 * home.near);
   return { ...camera, near, far: Math.max(home.far, home.far + change) };
 }
 
 function orbited(camera, aroundUp, aroundRight) {
-  const up = scene.up;
-  let turn = (x) => turned(x, camera.right, aroundRight);
-  if (Math.abs(dot(turn(camera.back), up)) > Math.max(0.995, Math.abs(dot(camera.back, up)))) turn = (x) => x;  // not over the pole
-  const both = (x) => turned(turn(x), up, aroundUp);
-  const position = add(camera.target, both(add(camera.position, camera.target, -1)));
-  return bounded({ ...camera, position, right: both(camera.right), up: both(camera.up), back: both(camera.back) });
+  const { position, right, up, back, target } = camera;
+  const steepness = (x) => Math.abs(dot(x, scene.up));
+  const steep = steepness(turned(back, right, aroundRight));
+  const tilt = steep > Math.max(0.995, steepness(back)) ? 0 : aroundRight;  // not over the pole
+  const turn = (x) => turned(turned(x, right, tilt), scene.up, aroundUp);
+  const [newRight, newUp, newBack] = [right, up, back].map(turn);
+  const newPosition = add(target, turn(add(position, target, -1)));
+  return bounded({ ...camera, position: newPosition, right: newRight, up: newUp, back: newBack });
 }
 
 function moved(camera, right, up, back = 0) {
@@ -81,14 +86,24 @@ function onPath(seconds) {
   if (scene.path.closed) at %= count;
   else if (count > 1) at = count - 1 - Math.abs((at % (2 * count - 2)) - (count - 1));
   else at = 0;
-  const first = frames[Math.floor(at) % count], second = frames[(Math.floor(at) + 1) % count], part = at % 1;
+  const index = Math.floor(at), part = at - index;
+  const [first, second] = [frames[index % count], frames[(index + 1) % count]];
   const pose = first.pose.map((row, i) => row.map((x, j) => x + part * (second.pose[i][j] - x)));
   const camera = cameraOf({ ...first, pose });
   const back = unit(camera.back), right = unit(cross(camera.up, back));
   return aimed({ ...camera, back, right, up: cross(back, right) });
 }
 
-const state = { camera: cameraOf(scene.views[scene.start]), view: scene.start, depth: false, touring: false, seconds: 0, moved: -1e9, dirty: true, done: 0 };
+const state = {
+  camera: cameraOf(scene.views[scene.start]),
+  view: scene.start,
+  depth: false,
+  touring: false,
+  seconds: 0,  // along the path
+  moved: -1e9,  // the time of the last motion
+  dirty: true,  // whether the camera differs from that of the last coarse picture
+  done: 0,  // rows of the sharp picture
+};
 
 function run(paint) {
   let scheduled = false, last = 0;
@@ -171,7 +186,8 @@ function run(paint) {
   }
 
   function describe() {
-    element("view").textContent = `${scene.views[state.view].name} (${state.view + 1} of ${scene.views.length})`;
+    const { name } = scene.views[state.view];
+    element("view").textContent = `${name} (${state.view + 1} of ${scene.views.length})`;
   }
 
   function steer(camera) {
@@ -179,6 +195,7 @@ function run(paint) {
     show(camera);
   }
 
+  element("full").hidden = !document.fullscreenEnabled;
   for (const id of Object.keys(actions)) element(id).addEventListener("click", actions[id]);
   listen(steer, actions, keys);
   new ResizeObserver(() => {
@@ -211,17 +228,21 @@ const SHORTCUTS = { n: "next", t: "tour", z: "depth", f: "full", i: "info" };
 
 function listen(steer, actions, keys) {
   const pointers = new Map();
-  const middle = () => scaled([...pointers.values()].reduce((sum, p) => add(sum, p), [0, 0]), 1 / pointers.size);
+  const middle = () => [0, 1].map((axis) => mean([...pointers.values()].map((at) => at[axis])));
   const spread = () => {
     const [a, b] = [...pointers.values()];
     return norm(add(a, b, -1));
   };
   // World units at the target that a pixel of the page shows.
   const unitsAPixel = ({ position, target, focal }) => {
-    const factor = Math.min(canvas.clientWidth / scene.size[0], canvas.clientHeight / scene.size[1]);
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const factor = Math.min(width / scene.size[0], height / scene.size[1]);
     return norm(add(position, target, -1)) / (focal[0] * factor);
   };
-  const panned = (camera, dx, dy) => moved(camera, -dx * unitsAPixel(camera), dy * unitsAPixel(camera));
+  function panned(camera, dx, dy) {
+    const size = unitsAPixel(camera);
+    return moved(camera, -dx * size, dy * size);
+  }
 
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
@@ -252,31 +273,42 @@ function listen(steer, actions, keys) {
     steer(zoomed(state.camera, Math.exp(clamp(pixels, -200, 200) * 0.0015)));
   }, { passive: false });
 
+  const nameOf = ({ key }) => (key.length === 1 ? key.toLowerCase() : key);
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const key = nameOf(event);
     if (SHORTCUTS[key] && !event.repeat) actions[SHORTCUTS[key]]();
     if (!KEYS[key]) return;
     event.preventDefault();
     if (!event.repeat) steer(KEYS[key](state.camera, 0.05));  // however short it is held
     keys.add(key);
   });
-  addEventListener("keyup", (event) => keys.delete(event.key.length === 1 ? event.key.toLowerCase() : event.key));
+  addEventListener("keyup", (event) => keys.delete(nameOf(event)));
   addEventListener("blur", () => keys.clear());
 }
 
 async function main() {
-  const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true, powerPreference: "high-performance" });
-  if (!gl) return fail("This browser has no WebGL 2, so that the scene cannot be flown through: here is a picture of it.");
-  if (!window.DecompressionStream) return fail("This browser is too old to unpack the scene (DecompressionStream): here is a picture of it.");
-  canvas.addEventListener("webglcontextlost", () => fail("The graphics driver has stopped: load the page again."));
+  const gl = canvas.getContext("webgl2", {
+    alpha: false,
+    antialias: false,
+    depth: false,
+    preserveDrawingBuffer: true,
+    powerPreference: "high-performance",
+  });
+  if (!gl) return fail("This browser has no WebGL 2, which draws the scene: here is a picture.");
+  if (!window.DecompressionStream) {
+    return fail("This browser is too old (no DecompressionStream): here is a picture.");
+  }
+  canvas.addEventListener("webglcontextlost", () => {
+    fail("The graphics driver has stopped: load the page again.");
+  });
   try {
     checkLimits(gl);
     const section = await unpack();
     const locate = upload(gl, compile(gl, section), section);
     run(painter(gl, locate));
   } catch (error) {
-    fail(`This machine cannot show the scene (${error.message}): here is a picture of it.`);
+    fail(`This machine cannot draw the scene (${error.message}): here is a picture.`);
   }
 }
 
