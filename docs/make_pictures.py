@@ -67,7 +67,7 @@ def report(run: Path) -> None:
 def scene_page(run: Path) -> None:
     """The scene's own page, once it is sharp."""
     with chromium(*WEBGL) as browser:
-        tab = browser.new_page(viewport={"width": 720, "height": 440})
+        tab = browser.new_page(viewport={"width": 720, "height": 600})
         tab.goto((run / "scene.html").resolve().as_uri())
         tab.wait_for_selector("html[data-state=sharp]", state="attached", timeout=600_000)
         tab.screenshot(path=DOCS / "page.png")

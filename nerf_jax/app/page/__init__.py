@@ -134,7 +134,7 @@ def _facts(scene: Trained, field: PackedField, num_bytes: int) -> list[tuple[str
     facts = [
         ("trained", f"{step:,} steps in {duration(scene.clock.train_seconds)}"),
         ("field", f"{len(field.levels)} levels, {len(field.table):,} entries in {texels}"),
-        ("size", f"{num_bytes / 1e6:.1f} MB"),
+        ("file", f"{num_bytes / 1e6:.1f} MB"),
         ("written", time.strftime("%Y-%m-%d") + " by nerf_jax"),
     ]
     if scene.run.results_file.is_file() and scene.run.results().get("steps") == step:
