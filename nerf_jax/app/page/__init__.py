@@ -11,6 +11,7 @@ import hashlib
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -63,8 +64,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
     Raises:
         ValueError: a page cannot hold the scene, or it has no cameras to start from.
     """
-    model, start = method_config(scene.config), start_view(scene.cameras())
-    still = _still(scene, start)
+    model = method_config(scene.config)
     params, grid = scene.state.params, scene.state.aux
     field = pack_field(model, params.get("scene", params), bits)
     content, sections = join(
@@ -79,8 +79,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
         }
     )
     background = scene.config.data.background
-    settings = {
-        "name": scene.config.name,
+    numbers = {
         "bits": bits,
         "numFeatures": field.table.shape[1],
         "numTexels": len(field.table),
@@ -89,23 +88,17 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
         "numSteps": model.num_candidates,
         "constants": constants(model, grid.space, field, background),
         "sections": sections,
-        "size": scene.size_hw[::-1],
-        "views": training_views(scene),
-        "start": start,
-        "path": camera_path(scene),
-        "focus": focus(scene, still),
-        "up": [0, 0, 1],
-        "depthRange": depth_range(np.asarray(still.median_depth), np.asarray(still.opacity)),
     }
+    view, still = _first_view(scene)
     packed = base64.b64encode(zlib.compress(content, 9)).decode()
-    script = "".join((FOLDER / name).read_text() for name in ("draw.js", "page.js"))
+    script = _read("draw.js") + _read("page.js")
     return render_template(
         "page.html",
         FOLDER,
-        settings=settings,
+        settings={"name": scene.config.name, **numbers, **view},
         facts=_facts(scene, field, len(packed)),
         still=picture(to_uint8(np.asarray(still.rgb)), STILL_SIDE),
-        shader=(FOLDER / "field.glsl").read_text(),
+        shader=_read("field.glsl"),
         content=packed,
         script=script,
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -113,12 +106,25 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
     )
 
 
-def _still(scene: Trained, view: int) -> Rendering:
-    """The scene from a training camera, as the page shows it at first."""
-    factor = STILL_SIDE / max(scene.size_hw)
+def _read(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _first_view(scene: Trained) -> tuple[dict[str, Any], Rendering]:
+    """The cameras of the page, and the scene as it shows it at first."""
+    factor, start = STILL_SIDE / max(scene.size_hw), start_view(scene.cameras())
     height, width = (max(1, round(factor * side)) for side in scene.size_hw)
     cameras = resize(scene.cameras()._replace(lens=None), factor)
-    return scene.render(cameras, view, (height, width))
+    still = scene.render(cameras, start, (height, width))
+    return {
+        "size": scene.size_hw[::-1],
+        "views": training_views(scene),
+        "start": start,
+        "path": camera_path(scene),
+        "focus": focus(scene, still),
+        "up": [0, 0, 1],
+        "depthRange": depth_range(np.asarray(still.median_depth), np.asarray(still.opacity)),
+    }, still
 
 
 def _depth_colors() -> UInt8[np.ndarray, "256 3"]:

@@ -96,32 +96,39 @@ def pack_field(model: HashConfig, params: Params, bits: Bits) -> PackedField:
         tables = [
             np.round(127 * table / scale) for table, scale in zip(tables, scales, strict=True)
         ]
-    width = first.shape[2]
-    head = np.split(kernels["head_0"], [16, 31])
-    code = np.asarray(own["codes"]).mean(axis=0) @ head[2] if "codes" in own else np.zeros(width)
-    parts: dict[str, list[np.ndarray]] = {
-        "density": [_matrices(first), _matrices(kernels["trunk_1"])],
-        "color": [
-            _pad(code, 0, 4),
-            _matrices(head[0]),
-            _matrices(np.pad(head[1], [(1, 0), (0, 0)])),  # the first one is the density's
-            _matrices(kernels["head_1"]),
-            _matrices(kernels["head_2"]),
-        ],
-        "environment": [],
-    }
-    if "sky_0" in kernels:
-        bias = [_pad(np.asarray(own[name]["bias"]), 0, 4) for name in ("sky_0", "sky_1")]
-        inner, outer = _matrices(kernels["sky_0"]), _matrices(kernels["sky_1"])
-        parts["environment"] = [inner, bias[0], outer, bias[1]]
-    networks = {
-        name: np.concatenate([np.zeros(0), *(part.ravel() for part in each)]).astype(np.float32)
-        for name, each in parts.items()
-    }
+    networks = _networks(own, kernels, first)
     largest = max(network.nbytes for network in networks.values())
     _check(model, "width", largest, "bytes of a network", MAX_BLOCK)
     kind = np.float16 if bits == 16 else np.int8
     return PackedField(_levels(model), np.concatenate(tables).astype(kind), **networks)
+
+
+def _networks(
+    own: Any, kernels: Mapping[str, np.ndarray], first: Float[np.ndarray, "L F W"]
+) -> dict[str, Float[np.ndarray, " _"]]:
+    """The numbers of each network, in the order of the members of its block in ``field.glsl``."""
+    head = np.split(kernels["head_0"], [16, 31])  # of the direction, the features and the code
+    code = np.asarray(own["codes"]).mean(axis=0) @ head[2] if "codes" in own else 0 * first[0, 0]
+    parts = {
+        "density": [_matrices(first), _matrices(kernels["trunk_1"])],
+        "color": [
+            _pad(code, 0, 4),
+            _matrices(head[0]),
+            _matrices(np.pad(head[1], [(1, 0), (0, 0)])),  # the first feature is the density's
+            _matrices(kernels["head_1"]),
+            _matrices(kernels["head_2"]),
+        ],
+        "environment": [
+            part
+            for name in ("sky_0", "sky_1")
+            if name in own
+            for part in (_matrices(kernels[name]), _pad(np.asarray(own[name]["bias"]), 0, 4))
+        ],
+    }
+    return {
+        name: np.concatenate([np.zeros(0), *(part.ravel() for part in each)]).astype(np.float32)
+        for name, each in parts.items()
+    }
 
 
 def _split_features(
