@@ -220,6 +220,44 @@ def viewer(record: Record) -> list[str]:
     ]
 
 
+def page(record: Record) -> list[str]:
+    head = ["run", "steps", "half floats: MB", "PSNR, dB", "of depth, dB"]
+    head += ["8 bits: MB", "PSNR, dB", "of depth, dB", "first picture, s"]
+    score = {"megabytes": ".1f", "psnr": ".1f", "depth": ".1f"}
+    sizes = [
+        (
+            *cells([row], run="", steps_trained=",")[0],
+            *cells([row["half_floats"]], **score)[0],
+            *cells([row["eight_bits"]], **score)[0],
+            *cells([row["half_floats"]], first_picture=".1f")[0],
+        )
+        for row in record["rows"]
+    ]
+    costs = [
+        (
+            row["run"],
+            *cells([row["a_ray"]], densities=".1f", colors=".1f", texels=".0f", kiloflops=".0f")[0],
+            *cells([row], milliseconds=",.0f")[0],
+            *cells([row["a_ray"]], gpu_ms_estimate=".0f")[0],
+        )
+        for row in record["rows"]
+    ]
+    names = ["run", "densities", "colours", "texels", "kFLOP"]
+    frame, gpu = f"{record['frame']} x {record['frame']}", record["gpu"]
+    return [
+        "The canvas of the page in Chromium, drawn on the processor (SwiftShader), against "
+        f"`render` of the same run at {record['size']}x{record['size']}: the least PSNR of two "
+        "training views, in colour and in the colours of the median depth. Seconds are from "
+        "opening the file to the first, coarse picture.",
+        table(head, sizes),
+        f"The cost of a frame of the first training view: means over its rays, and the time of "
+        f"{frame} pixels. The last column is an estimate, not a measurement: {gpu['name']} with "
+        f"{gpu['flops'] / 1e12:.0f} TFLOP/s and {gpu['texels'] / 1e9:.0f} billion texels a "
+        f"second, of which {gpu['share']:.0%} are reached.",
+        table([*names, "on the processor, ms", "on the GPU, ms (estimate)"], costs),
+    ]
+
+
 SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("Time to PSNR: lego on a CPU", "time_to_psnr_cpu", time_to_psnr),
     ("Time to PSNR: lego on a GPU", "time_to_psnr_gpu", time_to_psnr),
@@ -232,6 +270,7 @@ SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("Proposal sampling", "proposals", proposals),
     ("Captures", "captures", captures),
     ("Meshes", "mesh", mesh),
+    ("The web page", "page", page),
     ("The viewer", "viewer", viewer),
     ("Pose refinement", "pose_refinement", pose_refinement),
 ]

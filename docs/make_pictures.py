@@ -64,6 +64,15 @@ def report(run: Path) -> None:
     _page_down_to("article", run / "report.html", DOCS / "report.png")
 
 
+def scene_page(run: Path) -> None:
+    """The scene's own page, once it is sharp."""
+    with chromium(*WEBGL) as browser:
+        tab = browser.new_page(viewport={"width": 720, "height": 600})
+        tab.goto((run / "scene.html").resolve().as_uri())
+        tab.wait_for_selector("html[data-state=sharp]", state="attached", timeout=600_000)
+        tab.screenshot(path=DOCS / "page.png")
+
+
 def comparison(runs: list[Path]) -> None:
     """The page that compares several runs, down to the slider between two of them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -171,5 +180,6 @@ if __name__ == "__main__":
     spiral(first)
     report(first)
     comparison([first, second])
+    scene_page(first)
     page(first)
     sides(first, view="val_03")

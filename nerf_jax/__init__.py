@@ -26,7 +26,7 @@ The program around it:
 - ``config``, ``configs``: the config dataclasses, and the packaged config files.
 - ``data``: loaders, a file for each format.
 - ``scenes``: built-in scenes with exact answers.
-- ``app``: command line, runs, checkpoints, evaluation, video, meshes, viewer, reports.
+- ``app``: command line, runs, checkpoints, evaluation, video, meshes, pages, viewer, reports.
 """
 
 __version__ = "0.1.0"

@@ -31,7 +31,7 @@ FLOORS: list[set[str]] = [
     {"app.fit", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
-    {"app.viewer"},
+    {"app.page", "app.viewer"},
     {"app.commands", "app.notebook"},
     {"app.cli", "configs"},
 ]

@@ -32,6 +32,7 @@ nerf_jax: neural radiance fields in pure JAX
   run.py render RUN [--path spiral] [--formats gif]             a video along a path, and stills
   run.py view RUN                                               the scene in the browser
   run.py export RUN [--format glb] [--crop X Y Z X Y Z]         mesh, points, cameras as files
+  run.py export RUN --format html                               the scene as one web page
   run.py prepare PHOTOS --output DIR                            a scene from photos or a video
   run.py rays OUT [--config lego.py] [--split train]            a split as a ray dataset
 

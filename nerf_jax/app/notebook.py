@@ -1,4 +1,4 @@
-"""A trained scene in a notebook: an animated orbit, and the interactive viewer.
+"""A trained scene in a notebook: an animated orbit, a page that stays in it, and the viewer.
 
 The scene itself is displayed with its scores if it is the last line of a cell.
 """
@@ -13,6 +13,8 @@ import numpy as np
 
 from nerf_jax.app.ffmpeg import write_video
 from nerf_jax.app.images import write_png
+from nerf_jax.app.page import Bits, page_html
+from nerf_jax.app.report.pages import write_text
 from nerf_jax.app.report.pictures import data_uri
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.trajectory import make_trajectory
@@ -75,6 +77,41 @@ def orbit(
         write_png(still, frames[0])
         label = f"{trajectory.name} of {scene.config.name}"
         return Animation(label, gif.read_bytes(), still.read_bytes())
+
+
+@dataclass(frozen=True)
+class Page:
+    """A scene as a web page in that of a notebook, with which it is saved: it needs no server."""
+
+    content: str
+    """The page itself."""
+    height: int
+
+    def save(self, path: Path | str) -> Path:
+        """Write the page."""
+        return write_text(Path(path), self.content)
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.content):,} bytes)"
+
+    def _repr_html_(self) -> str:
+        size = f'width="100%" height="{self.height}" allow="fullscreen"'
+        source = html.escape(self.content)
+        return f'<iframe title="scene" srcdoc="{source}" {size} style="border: 0"></iframe>'
+
+
+def page(scene: Trained, *, height: int = 480, bits: Bits = 8) -> Page:
+    """Embed a scene in a notebook, also in one that is saved or published.
+
+    Args:
+        scene: the trained scene.
+        height: of the page, in pixels.
+        bits: of a feature: 8, to keep the notebook small, or 16.
+
+    Raises:
+        ValueError: a page cannot hold the scene, or it was trained on rays without cameras.
+    """
+    return Page(page_html(scene, bits), height)
 
 
 @dataclass(frozen=True)

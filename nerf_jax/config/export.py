@@ -29,8 +29,11 @@ class ExportConfig(Section):
     surface: Literal["auto", "density", "fusion"] = "auto"
     """`density`: a level set of the density. `fusion`: fused depths of the training cameras.
     `auto`: density for a bounded scene, fusion for an unbounded one."""
-    format: Literal["ply", "obj", "glb"] = "ply"
-    """File format of the mesh, with vertex colours. Only `glb` stores which way is up."""
+    format: Literal["ply", "obj", "glb", "html"] = "ply"
+    """File format of the mesh, with vertex colours. Only `glb` stores which way is up. `html`: no
+    parts, but the scene itself as one web page, `scene.html`, to fly through in any browser."""
+    quantize: Literal[8, 16] = 16
+    """Bits of a feature in `html`: half floats, or half the size at a lower quality."""
     resolution: Annotated[int, at_least(8)] = 256
     """Voxels along the longest side of the box."""
     crop: Annotated[Box | None, _ORDERED] = None

@@ -271,6 +271,31 @@ def test_export_mistakes(place, capsys):
     assert "stl" in capsys.readouterr().err
     assert run("export", place / "run", "--crop", 0, 0, 0, 1, 1, -1) == 1
     assert "export.crop must be six finite numbers" in capsys.readouterr().err
+    assert run("export", place / "run", "--format", "html") == 1
+    assert "model.method is 'nerf', but a web page holds" in capsys.readouterr().err
+
+
+def test_export_as_a_page(place, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "nerf_jax.app.commands.export.write_page",
+        lambda scene, path, bits: asked.append((int(scene.state.step), bits)) or path,
+    )
+    assert run("export", place / "run", "--format", "html", "--quantize", 8) == 0
+    assert asked == [(8, 8)]
+    assert str(place / "run" / "export" / "scene.html") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [[], ["--no-page"]])
+def test_a_run_ends_with_a_page_unless_it_is_left_out(place, tmp_path, monkeypatch, option):
+    monkeypatch.setattr(
+        "nerf_jax.app.commands.train.write_page",
+        lambda scene, path: path.write_text("a page") and path,
+    )
+    command = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    assert run(*command, "--train.num_steps", 4, "--render.num_frames", 0, *option) == 0
+    linked = "scene.html" in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run" / "scene.html").is_file() is linked is not bool(option)
 
 
 def write_rays(place, split) -> int:

@@ -1,4 +1,4 @@
-"""``run.py export``: a scene's surface, points on it and its cameras, as files."""
+"""``run.py export``: a scene's surface, points on it and its cameras, as files; or a web page."""
 
 import contextlib
 import dataclasses
@@ -9,6 +9,7 @@ from typing import Annotated
 from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.app.mesh import LIMITATIONS, export_scene
+from nerf_jax.app.page import write_page
 from nerf_jax.app.progress import Progress, say
 from nerf_jax.app.runs import Run
 from nerf_jax.config import ExportConfig
@@ -16,7 +17,7 @@ from nerf_jax.config import ExportConfig
 
 @dataclass(frozen=True)
 class ExportArgs:
-    """Export the scene of a run: a coloured mesh, coloured points, and the cameras."""
+    """Export the scene of a run: a coloured mesh, coloured points, cameras; or a web page."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
@@ -30,7 +31,10 @@ class ExportArgs:
 def export(arguments: list[str]) -> int:
     """Run the command."""
     args = parse(ExportArgs, arguments, ExportArgs(MISSING))
-    scene = trained.load(Run(args.run))
+    scene, folder = trained.load(Run(args.run)), args.output or args.run / "export"
+    if args.export.format == "html":
+        say("  ", write_page(scene, folder / "scene.html", args.export.quantize))
+        return 0
     bars: dict[str, Progress] = {}
     with contextlib.ExitStack() as current:
 
@@ -40,7 +44,6 @@ def export(arguments: list[str]) -> int:
                 bars[step] = current.enter_context(Progress(step, total))
             bars[step].update(done, "")
 
-        folder = args.output or args.run / "export"
         written = export_scene(scene, args.export, folder, on_progress=show)
     say(LIMITATIONS)
     for path in written:

@@ -14,6 +14,7 @@ from nerf_jax.app.commands.options import OUTPUT, parse, peek, tyro
 from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
+from nerf_jax.app.page import write_page
 from nerf_jax.app.progress import duration, say
 from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
@@ -40,6 +41,8 @@ class TrainArgs:
     """The run's folder. [default: outputs/<config>/<time>]"""
     resume: bool = False
     """Continue the run in --output, or this config's newest run."""
+    page: bool = True
+    """Write the scene as a web page, if one can hold it: scene.html."""
     view: bool = False
     """Show the training in the browser; the page stays open until Ctrl-C."""
     port: int = PORT
@@ -83,7 +86,7 @@ def train(arguments: list[str]) -> int:
             return 128 + fitted.interrupted_by
         if page:
             page.scene_state.finish(fitted.state)
-        _write_outputs(make_scene(fitted.state, fitted.clock), held_out)
+        _write_outputs(make_scene(fitted.state, fitted.clock), held_out, page=args.page)
         if page:
             keep_open()
     return 0
@@ -161,8 +164,8 @@ def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool)
         run.forget_metrics_after(-1)
 
 
-def _write_outputs(scene: Trained, held_out: Split | None) -> None:
-    """Evaluate the scene, render its video, write the report, and print the paths of all."""
+def _write_outputs(scene: Trained, held_out: Split | None, *, page: bool) -> None:
+    """Evaluate the scene, render its video, write its page and its report, and print all paths."""
     config, run = scene.config, scene.run
     written = [run.folder / "curves.png"]
     if held_out is None:
@@ -173,20 +176,35 @@ def _write_outputs(scene: Trained, held_out: Split | None) -> None:
         if config.optimizer.pose_learning_rate:
             _print_pose_changes(scene)
         if config.render.num_frames:
+<<<<<<< HEAD
             written += _render_video(scene)
+=======
+            written += render_video(scene, config.render, folder=run.folder)
+        if page:
+            written += _write_page(scene)
+>>>>>>> page15
     if held_out is not None:
-        written.append(write_report(run))  # last, as it contains the video
+        written.append(write_report(run))  # last, as it contains the video and links the page
     say("everything is in", run.folder)
     for path in written:
         say("  ", path)
 
 
+<<<<<<< HEAD
 def _render_video(scene: Trained) -> list[Path]:
     """The files of the run's video; none, with the reason printed, if its path is not possible."""
     try:
         return render_video(scene, scene.config.render, folder=scene.run.folder)
     except ValueError as error:
         say(f"no video: {error}")
+=======
+def _write_page(scene: Trained) -> list[Path]:
+    """Write the scene as a web page, if one can hold it."""
+    try:
+        return [write_page(scene, scene.run.folder / "scene.html")]
+    except ValueError as error:
+        say(f"no web page of the scene: {error}")
+>>>>>>> page15
         return []
 
 

@@ -12,10 +12,10 @@ TEMPLATES = Path(__file__).parent / "pages"
 
 
 @functools.cache
-def _environment() -> Any:
+def _environment(folder: Path) -> Any:
     jinja2 = optional_import("jinja2", "jinja2")
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,  # names of photos and folders may contain any character
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -27,18 +27,22 @@ def _environment() -> Any:
     return environment
 
 
-def render_template(template: str, **values: Any) -> str:
+def render_template(template: str, folder: Path = TEMPLATES, **values: Any) -> str:
     """The text of a template with its values."""
-    return _environment().get_template(template).render(values)
+    return _environment(folder).get_template(template).render(values)
 
 
 def write_page(path: Path, template: str, **values: Any) -> Path:
-    """Write a page, atomically.
+    """Write a template with its values; raises as :func:`write_text` does."""
+    return write_text(path, render_template(template, **values))
+
+
+def write_text(path: Path, page: str) -> Path:
+    """Write the text of a page, atomically.
 
     Raises:
         OSError: the file cannot be written.
     """
-    page = render_template(template, **values)
     try:
         with atomic_write(path) as aside:
             aside.write_text(page, encoding="utf-8")

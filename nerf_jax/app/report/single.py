@@ -53,6 +53,7 @@ def write_report(run: Run) -> Path:
             for view in thumbnails
         },
         videos=_videos(run),
+        page="scene.html" if (run.folder / "scene.html").is_file() else "",
         plots=plots.psnr_plots("PSNR", lambda x: _curves(record, x)),
         histogram=plots.histogram(
             "PSNR of the views", "PSNR (dB)", {view.name: view.psnr for view in record.views}

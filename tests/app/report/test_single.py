@@ -95,6 +95,13 @@ def test_a_run_of_very_little(tmp_path):
     assert "nan" not in said.lower()
 
 
+def test_the_page_of_the_scene_is_linked_if_there_is_one(tmp_path):
+    run = made.write_run(tmp_path)
+    assert {"href": "scene.html"} not in made.Page(write_report(run).read_text()).all("a")
+    (tmp_path / "scene.html").touch()
+    assert {"href": "scene.html"} in made.Page(write_report(run).read_text()).all("a")
+
+
 def test_one_that_cannot_be_written(tmp_path):
     run = made.write_run(tmp_path)
     (tmp_path / "report.html").mkdir()

@@ -1,0 +1,51 @@
+"""The page draws what the method renders, in a real browser: random fields of all kinds."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from nerf_jax.app.images import color_depth
+from nerf_jax.app.page import write_page
+from nerf_jax.app.page.views import start_view
+from tests.app.page import made
+from tests.browser import WEBGL, fixture
+
+BASE = {"space": "box", "box_radius": 1.2}
+CASES = {
+    "box": BASE,
+    "contracted": {"space": "contracted", "box_radius": 1.0, "environment": True},
+    "frustum": {"space": "frustum", "environment": True, "code_size": 3},
+    "cones in a box": BASE | {"footprint": "cone", "background": "black"},
+    "cones, contracted": {"space": "contracted", "box_radius": 0.5, "footprint": "cone"},
+    "cones in a frustum": {"space": "frustum", "footprint": "cone"},
+    "one feature": BASE | {"num_features": 1},
+    "two features": BASE | {"num_features": 2, "pose_learning_rate": 1e-3},
+    "three features": BASE | {"num_features": 3, "num_levels": 1},
+    "six features": BASE | {"num_features": 6, "width": 10},
+    "entries not a power of two": BASE | {"max_entries": 999, "max_resolution": 200},
+    "all opaque": BASE | {"density_bias": 8.0, "min_transmittance": 0.0, "min_alpha": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    yield from fixture(*WEBGL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_page_shows_what_is_rendered(browser, tmp_path, name):
+    scene = made.scene(made.config(**CASES[name]))
+    rendered = made.rendering(scene, start_view(scene.cameras()))
+    assert np.asarray(rendered.opacity).std() > 0.1  # something, but not everywhere
+    for bits, least in ((16, 45.0), (8, 38.0)):
+        path = write_page(scene, tmp_path / f"{bits}.html", bits)
+        depth_range = made.settings_of(path.read_text())["depthRange"]
+        with made.opened(browser, path) as page:
+            assert made.psnr(page.image(), np.asarray(rendered.rgb)) > least
+            page.click("depth")
+            depth = color_depth(
+                np.asarray(rendered.median_depth), np.asarray(rendered.opacity), *depth_range
+            )
+            assert made.psnr(page.image(), depth) > least - 7  # a step of colours, at edges
