@@ -21,7 +21,7 @@ import trimesh
 from PIL import Image
 
 from nerf_jax.app.images import to_uint8
-from nerf_jax.app.report import compare
+from nerf_jax.app.report.comparison import compare
 from nerf_jax.app.runs import Run
 from nerf_jax.app.scene_cameras import SceneCameras
 

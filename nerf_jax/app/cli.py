@@ -7,19 +7,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 import jax
 
-from nerf_jax.app.commands.compare import compare_runs
-from nerf_jax.app.commands.evaluate import eval_run
-from nerf_jax.app.commands.export import export
-from nerf_jax.app.commands.prepare import prepare
-from nerf_jax.app.commands.rays import rays
-from nerf_jax.app.commands.render import render
-from nerf_jax.app.commands.train import train
-from nerf_jax.app.commands.view import view
 from nerf_jax.app.progress import say
 from nerf_jax.config.serialization import near_miss
 
@@ -38,31 +31,34 @@ nerf_jax: neural radiance fields in pure JAX
 
 Without a config, the built-in scene. `run.py COMMAND --help` lists every option."""
 
+COMMANDS = {
+    "train": "train:train",
+    "eval": "evaluate:eval_run",
+    "compare": "compare:compare_runs",
+    "render": "render:render",
+    "view": "view:view",
+    "export": "export:export",
+    "prepare": "prepare:prepare",
+    "rays": "rays:rays",
+}
+"""The module of each command and its function, imported once it is called."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "train": train,
-        "eval": eval_run,
-        "compare": compare_runs,
-        "render": render,
-        "view": view,
-        "export": export,
-        "prepare": prepare,
-        "rays": rays,
-    }
     if arguments and arguments[0] in ("-h", "--help", "help"):
         say(USAGE)
         return 0
     command = "train" if not arguments or arguments[0].startswith("-") else arguments.pop(0)
-    if command not in commands:
-        known = near_miss(command, commands)
-        say_error(f"no command {command!r}; there are {', '.join(commands)}.{known}")
+    if command not in COMMANDS:
+        known = near_miss(command, COMMANDS)
+        say_error(f"no command {command!r}; there are {', '.join(COMMANDS)}.{known}")
         return 2
     _quiet_libraries()
     try:
-        return commands[command](arguments)
+        run = resolve_name(f"nerf_jax.app.commands.{COMMANDS[command]}")
+        return int(run(arguments))
     except KeyboardInterrupt:
         say_error("interrupted")
         return 130

@@ -145,38 +145,30 @@ def test_a_failed_download_is_told_with_the_ways_out():
     assert "\n" not in str(error.value)
 
 
-def test_near_misses_are_named(tmp_path, write_scene, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="Did you mean lego"):
-        data.load(DataConfig(scene="leggo"))
-    write_scene(tmp_path / "elsewhere/nerf_synthetic/my_kitchen")
-    write_scene(tmp_path / "elsewhere/garden")
-    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "elsewhere"))
-    message = r"found no scene 'kitchen' .* there: garden, my_kitchen\. Did you mean my_kitchen"
-    with pytest.raises(FileNotFoundError, match=message):
-        data.load(DataConfig(scene="kitchen"))
+THERE = r"Found there: garden, my_kitchen\."
 
 
-def test_a_root_without_the_scene_is_not_downloaded_into(tmp_path, write_scene):
-    write_scene(tmp_path / "all/chair")
-    for scene in ("lego", "bricks"):
-        message = rf"all is neither a scene, .* the scene '{scene}'\. Found there: chair\."
-        with pytest.raises(FileNotFoundError, match=message):
-            data.load(DataConfig(scene=scene, root=tmp_path / "all"))
-    with pytest.raises(FileNotFoundError, match=r"absent \(absent\) is neither"):
-        data.load(DataConfig(root=tmp_path / "absent"))
-
-
-def test_a_format_that_does_not_fit_is_refused(tmp_path, write_scene):
-    write_scene(tmp_path / "toy")
-    _write_rays(tmp_path / "train.npz")
-    with pytest.raises(ValueError, match=r"toy: data\.format is 'rays', but .* 'blender'"):
-        data.load(DataConfig(root=tmp_path / "toy", format="rays"))
-    with pytest.raises(ValueError, match=r"train\.npz: data\.format is 'blender', but .* 'rays'"):
-        data.load(DataConfig(root=tmp_path / "train.npz", format="blender"))
-    with pytest.raises(ValueError, match=r"data\.format 'bricks' is the built-in scene"):
-        data.load(DataConfig(root=tmp_path / "toy", format="bricks"))
-    with pytest.raises(ValueError, match=r"data\.format 'bricks' is the built-in .* 'lego'"):
-        data.load(DataConfig(scene="lego", format="bricks"))
+@pytest.mark.parametrize(
+    ("scene", "root", "form", "message"),
+    [
+        ("leggo", None, "auto", "Did you mean lego"),
+        ("kitchen", None, "auto", rf"found no scene 'kitchen' .*{THERE} Did you mean my_kitchen"),
+        ("lego", "all", "auto", rf"all is neither a scene, .* the scene 'lego'\. {THERE}"),
+        ("bricks", "all", "auto", rf"all is neither a scene, .* the scene 'bricks'\. {THERE}"),
+        ("bricks", "absent", "auto", r"absent \(absent\) is neither"),
+        ("bricks", "toy", "rays", r"toy: data\.format is 'rays', but .* 'blender'"),
+        ("bricks", "a.npz", "blender", r"a\.npz: data\.format is 'blender', but .* 'rays'"),
+        ("bricks", "toy", "bricks", r"data\.format 'bricks' is the built-in scene"),
+        ("lego", None, "bricks", r"data\.format 'bricks' is the built-in .* 'lego'"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, write_scene, monkeypatch, scene, root, form, message):
+    for folder in ("toy", "all/garden", "all/nerf_synthetic/my_kitchen"):
+        write_scene(tmp_path / folder)
+    _write_rays(tmp_path / "a.npz")
+    monkeypatch.setenv("NERF_JAX_DATA", str(tmp_path / "all"))
+    with pytest.raises(FileNotFoundError if form == "auto" else ValueError, match=message):
+        data.load(DataConfig(scene=scene, root=root and tmp_path / root, format=form))
 
 
 def write_llff(root):

@@ -168,16 +168,22 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, arrays, message
     assert "\n" not in str(error.value)
 
 
-def test_an_image_size_that_does_not_fit_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("toy.npy", {"image_size": (4, 4)}, r"holds 6 rays, .* data\.image_size 4x4"),
+        ("toy.npy", {"downscale": 2}, r"data\.downscale is 2, .*toy\.npy cannot be shrunk"),
+        ("empty", {}, r"no ray dataset; expected a \.npz or \.npy"),
+        ("absent", {}, r"no ray dataset; expected a \.npz or \.npy"),
+        ("notes.txt", {}, r"no ray dataset; expected a \.npz or \.npy"),
+    ],
+)
+def test_what_does_not_fit_a_file_or_is_none_is_named(tmp_path, name, fields, message):
     np.save(tmp_path / "toy.npy", _table(6))
-    with pytest.raises(ValueError, match=r"holds 6 rays, .* data\.image_size 4x4"):
-        rays.load(tmp_path / "toy.npy", DataConfig(image_size=(4, 4))).split("train")
-
-
-def test_rays_cannot_be_shrunk(tmp_path):
-    np.save(tmp_path / "toy.npy", _table(6))
-    with pytest.raises(ValueError, match=r"data\.downscale is 2, .*toy\.npy cannot be shrunk"):
-        rays.load(tmp_path / "toy.npy", DataConfig(downscale=2))
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        rays.load(tmp_path / name, DataConfig(**fields)).split("train")
 
 
 @pytest.mark.parametrize("name", ["toy.npz", "toy.npy"])
@@ -213,10 +219,3 @@ def test_the_conversion_that_is_suggested_for_pickles_works(tmp_path):
     subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
     split = rays.load(tmp_path, DataConfig()).split("train")
     np.testing.assert_allclose(split.dataset.pixels[0, 0], _table(6)[:, 6:], rtol=1e-6)
-
-
-def test_folders_without_rays_are_refused(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    for path in (tmp_path, tmp_path / "absent", tmp_path / "notes.txt"):
-        with pytest.raises(ValueError, match=r"no ray dataset; expected a \.npz or \.npy"):
-            rays.load(path, DataConfig())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from nerf_jax.app.commands.options import MISSING, OUTPUT, parse, tyro
 from nerf_jax.app.progress import say
-from nerf_jax.app.report import compare
+from nerf_jax.app.report.comparison import compare
 from nerf_jax.app.runs import Run
 
 

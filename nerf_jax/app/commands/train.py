@@ -176,13 +176,9 @@ def _write_outputs(scene: Trained, held_out: Split | None, *, page: bool) -> Non
         if config.optimizer.pose_learning_rate:
             _print_pose_changes(scene)
         if config.render.num_frames:
-<<<<<<< HEAD
             written += _render_video(scene)
-=======
-            written += render_video(scene, config.render, folder=run.folder)
         if page:
             written += _write_page(scene)
->>>>>>> page15
     if held_out is not None:
         written.append(write_report(run))  # last, as it contains the video and links the page
     say("everything is in", run.folder)
@@ -190,21 +186,21 @@ def _write_outputs(scene: Trained, held_out: Split | None, *, page: bool) -> Non
         say("  ", path)
 
 
-<<<<<<< HEAD
 def _render_video(scene: Trained) -> list[Path]:
     """The files of the run's video; none, with the reason printed, if its path is not possible."""
     try:
         return render_video(scene, scene.config.render, folder=scene.run.folder)
     except ValueError as error:
         say(f"no video: {error}")
-=======
+        return []
+
+
 def _write_page(scene: Trained) -> list[Path]:
     """Write the scene as a web page, if one can hold it."""
     try:
         return [write_page(scene, scene.run.folder / "scene.html")]
     except ValueError as error:
         say(f"no web page of the scene: {error}")
->>>>>>> page15
         return []
 
 

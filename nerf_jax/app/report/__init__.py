@@ -5,9 +5,8 @@ pictures and plots, and the templates in ``pages/`` lay these out.
 """
 
 from nerf_jax.app.report.card import card, card_of
-from nerf_jax.app.report.comparison import compare
 from nerf_jax.app.report.plots import write_curves
 from nerf_jax.app.report.record import read
 from nerf_jax.app.report.single import write_report
 
-__all__ = ["card", "card_of", "compare", "read", "write_curves", "write_report"]
+__all__ = ["card", "card_of", "read", "write_curves", "write_report"]

@@ -9,7 +9,6 @@ import numpy as np
 
 from nerf_jax.app import camera_paths
 from nerf_jax.app.trained import Trained
-from nerf_jax.app.video.path_files import read_path
 from nerf_jax.cameras import focus_point, reframe
 from nerf_jax.config import RenderConfig
 from nerf_jax.types import Cameras
@@ -62,6 +61,8 @@ def _downscaled(size_hw: tuple[int, int], config: RenderConfig) -> tuple[int, in
 
 def _from_file(scene: Trained, config: RenderConfig) -> Trajectory:
     """The trajectory in a camera-path file; ``config`` overrides its image size and frame rate."""
+    from nerf_jax.app.video.path_files import read_path
+
     path, train = Path(config.path), scene.cameras()
     bounds = float(np.mean(train.near)), float(np.mean(train.far))
     cameras, file_hw, fps = read_path(path, bounds, scene.all_cameras.world_from_original)

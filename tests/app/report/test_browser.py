@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nerf_jax.app.report import compare, write_report
+from nerf_jax.app.report import write_report
+from nerf_jax.app.report.comparison import compare
 from tests.app.report import made
 from tests.browser import fixture
 

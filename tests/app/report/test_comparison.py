@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nerf_jax.app.report import compare, read
-from nerf_jax.app.report.comparison import differences, labels, unlike
+from nerf_jax.app.report import read
+from nerf_jax.app.report.comparison import compare, differences, labels, unlike
 from tests.app.report import made
 
 BETTER = {name: psnr + 1 for name, psnr in made.PSNRS.items()} | {"r_3": 36.0}

@@ -358,34 +358,26 @@ def test_a_path_file_sets_size_frame_rate_and_frames(tmp_path):
 # ------------------------------------------------------------------------ invalid input
 
 
-def test_invalid_input_is_reported_before_rendering(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "folder", "error", "expected"),
+    [
+        ({"num_frames": 0}, "", ValueError, "render.num_frames is 0: nothing to render"),
+        ({}, "file/x", OSError, r"x: cannot be written to \(.*--output"),
+        ({"formats": ("gif",), "fps": 60.0}, "", ValueError, "a GIF has 50 frames per second"),
+        ({"path": "no.json"}, "", OSError, "no.json"),
+    ],
+)
+def test_invalid_input_is_reported_before_rendering(tmp_path, changes, folder, error, expected):
     trained = scene(tmp_path)
     (tmp_path / "file").write_text("")
-    mistakes = [
-        (
-            make_config(num_frames=0),
-            tmp_path,
-            ValueError,
-            "render.num_frames is 0: nothing to render",
-        ),
-        (
-            make_config(),
-            tmp_path / "file" / "x",
-            OSError,
-            r"x: cannot be written to \(.*--output",
-        ),
-        (
-            make_config(formats=("gif",), fps=60.0),
-            tmp_path,
-            ValueError,
-            "a GIF has 50 frames per second",
-        ),
-        (make_config(path="no.json"), tmp_path, OSError, "no.json"),
-    ]
-    for config, folder, kind, expected in mistakes:
-        with pytest.raises(kind, match=expected) as raised:
-            render_video(trained, config, folder=folder)
-        assert "\n" not in str(raised.value)
+    with pytest.raises(error, match=expected) as raised:
+        render_video(trained, make_config(**changes), folder=tmp_path / folder)
+    assert "\n" not in str(raised.value)
+    assert not trained.renderer.rendered
+
+
+def test_missing_programs_and_packages_are_reported_before_rendering(tmp_path, monkeypatch):
+    trained = scene(tmp_path)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
     with pytest.raises(OSError, match="no ffmpeg at /nowhere/ffmpeg"):
         render_video(trained, make_config(), folder=tmp_path)
