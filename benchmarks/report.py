@@ -127,15 +127,30 @@ def scales(record: Record) -> list[str]:
 def captures(record: Record) -> list[str]:
     rows = [
         (
-            row["config"],
+            row["scene"],
+            row["variant"],
             "{1}x{0}".format(*row["image_size_hw"]),
-            f"{row['photos']} + {row['held_out']}",
-            *cells([row], train_seconds=".0f", psnr=".2f", ssim=".3f", worst=".2f")[0],
+            *cells([row], psnr=".2f", ssim=".3f", worst=".2f", steps=",")[0],
+            ", ".join(f"{psnr:.1f}" for psnr in row["views"].values()),
         )
         for row in record["rows"]
     ]
-    head = ["config", "size", "photos + held out", "training, s", "PSNR, dB", "SSIM", "worst view"]
-    note = "Every eighth photo is held out; float32, means of per-image values."
+    head = [
+        "capture",
+        "variant",
+        "size",
+        "PSNR, dB",
+        "SSIM",
+        "worst",
+        "steps",
+        "held-out views, dB",
+    ]
+    note = (
+        f"`capture.py` for all, {record['seconds']:.0f} s of training each, every eighth photo "
+        "held out; float32, means of per-image values. The fox and the fern with the poses that "
+        "come with them, the others as `prepare` placed them; `fox_quarter` learns from every "
+        "fourth photo."
+    )
     return [note, table(head, rows)]
 
 

@@ -173,6 +173,8 @@ def find_candidates(
     blocks: Bool[Array, "R B"],
     max_blocks: int,
     max_candidates: int,
+    stride: Int[Array, ""] | int = 1,
+    first_step: Int[Array, " R"] | int = 0,
 ) -> Candidates:
     """The candidates of rays in occupied cells.
 
@@ -183,6 +185,8 @@ def find_candidates(
         blocks: from :func:`occupied_blocks`.
         max_blocks: slots for blocks.
         max_candidates: M, slots for candidates.
+        stride: from one candidate of a ray to the next, in steps; a candidate is as long as those.
+        first_step: the index of each ray's first candidate, less than the stride.
     """
     listed = pack(blocks, max_blocks)
     first = listed.index % blocks.shape[1] * BLOCK
@@ -192,11 +196,13 @@ def find_candidates(
         return occupied_in_block(grid, own, own_steps, first)
 
     mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
+    start = jnp.broadcast_to(first_step, rays.near.shape)[listed.ray]
+    mask &= (first[:, None] + jnp.arange(BLOCK)[None]) % stride == start[:, None]
     packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates)
     step = first[packed.index // BLOCK] + packed.index % BLOCK
     packed_steps = jax.tree.map(lambda leaf: leaf[packed.ray], steps)
     t = packed_steps.t(step)
-    return Candidates(packed, step, t, packed_steps.length(t))
+    return Candidates(packed, step, t, packed_steps.length(t) * stride)
 
 
 def occupied_at(grid: Occupancy, position: Float[Array, "3"]) -> Bool[Array, ""]:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nerf_jax import compositing
 from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
-from nerf_jax.occupancy import Candidates, Occupancy, find_candidates, occupied_blocks
+from nerf_jax.occupancy import BLOCK, Candidates, Occupancy, find_candidates, occupied_blocks
 from nerf_jax.packing import Packed, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
@@ -66,7 +66,7 @@ class SparseRendering(NamedTuple):
     kept: Bool[Array, " R"]
     """The rays that fit: always the first ones."""
     counts: dict[str, Array]
-    """The number of candidates and of samples."""
+    """The numbers of candidates and of samples, and the stride of the candidates."""
     samples: Samples
 
 
@@ -87,7 +87,8 @@ def render_sparse(
         field, params: the scene.
         grid: the occupied cells.
         budget: sizes and thresholds.
-        keys: one a ray, to jitter the candidates; None: candidates are midpoints of their steps.
+        keys: one a ray, to jitter the candidates, and to take fewer, longer steps while there is
+            no room for all; None: candidates are the midpoints of all steps.
         rays: R of them.
 
     Raises:
@@ -102,8 +103,9 @@ def render_sparse(
         keys, rays, budget.num_candidates
     )
     blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, budget.num_candidates)
+    stride, first_step = _choose_stride(keys, blocks, budget)
     candidates = find_candidates(
-        grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates
+        grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates, stride, first_step
     )
 
     def density(ray: Int[Array, " M"], t: Float[Array, " M"]) -> tuple[Array, Array]:
@@ -123,9 +125,30 @@ def render_sparse(
     rendering = compositing.composite_packed(
         w, rgb, t, length, rays.far, packed, budget.num_candidates
     )
-    counts = {"candidates": candidates.packed.ends[-1], "samples": packed.ends[-1]}
+    counts = {
+        "candidates": candidates.packed.ends[-1],
+        "samples": packed.ends[-1],
+        "stride": jnp.asarray(stride),
+    }
     samples = Samples(packed, w, candidates.step[packed.index])
     return SparseRendering(rendering, packed.kept, counts, samples)
+
+
+def _choose_stride(
+    keys: Array | None, blocks: Bool[Array, "R B"], budget: Budget
+) -> tuple[Int[Array, ""] | int, Int[Array, " R"] | int]:
+    """The stride from one candidate of a ray to the next, and the first one of each ray, at random.
+
+    While space is not yet known to be empty, a few rays would fill the buffers. Longer steps make
+    room for more rays. If there is room for one ray in n, there is then for one in sqrt(n), with
+    steps sqrt(n) times as long.
+    """
+    if keys is None:
+        return 1, 0
+    full = jnp.sum(blocks) * BLOCK / budget.max_candidates
+    stride = jnp.clip(jnp.ceil(jnp.sqrt(full)), 1, BLOCK).astype(jnp.int32)
+    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+    return stride, jnp.minimum((u * stride).astype(jnp.int32), stride - 1)
 
 
 class _Reading(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt32
@@ -28,7 +29,8 @@ class TrainState(NamedTuple):
     key: Key[Array, ""]
 
 
-TrainSteps = Callable[[TrainState, Dataset], tuple[TrainState, Metrics]]
+TrainSteps = Callable[..., tuple[TrainState, Metrics]]
+"""``(state, dataset, horizon) -> (state, metrics)``: see :func:`make_train_steps`."""
 
 
 def init_state(
@@ -124,8 +126,9 @@ def make_train_steps(
             rounding, in less memory.
 
     Returns:
-        ``(state, dataset) -> (state, metrics)``; the given state is donated, and the metrics are
-        stacked over the steps.
+        ``(state, dataset, horizon) -> (state, metrics)``; the given state is donated, and the
+        metrics are stacked over the steps. The horizon is the number of steps of all training,
+        as far as that is known, of which schedules may depend; infinite if it is not given.
     """
     share = split_evenly(rays_per_step, mesh, "train.rays_per_step")
     if share % num_passes:
@@ -143,6 +146,7 @@ def make_train_steps(
         loss, metrics = jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
         return num_terms * loss, metrics
 
+    optimize = optax.with_extra_args_support(optimizer)
     loss = jax.shard_map(share_loss, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED)
 
     def mean_gradient(*arguments: Any) -> tuple[Params, Metrics]:
@@ -156,16 +160,22 @@ def make_train_steps(
             total, _ = jax.lax.scan(add, total, jnp.arange(1, num_passes))
         return jax.tree.map(lambda leaf: leaf / num_passes, total)
 
-    def step(state: TrainState, dataset: Dataset) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, dataset: Dataset, horizon: Array) -> tuple[TrainState, Metrics]:
         refresh_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         aux = model.refresh(state.params, state.aux, refresh_key, state.step)
         gradient, metrics = mean_gradient(state.params, aux, loss_key, dataset)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        progress = jnp.minimum(state.step / horizon, 1.0)
+        updates, opt_state = optimize.update(
+            gradient, state.opt_state, state.params, progress=progress
+        )
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, aux, opt_state, state.key), metrics
 
-    def steps(state: TrainState, dataset: Dataset) -> tuple[TrainState, Metrics]:
-        return jax.lax.scan(lambda state, _: step(state, dataset), state, length=num_steps)
+    def steps(
+        state: TrainState, dataset: Dataset, horizon: Array | float = np.inf
+    ) -> tuple[TrainState, Metrics]:
+        end = jnp.float32(horizon)
+        return jax.lax.scan(lambda state, _: step(state, dataset, end), state, length=num_steps)
 
     return jax.jit(steps, donate_argnums=0)
 

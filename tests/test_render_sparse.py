@@ -164,6 +164,31 @@ def test_rays_beyond_the_capacity_are_dropped_whole():
     )
 
 
+def test_longer_steps_make_room_for_more_rays():
+    """While all is occupied; the mean optical depth stays the same."""
+    rays, params = some_rays(20), CLOUDS.init(None)
+    grid = occupancy.init_grid(BOX, CELLS)
+    keys = jax.random.split(jax.random.key(0), (400, 20))
+    small = EXACT._replace(max_samples=80, candidates_per_sample=1)
+    thin, every = (
+        jax.vmap(
+            lambda keys, budget=budget: sparse(budget, CLOUDS)(params, grid, keys=keys, rays=rays)
+        )(keys)
+        for budget in (small, EXACT._replace(max_samples=1024))
+    )
+    lack = every.counts["candidates"].mean() / 80  # blocks hold a few candidates more
+    assert thin.counts["stride"].min() == thin.counts["stride"].max() == int(np.sqrt(lack)) + 1 > 2
+    assert every.counts["stride"].max() == 1
+    fitted = sparse(small, CLOUDS)(params, grid, keys=None, rays=rays).kept.sum()
+    assert thin.kept.sum(axis=1).min() > 1.5 * fitted
+    always = np.asarray(thin.kept.all(axis=0) & (every.rendering.opacity.max(axis=0) < 0.99))
+    assert always.sum() > 3
+    found, expected = (
+        -jnp.log1p(-each.rendering.opacity[:, always]).mean(axis=0) for each in (thin, every)
+    )
+    np.testing.assert_allclose(found, expected, rtol=0.1, atol=0.02)
+
+
 def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = cloud_grid()

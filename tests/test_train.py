@@ -201,6 +201,21 @@ def test_learning_rates():
     np.testing.assert_allclose([warm(0), warm(10)], [1e-4, 1e-2], rtol=1e-5)
 
 
+def test_a_schedule_over_all_of_training_follows_its_progress():
+    """As an absolute one does whose steps are known."""
+    start, gradient = {"x": jnp.zeros(3)}, {"x": jnp.array([1.0, -2.0, 3.0])}
+    ends = []
+    for steps in (0, 10):
+        config = OptimizerConfig(1e-2, schedule=Exponential(final=0.01, steps=steps))
+        optimizer = optax.with_extra_args_support(make_optimizer(config))
+        params, state = start, optimizer.init(start)
+        for step in range(10):
+            updates, state = optimizer.update(gradient, state, params, progress=step / 10)
+            params = optax.apply_updates(params, updates)
+        ends.append(params["x"])
+    np.testing.assert_allclose(*ends, rtol=1e-5)
+
+
 MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, direction_bands=1)
 
 

@@ -19,7 +19,7 @@ from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run
-from nerf_jax.config import Config
+from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED
@@ -217,6 +217,15 @@ class _Reporter:
         self._calls, self._seconds, self._val_is_new = [], 0.0, False
 
 
+def horizon(settings: TrainConfig, step: int, seconds: float) -> float:
+    """The number of steps of all training, of which some took some seconds: the config's, or fewer
+    if its time ends first.
+    """
+    if settings.max_seconds is None or not step:
+        return settings.num_steps
+    return min(settings.num_steps, step * settings.max_seconds / seconds)
+
+
 @dataclass
 class _Loop:
     """The calls of one session of training, and the work between them."""
@@ -274,7 +283,8 @@ class _Loop:
         steps = self.programs.train_steps(num_steps, self.state)
         compiled = time.perf_counter()
         self.reporter.clock.compile_seconds += compiled - start
-        self.state, metrics = steps(self.state, self.programs.dataset)
+        end = horizon(self.config.train, self.step, self.reporter.clock.train_seconds)
+        self.state, metrics = steps(self.state, self.programs.dataset, np.float32(end))
         metrics = jax.device_get(metrics)  # the one wait for the device
         self.reporter.add_call(metrics, time.perf_counter() - compiled)
         finite = np.isfinite(metrics["loss"])

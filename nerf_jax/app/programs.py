@@ -53,7 +53,7 @@ class TrainingPrograms:
             with ThreadPoolExecutor(1) as executor:
                 validation = executor.submit(self._compile_validation, state)
                 steps: Any = self._make_steps(num_steps, self._num_passes())
-                compiled = steps.lower(state, self.dataset).compile()
+                compiled = steps.lower(state, self.dataset, np.float32(1)).compile()
                 validation.result()
             seconds = time.perf_counter() - start
             memory = compiled.memory_analysis()

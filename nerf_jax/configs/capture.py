@@ -46,7 +46,7 @@ config = Config(
     optimizer=OptimizerConfig(
         learning_rate=2e-2,
         warmup_steps=100,
-        schedule=Exponential(final=0.03, steps=12_000),
+        schedule=Exponential(final=0.03, steps=0),
         beta2=0.99,
         epsilon=1e-15,
     ),

@@ -88,7 +88,7 @@ def _loss(
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
     if config.distortion:
-        distortion = _distortion(samples, config.num_candidates)
+        distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)
     steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, batch.rays, config.num_candidates)
     outside = (steps.start >= steps.stop) & (jnp.max(jnp.abs(target - backgrounds), axis=-1) > 0.1)
@@ -96,9 +96,9 @@ def _loss(
     return loss, {"loss": loss, **errors, **shares, **{k: v * 1.0 for k, v in counts.items()}}
 
 
-def _distortion(samples: Samples, num_candidates: int) -> Float[Array, " R"]:
+def _distortion(samples: Samples, stride: Array, num_candidates: int) -> Float[Array, " R"]:
     """The distortion loss of each ray, over distances in [0, 1] from its first step to its last."""
-    t, delta = samples.step / num_candidates, jnp.float32(1 / num_candidates)
+    t, delta = samples.step / num_candidates, stride / num_candidates
     return losses.distortion_packed(samples.w, t, delta, samples.packed, num_candidates)
 
 

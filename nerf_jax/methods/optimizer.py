@@ -1,7 +1,9 @@
 """Adam and its learning rate, as a config asks for them."""
 
 import functools
+from typing import Any
 
+import jax
 import optax
 
 from nerf_jax.config import Exponential, Milestones, OptimizerConfig
@@ -15,6 +17,8 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> opta
         steps_per_epoch: for schedules that count epochs.
     """
     match config.schedule:
+        case Exponential(steps=0):  # the decay follows the progress: `decay_by_progress`
+            schedule = optax.constant_schedule(config.learning_rate)
         case Exponential(final=final, steps=steps):
             schedule = optax.exponential_decay(
                 config.learning_rate, steps, final, end_value=config.learning_rate * final
@@ -34,8 +38,22 @@ def make_optimizer(
     """Adam (Kingma and Ba, 2015) with the config's learning rate; the cameras' have their own."""
     rate = learning_rate(config, steps_per_epoch)
     adam = functools.partial(optax.adam, b1=config.beta1, b2=config.beta2, eps=config.epsilon)
-    if not config.pose_learning_rate:
-        return adam(rate)
-    part = config.pose_learning_rate / config.learning_rate
-    parts = {"scene": adam(rate), "poses": adam(lambda step: part * rate(step))}
-    return optax.partition(parts, {"scene": "scene", "poses": "poses"})
+    optimizer = adam(rate)
+    if config.pose_learning_rate:
+        part = config.pose_learning_rate / config.learning_rate
+        parts = {"scene": optimizer, "poses": adam(lambda step: part * rate(step))}
+        optimizer = optax.partition(parts, {"scene": "scene", "poses": "poses"})
+    if isinstance(config.schedule, Exponential) and not config.schedule.steps:
+        return optax.chain(optimizer, decay_by_progress(config.schedule.final))
+    return optimizer
+
+
+def decay_by_progress(final: float) -> optax.GradientTransformationExtraArgs:
+    """Multiply updates by a factor that falls exponentially, from 1 to ``final``, as ``progress``
+    goes from 0 to 1.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, *, progress: Any, **_: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf * final**progress, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

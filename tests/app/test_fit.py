@@ -47,6 +47,14 @@ def test_resuming_continues_bit_for_bit(tmp_path):
     assert losses[0] == records[0]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("step", "seconds", "expected"), [(0, 0, 1000), (100, 20, 300), (100, 2, 1000)]
+)
+def test_the_horizon_is_the_end_of_the_steps_or_of_the_time(step, seconds, expected):
+    settings = small.config(num_steps=1000, max_seconds=60.0).train
+    assert fit_module.horizon(settings, step, seconds) == expected
+
+
 @pytest.mark.slow
 def test_resuming_forgets_what_the_checkpoint_does_not_hold(tmp_path):
     run_fit(tmp_path, num_steps=4)
