@@ -144,7 +144,7 @@ def test_a_path_that_the_cameras_do_not_allow_names_those_that_they_do(
     trained = scene(tmp_path)
     split = trained.all_cameras.splits["train"]
     poses = split.cameras.world_from_camera.copy()
-    poses[:, :, 3] = 0
+    poses[:, :, 3] = [0, 0, 5]
     poses[:, :, :3] = poses[:, :, :3] if turned else poses[0, :, :3]
     split = split._replace(cameras=split.cameras._replace(world_from_camera=poses))
     one_place = SceneCameras(WORLD_FROM_ORIGINAL, {"train": split})
