@@ -149,7 +149,7 @@ def test_a_path_that_the_cameras_do_not_allow_names_those_that_they_do(
     split = split._replace(cameras=split.cameras._replace(world_from_camera=poses))
     one_place = SceneCameras(WORLD_FROM_ORIGINAL, {"train": split})
     trained = dataclasses.replace(trained, all_cameras=one_place)
-    message = rf"render\.path '{path}' is not possible for these 4 .*; choose {choice} camera-path"
+    message = rf"render\.path '{path}' is not possible from 4 .*; choose {choice} camera-path"
     with pytest.raises(ValueError, match=message):
         make_trajectory(trained, make_config(path=path), None)
 
