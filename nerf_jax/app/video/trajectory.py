@@ -90,8 +90,8 @@ def _path_cameras(scene: Trained, config: RenderConfig) -> Cameras:
     except ValueError as error:
         choice = ", ".join(name for name, make in makers.items() if _succeeds(make))
         raise ValueError(
-            f"render.path {config.path!r} is not possible for these {len(cameras.focal)} training "
-            f"cameras: {error}; choose {choice + ', or ' if choice else ''}a camera-path file"
+            f"render.path {config.path!r} is not possible from {len(cameras.focal)} training "
+            f"camera(s): {error}; choose {choice + ', or ' if choice else ''}a camera-path file"
         ) from error
 
 

@@ -130,6 +130,30 @@ def test_a_spiral_before_empty_space_looks_at_the_focus_point(tmp_path):
     np.testing.assert_allclose(focus_point(path.world_from_camera), 0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("path", "turned", "choice"),
+    [
+        ("orbit", True, "tour, spline, or a"),
+        ("spiral", True, "tour, spline, or a"),
+        ("tour", False, "a"),
+    ],
+)
+def test_a_path_that_the_cameras_do_not_allow_names_those_that_they_do(
+    tmp_path, path, turned, choice
+):
+    trained = scene(tmp_path)
+    split = trained.all_cameras.splits["train"]
+    poses = split.cameras.world_from_camera.copy()
+    poses[:, :, 3] = [0, 0, 5]
+    poses[:, :, :3] = poses[:, :, :3] if turned else poses[0, :, :3]
+    split = split._replace(cameras=split.cameras._replace(world_from_camera=poses))
+    one_place = SceneCameras(WORLD_FROM_ORIGINAL, {"train": split})
+    trained = dataclasses.replace(trained, all_cameras=one_place)
+    message = rf"render\.path '{path}' is not possible from 4 .*; choose {choice} camera-path"
+    with pytest.raises(ValueError, match=message):
+        make_trajectory(trained, make_config(path=path), None)
+
+
 def test_depth_and_normals_in_colour(tmp_path):
     config = make_config(outputs=("depth", "normals"), formats=("png",))
     render_video(scene(tmp_path), config, folder=tmp_path)
