@@ -132,22 +132,26 @@ def _radius_in_table(
 
     It is that of cameras whose axis is at the centre of the image.
     """
-    rays, (column, row) = jnp.asarray(table.direction)[image], pixel
-    height, width, _ = rays.shape
-    axis = normalize(rays[height // 2, width // 2] + rays[(height - 1) // 2, (width - 1) // 2])
+    _, height, width, _ = table.direction.shape
+    column, row = pixel
+
+    def at(row: HostArray | int, column: HostArray | int) -> Float[Array, "*n 3"]:
+        return jnp.asarray(table.direction)[image, row, column]  # never all of the image
+
+    axis = normalize(at(height // 2, width // 2) + at((height - 1) // 2, (width - 1) // 2))
     # A single row is in no order that tells of an image.
-    has_plane = (height > 1) & (width > 1) & (rays[0, 0] @ axis > _LEAST_COSINE)
+    has_plane = (height > 1) & (width > 1) & (at(0, 0) @ axis > _LEAST_COSINE)
 
     def to_plane(direction: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
         cosine = jnp.maximum(direction @ axis, _LEAST_COSINE)[..., None]
         return jnp.where(has_plane, direction / cosine, direction)
 
-    here = to_plane(rays[row, column])
+    here = to_plane(at(row, column))
     sides = []
     if width > 1:
-        sides.append(rays[row, _neighbours(column, width)])
+        sides.append(at(row, _neighbours(column, width)))
     if height > 1:
-        sides.append(rays[_neighbours(row, height), column])
+        sides.append(at(_neighbours(row, height), column))
     if not sides:
         return jnp.float32(0)
     # The nearer of two neighbours: in a single row the other may be of another image.
