@@ -5,6 +5,7 @@ Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) ha
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +48,9 @@ def cast_rays(
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     position = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
     point = (position - camera.principal) / camera.focal
-    direction = from_image_plane(camera.lens, point)
-    # How far apart the neighbouring pixels' directions are, along rows and columns.
-    sides = safe_norm(jax.jacfwd(from_image_plane, 1)(camera.lens, point).T) / camera.focal
+    direction, across = _with_jacobian(functools.partial(from_image_plane, camera.lens), point)
+    # How far apart the directions of neighbouring pixels are, along rows and columns.
+    sides = safe_norm(across.T) / camera.focal
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
@@ -59,6 +60,19 @@ def cast_rays(
         radius=_DISC * jnp.mean(sides) / safe_norm(direction),
         appearance=jnp.asarray(image, jnp.int32),
     )
+
+
+def _with_jacobian(
+    f: Callable[[Float[Array, "2"]], Float[Array, "3"]], x: Float[Array, "2"]
+) -> tuple[Float[Array, "3"], Float[Array, "3 2"]]:
+    """A function's value and Jacobian, for one evaluation."""
+
+    def twice(x: Float[Array, "2"]) -> tuple[Array, Array]:
+        value = f(x)
+        return value, value
+
+    jacobian, value = jax.jacfwd(twice, has_aux=True)(x)
+    return value, jacobian
 
 
 @functools.partial(jax.jit, static_argnames="size_hw")
