@@ -5,6 +5,7 @@ Camera axes: x right, y up, looking along -z. Pixel (column ``i``, row ``j``) ha
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +48,9 @@ def cast_rays(
     camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[image], cameras)
     position = pixel if jnp.issubdtype(pixel.dtype, jnp.floating) else pixel + 0.5
     point = (position - camera.principal) / camera.focal
-    direction = from_image_plane(camera.lens, point)
-    # How far apart the neighbouring pixels' directions are, along rows and columns.
-    sides = safe_norm(jax.jacfwd(from_image_plane, 1)(camera.lens, point).T) / camera.focal
+    direction, across = _with_jacobian(functools.partial(from_image_plane, camera.lens), point)
+    # How far apart the directions of neighbouring pixels are, along rows and columns.
+    sides = safe_norm(across.T) / camera.focal
     rotation, origin = camera.world_from_camera[:, :3], camera.world_from_camera[:, 3]
     return Rays(
         origin=origin,
@@ -59,6 +60,19 @@ def cast_rays(
         radius=_DISC * jnp.mean(sides) / safe_norm(direction),
         appearance=jnp.asarray(image, jnp.int32),
     )
+
+
+def _with_jacobian(
+    f: Callable[[Float[Array, "2"]], Float[Array, "3"]], x: Float[Array, "2"]
+) -> tuple[Float[Array, "3"], Float[Array, "3 2"]]:
+    """A function's value and Jacobian, for one evaluation."""
+
+    def twice(x: Float[Array, "2"]) -> tuple[Array, Array]:
+        value = f(x)
+        return value, value
+
+    jacobian, value = jax.jacfwd(twice, has_aux=True)(x)
+    return value, jacobian
 
 
 @functools.partial(jax.jit, static_argnames="size_hw")
@@ -132,22 +146,26 @@ def _radius_in_table(
 
     It is that of cameras whose axis is at the centre of the image.
     """
-    rays, (column, row) = jnp.asarray(table.direction)[image], pixel
-    height, width, _ = rays.shape
-    axis = normalize(rays[height // 2, width // 2] + rays[(height - 1) // 2, (width - 1) // 2])
+    _, height, width, _ = table.direction.shape
+    column, row = pixel
+
+    def at(row: HostArray | int, column: HostArray | int) -> Float[Array, "*n 3"]:
+        return jnp.asarray(table.direction)[image, row, column]  # never all of the image
+
+    axis = normalize(at(height // 2, width // 2) + at((height - 1) // 2, (width - 1) // 2))
     # A single row is in no order that tells of an image.
-    has_plane = (height > 1) & (width > 1) & (rays[0, 0] @ axis > _LEAST_COSINE)
+    has_plane = (height > 1) & (width > 1) & (at(0, 0) @ axis > _LEAST_COSINE)
 
     def to_plane(direction: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
         cosine = jnp.maximum(direction @ axis, _LEAST_COSINE)[..., None]
         return jnp.where(has_plane, direction / cosine, direction)
 
-    here = to_plane(rays[row, column])
+    here = to_plane(at(row, column))
     sides = []
     if width > 1:
-        sides.append(rays[row, _neighbours(column, width)])
+        sides.append(at(row, _neighbours(column, width)))
     if height > 1:
-        sides.append(rays[_neighbours(row, height), column])
+        sides.append(at(_neighbours(row, height), column))
     if not sides:
         return jnp.float32(0)
     # The nearer of two neighbours: in a single row the other may be of another image.

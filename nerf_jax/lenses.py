@@ -8,6 +8,7 @@ lens then distorts the point by a polynomial, the same for both: :class:`nerf_ja
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from nerf_jax.numerics import normalize, safe_divide, safe_norm
@@ -134,13 +135,13 @@ def has_ray(lens: Lens | None, point: Float[HostArray, "2"]) -> Bool[Array, ""]:
 
 def _first_radius(lens: Lens, radius: Float[Array, ""]) -> Float[Array, ""]:
     """The last ideal radius of a grid up to which the image grows, and is not beyond a radius."""
-    angle = jnp.arange(_NUM_ANGLES) * (jnp.pi / 2 / _NUM_ANGLES)
-    r = jnp.where(lens.fisheye, 2 * angle, jnp.tan(angle))
+    angle = np.arange(_NUM_ANGLES) * (np.pi / 2 / _NUM_ANGLES)
+    r = jnp.where(lens.fisheye, np.float32(2 * angle), np.float32(np.tan(angle)))
     k, r2 = lens.radial, r * r
     image = r * (1 + r2 * (k[0] + r2 * (k[1] + r2 * (k[2] + r2 * k[3]))))
     slope = 1 + r2 * (3 * k[0] + r2 * (5 * k[1] + r2 * (7 * k[2] + r2 * 9 * k[3])))
     below = (slope > _LEAST_DETERMINANT) & (image <= radius)
-    return r[jnp.argmin(jnp.append(below, False)) - 1]
+    return jnp.max(jnp.where(r < jnp.min(jnp.where(below, jnp.inf, r)), r, 0.0))
 
 
 def _derivative(lens: Lens, ideal: Float[Array, "2"]) -> Float[Array, "2 2"]:

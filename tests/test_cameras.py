@@ -316,6 +316,18 @@ def test_the_cones_of_a_ray_table_are_those_of_its_cameras(kind: str):
     np.testing.assert_allclose(found.radius, rays.radius, rtol=0.01)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 2**24), (4, 800, 800)])
+def test_casting_rays_of_a_table_copies_no_image(shape):
+    """1024 rays need a few kilobytes each, however large the table is."""
+    wide = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    ends = jax.ShapeDtypeStruct(shape[:1], jnp.float32)
+    image = jax.ShapeDtypeStruct((1024,), jnp.int32)
+    pixel = jax.ShapeDtypeStruct((1024, 2), jnp.int32)
+    cast = jax.jit(jax.vmap(cameras_module.cast_rays, (None, 0, 0)))
+    compiled = cast.lower(RayTable(wide, wide, ends, ends), image, pixel).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**22
+
+
 def test_the_cones_of_a_single_row_are_of_neighbours_in_the_same_image():
     """Two rows of an image, one after the other; and a pixel alone, which has no width."""
     angles = np.concatenate([np.linspace(-0.1, 0.1, 21), np.linspace(-0.1, 0.1, 21)])

@@ -58,12 +58,12 @@ def test_a_fisheye_s_border_is_learned():
     cameras = fisheyes()
     pixels, seen = paint(cameras), angles() < HALF_FIELD
     data = Dataset(cameras, pixels, np.tile(seen, (COUNT, 1, 1)))
-    sizes = {"num_candidates": 128, "max_samples": 2**13, "candidates_per_sample": 16}
+    sizes = {"num_candidates": 64, "max_samples": 2**12}
     model = dataclasses.replace(HASH, space="contracted", box_radius=1.0, **sizes)
     method = methods.build(Config(model=model, data=DataConfig(background="black")))
     optimizer, mesh = methods.make_optimizer(RATE), ray_mesh()
     state = init_state(method, optimizer, data, mesh)
-    state, _ = make_train_steps(method, optimizer, mesh, 256, 400)(state, data)
+    state, _ = make_train_steps(method, optimizer, mesh, 256, 200)(state, data)
     rays = cast_image_rays(cameras, 0, (SIZE, SIZE))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rays)
     flat = flat._replace(appearance=jnp.full(SIZE**2, -1))
