@@ -90,8 +90,8 @@ def test_the_constants_name_the_space_and_the_sizes():
     ("path", "closed"), [("orbit", True), ("tour", False), ("gone.json", False)]
 )
 def test_the_camera_path_is_that_of_the_config(path, closed):
-    settings = made.config()
-    settings = replace(settings, render=replace(settings.render, path=path, num_frames=12))
-    found = camera_path(made.scene(settings))
+    scene = made.scene(made.config())
+    render = replace(scene.config.render, path=path, num_frames=12)
+    found = camera_path(replace(scene, config=replace(scene.config, render=render)))
     assert found["closed"] is closed
     assert np.shape([frame["pose"] for frame in found["frames"]]) == (12, 3, 4)
