@@ -153,11 +153,11 @@ FEATURES read(uint entry) {
   return texelFetch(table, ivec2(entry & 4095u, entry >> 12), 0).SWIZZLE;
 }
 
-// The features of a level at a position of the unit cube.
-FEATURES encode(int level, vec3 x) {
-  uint resolution = SHAPE[level].x, numEntries = SHAPE[level].y, offset = SHAPE[level].z;
-  bool dense = SHAPE[level].w == 1u;
-  vec3 position = x * SCALE[level] + 0.5;
+// The features of a level at a position of the unit cube. `cells`: along an axis.
+FEATURES encode(uvec4 shape, float cells, vec3 x) {
+  uint resolution = shape.x, numEntries = shape.y, offset = shape.z;
+  bool dense = shape.w == 1u;
+  vec3 position = x * cells + 0.5;
   vec3 lower = floor(position), f = position - lower;
   uvec3 vertices = uvec3(1u, resolution, resolution * resolution);
   uvec3 stride = dense ? vertices : uvec3(1u, 2654435761u, 805459861u);
@@ -200,7 +200,7 @@ float density(Ray ray, float t, vec3 position, vec3 unit, out vec4 features[4]) 
   float variance = varianceInUnit(position, across);
 #endif
   for (int level = 0; level < LEVELS; level++) {
-    FEATURES v = encode(level, x);
+    FEATURES v = encode(SHAPE[level], SCALE[level], x);
 #ifdef CONE
     v *= levelWeight(level, variance);
 #endif

@@ -1,6 +1,7 @@
 """The cameras of a page: the training views, the camera path, the point that it orbits."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from nerf_jax.types import Cameras, Rendering
 
 _FRAMES = 60
 """Of the path, where the config has no video."""
+_CLOSED = ("orbit", "ellipse", "spiral")
+"""Paths whose first camera follows the last one."""
 
 
 def training_views(scene: Trained) -> list[dict[str, Any]]:
@@ -31,14 +34,17 @@ def start_view(cameras: Cameras) -> int:
 
 
 def camera_path(scene: Trained) -> dict[str, Any]:
-    """The frames of the config's camera path, and whether the first follows the last."""
+    """The frames of the config's camera path, and whether the first follows the last one.
+
+    A tour, where the path was in a file that is no longer there.
+    """
     config = scene.config.render
+    if config.path.endswith(".json") and not Path(config.path).is_file():
+        config = replace(config, path="tour")
     config = replace(config, num_frames=config.num_frames or _FRAMES, size=None, downscale=1)
     trajectory = make_trajectory(scene, config, None)
     cameras = reframe(trajectory.cameras, trajectory.size_hw, scene.size_hw)
-    positions = np.asarray(cameras.world_from_camera)[:, :, 3]
-    steps = np.linalg.norm(np.roll(positions, -1, axis=0) - positions, axis=1)
-    return {"frames": _views(cameras), "closed": bool(steps[-1] <= 2 * steps[:-1].mean())}
+    return {"frames": _views(cameras), "closed": config.path in _CLOSED}
 
 
 def focus(scene: Trained, rendering: Rendering) -> list[float]:

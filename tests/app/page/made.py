@@ -99,6 +99,15 @@ def settings_of(page: str) -> dict[str, Any]:
     return json.loads(re.search(r'id="scene">(.*?)</script>', page, re.DOTALL)[1])
 
 
+AS_ON_A_GPU = """
+const get = WebGL2RenderingContext.prototype.getParameter;
+WebGL2RenderingContext.prototype.getParameter = function (name) {
+  const found = get.call(this, name);
+  return typeof found === "string" ? "a GPU" : found;
+};"""
+"""A script with which a page takes the renderer for a GPU, and keeps its networks in buffers."""
+
+
 class Opened:
     """A page in a browser."""
 

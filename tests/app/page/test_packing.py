@@ -1,11 +1,14 @@
 """The arrays of a page, against loops and against the field's own shapes."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nerf_jax.app.page.packing import join, method_config, pack_bits, pack_field
 from nerf_jax.app.page.shader import constants, step_table
+from nerf_jax.app.page.views import camera_path
 from tests.app.page import made
 
 
@@ -81,3 +84,14 @@ def test_the_constants_name_the_space_and_the_sizes():
         "const vec3 BACKGROUND = vec3(0.0e+00, 0.0e+00, 0.0e+00);",
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize(
+    ("path", "closed"), [("orbit", True), ("tour", False), ("gone.json", False)]
+)
+def test_the_camera_path_is_that_of_the_config(path, closed):
+    scene = made.scene(made.config())
+    render = replace(scene.config.render, path=path, num_frames=12)
+    found = camera_path(replace(scene, config=replace(scene.config, render=render)))
+    assert found["closed"] is closed
+    assert np.shape([frame["pose"] for frame in found["frames"]]) == (12, 3, 4)

@@ -39,13 +39,13 @@ def test_a_page_shows_what_is_rendered(browser, tmp_path, name):
     scene = made.scene(made.config(**CASES[name]))
     rendered = made.rendering(scene, start_view(scene.cameras()))
     assert np.asarray(rendered.opacity).std() > 0.1  # something, but not everywhere
-    for bits, least in ((16, 45.0), (8, 38.0)):
-        path = write_page(scene, tmp_path / f"{bits}.html", bits)
+    depths = np.asarray(rendered.median_depth), np.asarray(rendered.opacity)
+    for bits, script, least in ((16, "", 45), (16, made.AS_ON_A_GPU, 45), (8, "", 38)):
+        path = write_page(scene, tmp_path / "scene.html", bits)
         depth_range = made.settings_of(path.read_text())["depthRange"]
-        with made.opened(browser, path) as page:
+        with made.opened(browser, path, script) as page:
             assert made.psnr(page.image(), np.asarray(rendered.rgb)) > least
+            assert page.page.evaluate("isSoftware(canvas.getContext('webgl2'))") is not bool(script)
             page.click("depth")
-            depth = color_depth(
-                np.asarray(rendered.median_depth), np.asarray(rendered.opacity), *depth_range
-            )
-            assert made.psnr(page.image(), depth) > least - 7  # a step of colours, at edges
+            # At edges, a step of the colours.
+            assert made.psnr(page.image(), color_depth(*depths, *depth_range)) > least - 7
