@@ -1,16 +1,13 @@
 """Scenes: one module per file format, and :func:`load`, which finds the scene of a config."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Literal, get_args
 
 from nerf_jax.config import DataConfig
 from nerf_jax.config.serialization import near_miss
-from nerf_jax.data import blender, colmap, download, llff, rays, transforms
-from nerf_jax.data.rays import save as save_rays
-from nerf_jax.data.scene import Scene
+from nerf_jax.data.scene import Scene, Split
 
 __all__ = ["is_local", "load", "recognize", "save_rays"]
 
@@ -21,17 +18,6 @@ DEFAULT_FOLDER = Path("data")
 BLENDER_FOLDER = "nerf_synthetic"
 LLFF_FOLDER = "nerf_llff_data"
 """The folders in which the NeRF authors distribute their scenes."""
-
-_LOADERS: Mapping[Format, ModuleType] = {
-    "blender": blender,
-    "transforms": transforms,
-    "llff": llff,
-    "colmap": colmap,
-    "rays": rays,
-}
-"""The module of each format, with ``find(path)``, which is true for datasets of this format, and
-``load(path, config)``. If a folder has several formats, the first one takes precedence: converted
-poses come before the poses that they were made from."""
 
 
 def load(config: DataConfig) -> Scene:
@@ -49,7 +35,14 @@ def load(config: DataConfig) -> Scene:
             f"{path}: data.format is {config.format!r}, but this is a dataset of format {found!r}; "
             "set data.format to that or to 'auto', or data.root to another folder"
         )
-    return _LOADERS[found].load(path, config)
+    return _loaders()[found].load(path, config)
+
+
+def save_rays(path: Path, split: Split, background: str) -> None:
+    """Write a split as a ray dataset: :func:`nerf_jax.data.rays.save`."""
+    from nerf_jax.data import rays
+
+    rays.save(path, split, background)
 
 
 def is_local(config: DataConfig) -> bool:
@@ -59,7 +52,18 @@ def is_local(config: DataConfig) -> bool:
 
 def recognize(path: Path) -> Format | None:
     """The format of the dataset at ``path``, a folder or a file; None if there is none."""
-    return next((name for name, module in _LOADERS.items() if module.find(path)), None)
+    return next((name for name, module in _loaders().items() if module.find(path)), None)
+
+
+def _loaders() -> dict[Format, ModuleType]:
+    """The modules of the formats, imported here, as the built-in scene needs none.
+
+    Each has ``find(path)``, true for datasets of its format, and ``load(path, config)``. Of several
+    formats in a folder the first is read: converted poses come before those they were made from.
+    """
+    from nerf_jax.data import blender, colmap, llff, rays, transforms
+
+    return dict(zip(get_args(Format), (blender, transforms, llff, colmap, rays), strict=True))
 
 
 def _is_built_in(config: DataConfig) -> bool:
@@ -90,7 +94,7 @@ def _search(config: DataConfig) -> tuple[Path, Format] | None:
         paths += [folder / name for folder in _collections(root) for name in names]
     for path in paths:
         # Of a folder with several formats, the requested one.
-        for name, module in _LOADERS.items():
+        for name, module in _loaders().items():
             if name == config.format and module.find(path):
                 return path, name
         found = recognize(path)
@@ -104,6 +108,8 @@ def _find(config: DataConfig) -> tuple[Path, Format]:
     found = _search(config)
     if found:
         return found
+    from nerf_jax.data import download
+
     failure: Exception | None = None
     is_known = config.scene in download.SCENES and config.format in ("auto", "blender")
     if config.root is None and is_known:
@@ -129,6 +135,8 @@ def _collections(root: Path) -> tuple[Path, ...]:
 
 def _not_found(config: DataConfig, failure: Exception | None) -> str:
     """The message for a scene that was not found: the search, the scenes there, the remedies."""
+    from nerf_jax.data import download
+
     roots = _roots(config)
     folders = [folder for root in roots for folder in _collections(root) if folder.is_dir()]
     scenes = sorted({path.name for each in folders for path in each.iterdir() if recognize(path)})
