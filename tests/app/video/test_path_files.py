@@ -135,42 +135,35 @@ def changed(keys: tuple, value: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "expected"),
+    ("field", "value", "expected"),
     [
-        (("camera_path",), ..., r"camera_path must be a list of at least one camera, .* missing"),
-        (("camera_path",), [], r"camera_path must be a list of at least one camera, but is \[\]"),
-        (("camera_path", 1), 3, r"camera_path\[1\] must be an object, but is 3"),
+        ("camera_path", ..., r"camera_path must be a list of at least one camera, .* missing"),
+        ("camera_path", [], r"camera_path must be a list of at least one camera, but is \[\]"),
+        ("camera_path.1", 3, r"camera_path\[1\] must be an object, but is 3"),
+        ("camera_path.1.fov", ..., r"camera_path\[1\].fov must be a field of view .* missing"),
+        ("camera_path.0.fov", 180, r"camera_path\[0\].fov must be .* between 0.1 and 179.9"),
+        ("camera_path.1.camera_to_world", ..., r"\[1\].camera_to_world must be four rows"),
+        ("camera_path.0.camera_to_world", [1] * 15, r"\[0\].camera_to_world must be four ro"),
         (
-            ("camera_path", 1, "fov"),
-            ...,
-            r"camera_path\[1\].fov must be a field of view .* missing",
-        ),
-        (("camera_path", 0, "fov"), 180, r"camera_path\[0\].fov must be .* between 0.1 and 179.9"),
-        (("camera_path", 1, "camera_to_world"), ..., r"\[1\].camera_to_world must be four rows"),
-        (("camera_path", 0, "camera_to_world"), [1] * 15, r"\[0\].camera_to_world must be four ro"),
-        (
-            ("camera_path", 0, "camera_to_world", 5),
+            "camera_path.0.camera_to_world.5",
             float("nan"),
             r"\[0\].camera_to_world\[1\]\[1\] must be a finite number, but is nan",
         ),
-        (("camera_path", 0, "camera_to_world", 0), 3, r"must rotate without scaling"),
+        ("camera_path.0.camera_to_world.0", 3, r"must rotate without scaling"),
         (
-            ("camera_path", 0, "camera_to_world", 3),
+            "camera_path.0.camera_to_world.3",
             3e38,
             r"\[0\].camera_to_world must be within the range of float32",
         ),
-        (
-            ("render_height",),
-            0,
-            r"render_height must be a whole number of pixels, 1 to 32768, .* 0",
-        ),
-        (("render_width",), 20.5, r"render_width must be a whole number"),
-        (("render_width",), "80", r"render_width must be a whole number .* '80'"),
-        (("fps",), -1, r"fps must be positive"),
-        (("camera_type",), "equirectangular", r"camera_type must be 'perspective', .*rectangular"),
+        ("render_height", 0, r"render_height must be a whole number of pixels, 1 to 32768, .* 0"),
+        ("render_width", 20.5, r"render_width must be a whole number"),
+        ("render_width", "80", r"render_width must be a whole number .* '80'"),
+        ("fps", -1, r"fps must be positive"),
+        ("camera_type", "equirectangular", r"camera_type must be 'perspective', .*rectangular"),
     ],
 )
-def test_an_invalid_field_is_named_with_its_frame(tmp_path, keys, value, expected):
+def test_an_invalid_field_is_named_with_its_frame(tmp_path, field, value, expected):
+    keys = tuple(int(key) if key.isdigit() else key for key in field.split("."))
     write(tmp_path / "path.json", changed(keys, value))
     with pytest.raises(ValueError, match=rf"path\.json: .*{expected}") as raised:
         read_path(tmp_path / "path.json", BOUNDS, np.diag([4.0, 4, 4, 1]))
