@@ -70,6 +70,7 @@ def test_reports(tmp_path):
     fitted = run_fit(tmp_path, num_steps=8, checkpoint_every=4)
     records = Run(tmp_path).metrics()
     wanted = {"step", "train_seconds", "loss", "mse", "psnr", "val_psnr", "rays_per_second"}
+    wanted |= {"opacity"}
     assert all(wanted == set(record) for record in records)
     assert all(np.isclose(r["psnr"], -10 * np.log10(r["mse"]), atol=1e-3) for r in records)
     assert records[0]["train_seconds"] < records[1]["train_seconds"]
