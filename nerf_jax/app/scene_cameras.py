@@ -45,6 +45,31 @@ class SceneCameras:
         }
         return SceneCameras(scene.world_from_original, cameras)
 
+    def require_same(self, found: "SceneCameras", folder: Path) -> None:
+        """Require that a scene is the one of a run, whose cameras these are.
+
+        Raises:
+            ValueError: the photos of a split, or the transform from the files, differ.
+        """
+        differs = next(
+            (
+                f"the {name} photos"
+                for name in sorted(self.splits.keys() & found.splits.keys())
+                if self.splits[name].names != found.splits[name].names
+            ),
+            "",
+        )
+        same_frame = np.allclose(
+            *(self.world_from_original, found.world_from_original), rtol=1e-3, atol=1e-3
+        )
+        if differs or not same_frame:
+            wrong = differs or "the world coordinates"
+            raise ValueError(
+                f"{folder}: {wrong} of this dataset are not the run's: name the run's dataset by "
+                "--data.root and --data.format, with the same splits (--data.hold_out), or begin "
+                "a new run"
+            )
+
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
         arrays: dict[str, Any] = {"world_from_original": np.asarray(self.world_from_original)}

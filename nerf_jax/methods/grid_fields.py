@@ -67,7 +67,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
         config.num_features,
         config.width,
         footprint=config.footprint,
-        density_bias=_density_bias(config),
+        density_bias=density_bias(config),
         has_environment=config.environment,
         num_photos=num_photos,
         code_size=config.code_size,
@@ -75,7 +75,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
     return _in_space(network, space, config.box_radius)
 
 
-def _density_bias(config: GridConfig) -> float:
+def density_bias(config: GridConfig) -> float:
     """Logarithm of the initial density per half side of the box.
 
     So an object's initial opacity does not depend on the unit of length.
@@ -99,7 +99,7 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         config.proposal_width,
         degree=1,
         footprint=config.footprint,
-        density_bias=_density_bias(config),
+        density_bias=density_bias(config),
     )
     return lambda space: _in_space(network, space, config.box_radius)
 

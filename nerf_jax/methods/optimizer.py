@@ -44,16 +44,19 @@ def make_optimizer(
         parts = {"scene": optimizer, "poses": adam(lambda step: part * rate(step))}
         optimizer = optax.partition(parts, {"scene": "scene", "poses": "poses"})
     if isinstance(config.schedule, Exponential) and not config.schedule.steps:
-        return optax.chain(optimizer, decay_by_progress(config.schedule.final))
+        return decay_by_progress(optimizer, config.schedule.final)
     return optimizer
 
 
-def decay_by_progress(final: float) -> optax.GradientTransformationExtraArgs:
-    """Multiply updates by a factor that falls exponentially, from 1 to ``final``, as ``progress``
-    goes from 0 to 1.
+def decay_by_progress(
+    optimizer: optax.GradientTransformation, final: float
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer whose updates fall exponentially, by a factor from 1 to ``final`` as
+    ``progress`` goes from 0 to 1.
     """
 
-    def update(updates: Any, state: Any, params: Any = None, *, progress: Any, **_: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any = None, *, progress: Any) -> Any:
+        updates, state = optimizer.update(updates, state, params)
         return jax.tree.map(lambda leaf: leaf * final**progress, updates), state
 
-    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)

@@ -1,5 +1,7 @@
 """A scene's setting: written and read again, and what is told where it is not."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -53,3 +55,21 @@ def test_one_that_is_missing_or_damaged_says_how_to_get_it(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"setting.npz: damaged .* rewrites it"):
         SceneCameras.load(path)
+
+
+def test_another_dataset_than_the_runs_is_refused():
+    world = np.diag([2.0, 2, 2, 1])
+    kept = SceneCameras.of(Scene("ball", "somewhere", {}, world), splits(None))
+    again = SceneCameras.of(Scene("ball", "elsewhere", {}, world + 1e-6), splits(None))
+    kept.require_same(again, Path("run"))
+    moved = SceneCameras.of(Scene("ball", "somewhere", {}, 2 * world), splits(None))
+    with pytest.raises(
+        ValueError, match=r"run: the world coordinates of this dataset are not the run's"
+    ):
+        kept.require_same(moved, Path("run"))
+    train = splits(None)["train"]
+    renamed = {"train": Split(train.dataset, ("b", "a", "c", "d"))}
+    with pytest.raises(ValueError, match=r"the train photos .*--data.root and --data.format"):
+        kept.require_same(
+            SceneCameras.of(Scene("ball", "somewhere", {}, world), renamed), Path("run")
+        )

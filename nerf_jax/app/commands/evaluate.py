@@ -12,6 +12,7 @@ from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.progress import say
 from nerf_jax.app.report import write_report
 from nerf_jax.app.runs import Run
+from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.config import DataConfig
 
 
@@ -40,8 +41,11 @@ def eval_run(arguments: list[str]) -> int:
     args = parse(EvalArgs, arguments, default)
     settings = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
     config = dataclasses.replace(config, data=args.data, eval=settings)
-    held_out = data.load(config.data).split(args.split)
-    written = evaluate(trained.load(run, config), held_out)
+    dataset, scene = data.load(config.data), trained.load(run, config)
+    held_out = dataset.split(args.split)
+    found = SceneCameras.of(dataset, {args.split: held_out})
+    scene.all_cameras.require_same(found, run.folder)
+    written = evaluate(scene, held_out)
     for path in [*written, write_report(run)]:
         say("  ", path)
     return 0

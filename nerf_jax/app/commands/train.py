@@ -67,6 +67,8 @@ def train(arguments: list[str]) -> int:
     all_cameras = SceneCameras.of(
         scene, {"train": split} | ({config.eval.split: held_out} if held_out else {})
     )
+    if resume and run.setting_file.is_file():
+        SceneCameras.load(run.setting_file).require_same(all_cameras, run.folder)
     _begin(run, config, all_cameras, resume=resume)
     renderer = image_renderer(model.render, config.eval.rays_per_chunk)
 
@@ -197,8 +199,10 @@ def _render_video(scene: Trained) -> list[Path]:
 
 def _write_page(scene: Trained) -> list[Path]:
     """Write the scene as a web page, if one can hold it."""
+    path = scene.run.folder / "scene.html"
+    path.unlink(missing_ok=True)  # that of an earlier step
     try:
-        return [write_page(scene, scene.run.folder / "scene.html")]
+        return [write_page(scene, path)]
     except ValueError as error:
         say(f"no web page of the scene: {error}")
         return []

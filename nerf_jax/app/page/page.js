@@ -160,6 +160,7 @@ function run(paint) {
       show(cameraOf(scene.views[state.view]), false);
     },
     tour() {
+      if (!scene.path.frames.length) return;
       state.touring = !state.touring;
       press("tour", state.touring);
       if (state.touring) last = performance.now();

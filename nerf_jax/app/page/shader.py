@@ -10,6 +10,7 @@ from nerf_jax.app.page.packing import PackedField
 from nerf_jax.compositing import Background, solid_background
 from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Box, Contracted, Frustum, Space
+from nerf_jax.methods.grid_fields import density_bias
 
 FEATURES = {
     1: ("float", "vec4", "x"),
@@ -40,7 +41,7 @@ def constants(model: HashConfig, space: Space, field: PackedField, background: B
     values = {
         "MIN_ALPHA": model.min_alpha,
         "MIN_TRANSMITTANCE": model.min_transmittance,
-        "DENSITY_BIAS": model.density_bias,
+        "DENSITY_BIAS": density_bias(model) - math.log(model.box_radius),  # per world unit
         "BACKGROUND": np.asarray(solid_background(background)),
         "CELLS": model.grid_resolution,
         "STEPS_PER_CELL": 1 / _cells_per_step(space, model),

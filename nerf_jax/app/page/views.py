@@ -36,13 +36,17 @@ def start_view(cameras: Cameras) -> int:
 def camera_path(scene: Trained) -> dict[str, Any]:
     """The frames of the config's camera path, and whether the first follows the last one.
 
-    A tour, where the path was in a file that is no longer there.
+    A tour, where the path was in a file that is no longer there; no frames, where the cameras do
+    not allow the path.
     """
     config = scene.config.render
     if config.path.endswith(".json") and not Path(config.path).is_file():
         config = replace(config, path="tour")
     config = replace(config, num_frames=config.num_frames or _FRAMES, size=None, downscale=1)
-    trajectory = make_trajectory(scene, config, None)
+    try:
+        trajectory = make_trajectory(scene, config, None)
+    except ValueError:
+        return {"frames": [], "closed": False}
     cameras = reframe(trajectory.cameras, trajectory.size_hw, scene.size_hw)
     return {"frames": _views(cameras), "closed": config.path in _CLOSED}
 

@@ -1,5 +1,6 @@
 """The arrays of a page, against loops and against the field's own shapes."""
 
+import re
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -84,6 +85,16 @@ def test_the_constants_name_the_space_and_the_sizes():
         "const vec3 BACKGROUND = vec3(0.0e+00, 0.0e+00, 0.0e+00);",
     ):
         assert line in lines
+
+
+@pytest.mark.parametrize("bias", [None, 2.0])
+def test_the_initial_density_is_that_of_the_field(bias):
+    """By default -1 per half side of the box; else per world unit."""
+    scene = made.scene(made.config(box_radius=0.3, density_bias=bias))
+    model, space = scene.config.model, scene.state.aux.space
+    text = constants(model, space, pack_field(model, scene.state.params, 16), "white")
+    found = float(re.search(r"float DENSITY_BIAS = (\S+);", text)[1])
+    np.testing.assert_allclose(found, -1 - np.log(0.3) if bias is None else bias, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_the_origin_is_the_viewer_s_page_under_a_name_of_this_machine(headers, a
         ("/?token=secret", "", True),
         ("/", "nerf_jax_token=secret", True),
         ("/", "a=b; nerf_jax_token=secret", True),
+        ("/", 'a={"x":1}; b:@=1; nerf_jax_token=secret', True),
         ("/?token=wrong", "nerf_jax_token=secret", True),
         ("/", "", False),
         ("/?token=", "nerf_jax_token=", False),
