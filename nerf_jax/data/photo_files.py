@@ -166,7 +166,14 @@ def image_folders(root: Path) -> dict[int, Path]:
         for path in sorted(root.glob(f"{IMAGE_FOLDER}*"), key=natural)
         if (match := re.fullmatch(rf"{IMAGE_FOLDER}(?:_([1-9]\d{{0,3}}))?", path.name))
     }
-    return {factor: path for factor, path in folders.items() if path.is_dir() and photos_in(path)}
+    return {factor: path for factor, path in folders.items() if _holds_photos(path)}
+
+
+def _holds_photos(path: Path) -> bool:
+    """Whether there are photos in a folder, or one level below it."""
+    if not path.is_dir():
+        return False
+    return any(photos_in(each) for each in (path, *filter(Path.is_dir, path.iterdir())))
 
 
 def preferred_factors(factors: Iterable[int], downscale: int) -> list[int]:

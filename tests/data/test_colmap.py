@@ -321,6 +321,18 @@ def test_the_largest_model_is_read_and_the_others_are_named(tmp_path):
     assert any("1 photos in" in note and "a photo.jpg" in note for note in chosen.notes)
 
 
+def test_photos_of_a_model_may_be_in_folders_of_cameras(tmp_path):
+    images = IMAGES.replace("b.jpg", "left/b.jpg").replace("a photo.jpg", "right/a photo.jpg")
+    write_text(tmp_path, images=images)
+    for name, folder in (("b.jpg", "left"), ("a photo.jpg", "right")):
+        (tmp_path / "images" / folder).mkdir()
+        (tmp_path / "images" / name).rename(tmp_path / "images" / folder / name)
+    found = colmap.read(tmp_path / "sparse/0")
+    assert found.photos == tuple(
+        tmp_path / "images" / n for n in ("left/b.jpg", "right/a photo.jpg")
+    )
+
+
 def test_a_damaged_model_is_no_large_one(tmp_path):
     write_binary(tmp_path, place="sparse/1")
     write_binary(tmp_path, place="sparse/0", images=b"\xff" * 60)

@@ -57,6 +57,7 @@ class Viewer:
             self._server = viser.ViserServer(host, free, label="nerf_jax", verbose=False)
         self.port = self._server.get_port()
         name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        name = f"[{name}]" if ":" in name else name
         self.url = f"http://{name}:{self.port}" + (f"/?token={token}" if token else "")
         if self.port != port:
             say(f"port {port} is taken: {self.port} instead")
@@ -132,7 +133,8 @@ def free_port(port: int, tries: int = 100, host: str = HOST) -> int:
     """The first free port from the given one on; an OSError if all ``tries`` are taken."""
     end = min(port + tries, 65536)
     for candidate in range(port, end):
-        with socket.socket() as test, contextlib.suppress(OSError):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as test, contextlib.suppress(OSError):
             test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             test.bind((host, candidate))
             return candidate
