@@ -139,14 +139,14 @@ def _choose_stride(
 ) -> tuple[Int[Array, ""] | int, Int[Array, " R"] | int]:
     """The stride from one candidate of a ray to the next, and the first one of each ray, at random.
 
-    While space is not yet known to be empty, a few rays would fill the buffers. Longer steps make
-    room for more rays. If there is room for one ray in n, there is then for one in sqrt(n), with
-    steps sqrt(n) times as long.
+    While space is not yet known to be empty, the blocks of a few rays would fill the buffers, and
+    longer steps make room for more rays: where the blocks are n times too many, steps are sqrt(n)
+    times as long. Once the blocks fit, every step is taken, as in rendering.
     """
     if keys is None:
         return 1, 0
-    full = jnp.sum(blocks) * BLOCK / budget.max_candidates
-    stride = jnp.clip(jnp.ceil(jnp.sqrt(full)), 1, BLOCK).astype(jnp.int32)
+    lack = jnp.sum(blocks) / budget.max_blocks
+    stride = jnp.clip(jnp.ceil(jnp.sqrt(lack)), 1, BLOCK).astype(jnp.int32)
     u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
     return stride, jnp.minimum((u * stride).astype(jnp.int32), stride - 1)
 
