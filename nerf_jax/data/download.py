@@ -62,7 +62,7 @@ def fetch(scene: str, into: Path) -> Path:
         _unpack(partial, target)
     except (OSError, ValueError) as error:
         if not _holds_scene(target):  # otherwise another process was faster
-            if isinstance(error, FileNotFoundError) and not partial.exists():
+            if isinstance(error, FileNotFoundError) and error.filename == str(partial):
                 return fetch(scene, into)  # another process found the archive damaged
             if isinstance(error, ValueError):  # a retry would unpack the same bad archive
                 _discard(partial)

@@ -36,7 +36,7 @@ from nerf_jax.app.report.text import fixed, protocol
 from nerf_jax.app.trained import Trained
 from nerf_jax.cameras import resize
 from nerf_jax.compositing import solid_background
-from nerf_jax.types import Rendering
+from nerf_jax.types import Cameras, Rendering
 
 __all__ = ["Bits", "page_html", "write_page"]
 
@@ -64,7 +64,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
     Raises:
         ValueError: a page cannot hold the scene, or it has no cameras to start from.
     """
-    model = method_config(scene.config)
+    model, cameras = method_config(scene.config), scene.cameras()
     params, grid = scene.state.params, scene.state.aux
     field = pack_field(model, params.get("scene", params), bits)
     content, sections = join(
@@ -89,7 +89,7 @@ def page_html(scene: Trained, bits: Bits = 16) -> str:
         "constants": constants(model, grid.space, field, background),
         "sections": sections,
     }
-    view, still = _first_view(scene)
+    view, still = _first_view(scene, cameras)
     packed = base64.b64encode(zlib.compress(content, 9)).decode()
     script = _read("draw.js") + _read("page.js")
     return render_template(
@@ -110,12 +110,12 @@ def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def _first_view(scene: Trained) -> tuple[dict[str, Any], Rendering]:
+def _first_view(scene: Trained, cameras: Cameras) -> tuple[dict[str, Any], Rendering]:
     """The cameras of the page, and the scene as it shows it at first."""
-    factor, start = STILL_SIDE / max(scene.size_hw), start_view(scene.cameras())
+    factor, start = STILL_SIDE / max(scene.size_hw), start_view(cameras)
     height, width = (max(1, round(factor * side)) for side in scene.size_hw)
-    cameras = resize(scene.cameras()._replace(lens=None), factor)
-    still = scene.render(cameras, start, (height, width))
+    small = resize(cameras._replace(lens=None), factor)
+    still = scene.render(small, start, (height, width))
     return {
         "size": scene.size_hw[::-1],
         "views": training_views(scene),
