@@ -128,7 +128,7 @@ def make_train_steps(
     Returns:
         ``(state, dataset, horizon) -> (state, metrics)``; the given state is donated, and the
         metrics are stacked over the steps. The horizon is the number of steps of all training,
-        as far as that is known, of which schedules may depend; infinite if it is not given.
+        as far as it is known, for schedules that follow the progress; infinite if it is not given.
     """
     share = split_evenly(rays_per_step, mesh, "train.rays_per_step")
     if share % num_passes:

@@ -1,10 +1,12 @@
 """Advice to the user, from the metrics of training."""
 
-import math
 from collections.abc import Mapping
+from typing import cast
 
 from nerf_jax.config import Config
+from nerf_jax.config.methods import GridConfig
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.methods.grid_fields import density_bias
 
 _SETTLED = 1024
 """Steps until the occupancy grid has marked most of the empty space."""
@@ -30,8 +32,7 @@ def advise(config: Config, means: Mapping[str, float]) -> dict[str, str]:
             f"learned: {remedy}"
         )
     if means.get("samples", 1) < 1:
-        bias = model["density_bias"]
-        bias = -1 - math.log(model["box_radius"]) if bias is None else bias
+        bias = density_bias(cast(GridConfig, config.model))  # no other method counts samples
         found["samples"] = (
             "the scene is empty everywhere, so nothing is learned: raise --model.density_bias "
             f"(now {bias:.2g}), or lower --model.min_alpha (now "

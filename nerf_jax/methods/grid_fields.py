@@ -67,7 +67,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
         config.num_features,
         config.width,
         footprint=config.footprint,
-        density_bias=density_bias(config),
+        density_bias=density_bias(config) + math.log(config.box_radius),
         has_environment=config.environment,
         num_photos=num_photos,
         code_size=config.code_size,
@@ -76,13 +76,14 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
 
 
 def density_bias(config: GridConfig) -> float:
-    """Logarithm of the initial density per half side of the box.
+    """Logarithm of the initial density per world unit.
 
-    So an object's initial opacity does not depend on the unit of length.
+    By default it is -1 per half side of the box, so that an object's initial opacity does not
+    depend on the unit of length.
     """
     if config.density_bias is None:
-        return -1.0
-    return config.density_bias + math.log(config.box_radius)
+        return -1.0 - math.log(config.box_radius)
+    return config.density_bias
 
 
 def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], Field]:
@@ -99,7 +100,7 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         config.proposal_width,
         degree=1,
         footprint=config.footprint,
-        density_bias=density_bias(config),
+        density_bias=density_bias(config) + math.log(config.box_radius),
     )
     return lambda space: _in_space(network, space, config.box_radius)
 

@@ -41,7 +41,7 @@ def constants(model: HashConfig, space: Space, field: PackedField, background: B
     values = {
         "MIN_ALPHA": model.min_alpha,
         "MIN_TRANSMITTANCE": model.min_transmittance,
-        "DENSITY_BIAS": density_bias(model) - math.log(model.box_radius),  # per world unit
+        "DENSITY_BIAS": density_bias(model),
         "BACKGROUND": np.asarray(solid_background(background)),
         "CELLS": model.grid_resolution,
         "STEPS_PER_CELL": 1 / _cells_per_step(space, model),
