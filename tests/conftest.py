@@ -43,7 +43,20 @@ def real_data() -> Path:
     root = os.environ.get("NERF_JAX_DATA")
     if not root or not Path(root).is_dir():
         pytest.skip("real scenes are absent: set NERF_JAX_DATA to the folder that holds them")
-    return Path(root)
+    return Path(root).resolve()
+
+
+@pytest.fixture
+def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow as it is without the package that reads HEIC, which may be installed."""
+    from PIL import Image
+
+    from nerf_jax.data import images
+
+    monkeypatch.setattr(images, "_register_heif", lambda: None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    for suffix in images.HEIF_SUFFIXES:
+        monkeypatch.delitem(Image.EXTENSION, suffix, raising=False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

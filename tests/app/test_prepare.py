@@ -611,6 +611,7 @@ def error_of(capsys, *arguments: object) -> str:
         ),
     ],
 )
+@pytest.mark.usefixtures("no_heif")
 def test_no_photos(tmp_path, capsys, name, make, expected):
     pytest.importorskip("pycolmap")
     make(tmp_path / name)

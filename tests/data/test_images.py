@@ -172,6 +172,7 @@ def test_photos_of_200_megapixels_are_read(tmp_path):
         (b"something else", r"copy or download the file again"),
     ],
 )
+@pytest.mark.usefixtures("no_heif")
 def test_the_remedy_for_an_unreadable_file_is_known_by_its_first_bytes(tmp_path, start, remedy):
     (tmp_path / "a.jpg").write_bytes(start)
     with pytest.raises(ValueError, match=rf"a\.jpg: cannot be read as an image \(.*\); {remedy}"):
