@@ -6,7 +6,7 @@ training goes on, and the folder is renamed when it is complete.
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -102,11 +102,15 @@ class Checkpoints:
                     raise ValueError(f"an array of shape {found.shape} for {wanted.shape}")
         return _with_keys_of(like, tree)
 
-    def metadata(self) -> dict[str, Any]:
-        """The metadata of the newest checkpoint; raises as :meth:`restore` does."""
+    def metadata(self, parse: Callable[[dict[str, Any]], T]) -> T:
+        """The parsed metadata of the newest checkpoint; raises as :meth:`restore` does.
+
+        Args:
+            parse: raises any exception if they are damaged.
+        """
         with self._read_errors("not a checkpoint of nerf_jax, or damaged") as step:
             args = ocp.args.Composite(about=ocp.args.JsonRestore())
-            return self._manager().restore(step, args=args)["about"]
+            return parse(self._manager().restore(step, args=args)["about"])
 
     @contextlib.contextmanager
     def _read_errors(self, reason: str) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """Atomic writes and optional packages."""
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -25,15 +26,31 @@ def optional_import(module: str, package: str) -> ModuleType:
 
 
 @contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Name the file in the errors of a full disk, which libraries raise without it."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if not is_full or str(path) in str(error):
+            raise
+        raise OSError(
+            f"{path}: could not be written ({error.strerror or error}); free some space, and "
+            "repeat the command, training with --resume"
+        ) from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path next to ``path``, renamed to ``path`` on success and removed on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Short, as names have at most 255 bytes; the suffix is the format.
     digest = zlib.crc32(os.fsencode(path.name))
     aside = path.with_name(f".{os.getpid()}-{digest:08x}{path.suffix[-16:]}")
     try:
-        yield aside
-        os.replace(aside, path)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
