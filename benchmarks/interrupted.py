@@ -31,8 +31,8 @@ config = replace(
     name="interrupted",
     data=replace(base.data, downscale=8),
     model=replace(
-        base.model, num_levels=2, max_entries=2**10, max_resolution=32, width=8, grid_cells=2**15,
-        max_samples=1024,
+        base.model, num_levels=2, max_entries=2**10, max_resolution=32, width=8, max_samples=1024,
+        grid_resolution=32, grid_cells=2**12, num_candidates=64,
     ),
     train=replace(
         base.train, num_steps=60, max_seconds=None, rays_per_step=128, steps_per_call=2,

@@ -275,8 +275,8 @@ def page(record: Record) -> list[str]:
 
 def kills(record: Record) -> list[str]:
     note = (
-        "`python run.py` on the built-in scene, made small, is killed by SIGKILL at moments uniform "
-        "over its life, and resumed until it ends. The end is compared with that of an "
+        "`python run.py` on the built-in scene, made small, is killed by SIGKILL at random moments "
+        "of its life, and resumed until it ends. The end is compared with that of an "
         "uninterrupted run: the arrays of the checkpoint, scores, metrics, images, videos, and the "
         f"names of all files, bit for bit. {record['kills']} kills in {record['runs']} runs: "
         f"**{len(record['failures'])}** differences or errors."
@@ -303,8 +303,11 @@ def fuzz(record: Record) -> list[str]:
         f"Anything else ({', '.join(bad)}) is a failure."
     )
     rows = [
-        (row["format"], *(f"{row.get(name, 0):,}" for name in ("inputs", "read", "refused")))
-        + (sum(row.get(name, 0) for name in bad),)
+        [
+            row["format"],
+            *(f"{row.get(name, 0):,}" for name in ("inputs", "read", "refused")),
+            sum(row.get(name, 0) for name in bad),
+        ]
         for row in record["rows"]
     ]
     return [note, table(["format", "inputs", "read", "refused", "failures"], rows)]

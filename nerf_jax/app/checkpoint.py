@@ -74,10 +74,13 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds of exceptions
+            step = self.latest()
+            latest = "No other is complete"
+            if step is not None:
+                latest = f"The newest complete one is of step {step}"
             raise OSError(
                 f"{self.folder}: the checkpoint could not be written ({_first_line(error)}). "
-                f"The newest complete one is of step {self.latest()}; free some space and continue "
-                "from it with --resume"
+                f"{latest}; free some space and continue with --resume"
             ) from error
 
     def restore(self, like: T) -> T:

@@ -4,6 +4,7 @@ Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -83,6 +84,7 @@ def _quiet_libraries() -> None:
     """Silence libraries whose errors we report in one line; cache compilations for later runs."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="orbax")
+    _quiet_threads()
     # A full disk, or an entry that is not whole: the program is compiled.
     warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
@@ -90,6 +92,18 @@ def _quiet_libraries() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         with contextlib.suppress(OSError):
             _drop_unfinished(cache)
+
+
+@functools.cache
+def _quiet_threads() -> None:
+    """Silence the threads of a checkpoint that finds the disk full: its error is raised too."""
+    previous = sys.unraisablehook
+
+    def report(problem: "sys.UnraisableHookArgs") -> None:
+        if str(problem.exc_value) != "Event loop is closed":
+            previous(problem)
+
+    sys.unraisablehook = report
 
 
 def _drop_unfinished(cache: Path) -> None:
