@@ -5,12 +5,16 @@ import errno
 import importlib
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_TEMPORARY = re.compile(r"\.\d+-[0-9a-f]{8}(\..*)?")
+"""Names that :func:`atomic_write` gives."""
 
 
 def optional_import(module: str, package: str) -> ModuleType:
@@ -53,6 +57,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files that a process left in a folder when it was killed.
+
+    A process that writes there meanwhile loses its file, with a ``FileNotFoundError``.
+    """
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int = 2) -> None:
