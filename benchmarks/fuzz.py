@@ -7,8 +7,8 @@
 A file of a valid input is changed, and the input is read by the package, in a process with limited
 memory. The reader must return within ``SECONDS``, or raise one of the errors that the command line
 prints, with a message of one line that names a file. What it returns is compared with an
-independent reader (``fuzz_formats.py``). The inputs of a format depend on the seed alone. Writes
-``benchmarks/results/fuzz.json``.
+independent reader (``fuzz_formats.py``). The inputs of a format depend on the seed alone. The whole
+campaign writes ``benchmarks/results/fuzz.json``.
 """
 
 import argparse

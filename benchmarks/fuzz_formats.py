@@ -40,8 +40,8 @@ def _of(module: ModuleType, files: tuple[str, ...], write: str, read: str) -> Fo
 
 
 FORMATS: dict[str, tuple[Format, int]] = {
-    "transforms.json": (_of(captures, ("transforms.json",), "transforms", "transforms"), 1500),
-    "Blender's transforms": (_of(captures, ("*.json",), "blender", "blender"), 800),
+    "transforms.json": (_of(captures, ("transforms.json",), "transforms", "transforms"), 1600),
+    "Blender's transforms": (_of(captures, ("*.json",), "blender", "blender"), 900),
     "masks and photos": (
         _of(captures, ("mask.png", "images/*.png"), "transforms", "transforms"),
         500,
@@ -50,9 +50,9 @@ FORMATS: dict[str, tuple[Format, int]] = {
     "LLFF": (_of(captures, ("poses_bounds.npy",), "llff", "llff"), 800),
     "COLMAP, binary": (_of(colmap, ("sparse/0/*.bin",), "colmap_binary", "colmap"), 1200),
     "COLMAP, text": (_of(colmap, ("sparse/0/*.txt",), "colmap_text", "colmap"), 1200),
-    "ray tables": (_of(captures, ("*.np?",), "rays", "rays"), 1000),
-    "camera paths": (_of(captures, ("path.json",), "camera_path", "camera_path"), 700),
-    "runs": (_of(runs, RUN_FILES, "run", "run"), 500),
-    "reports of runs": (_of(runs, REPORT_FILES, "run", "report"), 300),
+    "ray tables": (_of(captures, ("*.np?",), "rays", "rays"), 1100),
+    "camera paths": (_of(captures, ("path.json",), "camera_path", "camera_path"), 750),
+    "runs": (_of(runs, RUN_FILES, "run", "run"), 300),
+    "reports of runs": (_of(runs, REPORT_FILES, "run", "report"), 150),
 }
 """By name; and the number of inputs of the whole campaign, 10,000 in all."""

@@ -1,5 +1,7 @@
 """A short fuzz campaign: mutated inputs give a scene or one line, and never a wrong scene."""
 
+import random
+
 import fuzz
 import mutations
 import numpy as np
@@ -48,8 +50,7 @@ def test_mutations_differ_and_repeat(name, tmp_path):
     path = next(p for each in FORMATS[name][0].files for p in tmp_path.glob(each) if p.is_file())
     content, rounds = path.read_bytes(), range(30)
     first, second = (
-        [mutations.mutate(content, path.suffix, fuzz.random.Random(i)) for i in rounds]
-        for _ in range(2)
+        [mutations.mutate(content, path.suffix, random.Random(i)) for i in rounds] for _ in range(2)
     )
     assert first == second
     assert sum(each != content for each in first) > 20
