@@ -53,6 +53,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(reference, tmp_path):
     assert wrong == []
 
 
+@pytest.mark.slow  # as the others, which share its run
 def test_differences_are_named(reference):
     setup, expected = reference
     changed = setup.folder.with_name("changed")
