@@ -29,7 +29,7 @@ from typing import Any
 from nerf_jax import config as configs
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.config.serialization import from_dict
-from nerf_jax.data.files import atomic_write, write_errors
+from nerf_jax.data.files import atomic_write, write_errors, write_json
 
 
 @dataclass
@@ -65,8 +65,7 @@ class Run:
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
         """Write a JSON file into the folder, atomically."""
         path = self.folder / name
-        with atomic_write(path) as aside:
-            aside.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(path, content)
         return path
 
     def config(self) -> configs.Config:
