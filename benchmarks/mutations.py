@@ -47,13 +47,7 @@ def mutate(content: bytes, suffix: str, choose: random.Random) -> bytes:
     for _ in range(choose.choice((1, 1, 2, 3))):
         try:
             content = structured(content, choose)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            IndexError,
-            OverflowError,
-        ):  # no longer of the format
+        except Exception:  # it is no longer of the format
             content = mutate_bytes(content, choose)
     return content
 

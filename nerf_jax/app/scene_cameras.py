@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, one_line
 from nerf_jax.data.intrinsics import MAX_SIDE
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Lens
@@ -105,8 +105,8 @@ class SceneCameras:
             return SceneCameras(world_from_original, cameras)
         except Exception as error:  # damaged files raise almost any exception
             raise ValueError(
-                f"{path}: damaged ({error}); delete it, and `run.py --output {path.parent} "
-                "--resume` rewrites it"
+                f"{path}: damaged ({one_line(error)}); delete it, and "
+                f"`run.py --output {path.parent} --resume` rewrites it"
             ) from error
 
 

@@ -29,6 +29,11 @@ def optional_import(module: str, package: str) -> ModuleType:
         raise ImportError(f"{package} is needed here: pip install '{package}'") from error
 
 
+def one_line(error: BaseException) -> str:
+    """A library's message, which may hold the bytes of a damaged file, as a short line."""
+    return " ".join(str(error).split())[:200]
+
+
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
     """Name the file in the errors of a full disk, which libraries raise without it."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from nerf_jax.app.images import to_uint16
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.trajectory import Trajectory
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, one_line
 from nerf_jax.types import Rendering
 
 _ABOUT = "about.json"
@@ -78,7 +78,8 @@ class Frames:
             return Frame(arrays["color"] / white, arrays["opacity"] / white, arrays["depth"])
         except Exception as error:  # damaged files raise almost any exception
             raise ValueError(
-                f"{path}: damaged ({error}); delete it and render again: the others are kept"
+                f"{path}: damaged ({one_line(error)}); delete it and render again: the others are "
+                "kept"
             ) from error
 
     def __iter__(self) -> Iterator[Frame]:
