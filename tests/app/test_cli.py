@@ -1,9 +1,12 @@
 """The command line, as a user types it: a whole run, and every mistake in one clear line."""
 
+import io
 import json
 import re
 import sys
 import urllib.request
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -375,3 +378,38 @@ def test_damaged_runs(place, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"trian": {}}')
     assert run("eval", tmp_path) == 1
     assert "config.json.trian: no such field. Did you mean train?" in capsys.readouterr().err
+
+
+def test_names_of_any_encoding_are_printed(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    told = "caf\udce9 名"
+    command = "nerf_jax.app.commands.compare.compare_runs"
+    monkeypatch.setattr(command, lambda arguments: print(told) or 0)
+    assert run("compare") == 0
+    stream.flush()
+    assert stream.buffer.getvalue().strip() == rb"caf\udce9 \u540d"
+
+
+def test_cached_programs_that_are_not_whole_are_dropped(tmp_path):
+    whole = zlib.compress(bytes(1000))
+    entries = {"whole": whole, "half": whole[:-3], "empty": b"", "zstandard": b"\x28\xb5\x2f\xfd"}
+    for name, content in entries.items():
+        (tmp_path / f"{name}-cache").write_bytes(content)
+    cli._drop_unfinished(tmp_path)
+    left = {path.name for path in tmp_path.glob("*-cache")}
+    assert left == {"whole-cache", "zstandard-cache"}
+    (tmp_path / "later-cache").write_bytes(whole[:5])
+    cli._drop_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.glob("*-cache")} == left
+    cli._drop_unfinished(tmp_path / "absent")
+
+
+def test_threads_of_a_failed_checkpoint_are_silent_and_others_are_not(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda problem: told.append(problem.exc_value))
+    cli._quiet_threads.__wrapped__()
+    other = RuntimeError("another")
+    for error in (RuntimeError("Event loop is closed"), other):
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert told == [other]

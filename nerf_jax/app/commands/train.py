@@ -23,6 +23,7 @@ from nerf_jax.app.trained import Trained
 from nerf_jax.app.video import render_video
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.files import remove_unfinished
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, ray_mesh
 from nerf_jax.render import image_renderer
@@ -159,6 +160,7 @@ def _print_summary(
 
 def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool) -> None:
     """Write the files that a run has before its first step."""
+    remove_unfinished(run.folder)
     run.write_json("config.json", to_dict(config))
     all_cameras.save(run.setting_file)
     say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))
