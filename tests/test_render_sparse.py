@@ -227,13 +227,14 @@ def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
     aside = aside._replace(origin=aside.origin + 9.0)
     still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
     full = occupancy.init_grid(BOX, CELLS)
+
+    def opacity(params, grid, rays):
+        seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
+        return jnp.sum(seen.rendering.opacity), seen
+
+    gradient_of = jax.jit(jax.value_and_grad(opacity, has_aux=True))
     for grid, rays in ((empty, some_rays(30)), (full, aside), (full, still)):
-
-        def opacity(params, grid=grid, rays=rays):
-            seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
-            return jnp.sum(seen.rendering.opacity), seen
-
-        (total, seen), gradient = jax.value_and_grad(opacity, has_aux=True)(params)
+        (total, seen), gradient = gradient_of(params, grid, rays)
         assert total == 0.0
         assert seen.kept.all()
         np.testing.assert_array_equal(seen.rendering.depth, rays.far)
