@@ -145,8 +145,9 @@ def captures(record: Record) -> list[str]:
         "steps",
         "held-out views, dB",
     ]
+    limit = f"{record['steps']:,} steps" if record.get("steps") else f"{record['seconds']:.0f} s"
     note = (
-        f"`capture.py` for all, {record['seconds']:.0f} s of training each, every eighth photo "
+        f"`capture.py` but where a config is named, {limit} of training each, every eighth photo "
         "held out; float32, means of per-image values. The fox and the fern with the poses that "
         "come with them, the others as `prepare` placed them; `fox_quarter` learns from every "
         "fourth photo."

@@ -221,6 +221,9 @@ class HashConfig(GridConfig):
     """Candidates with less transmittance than this are not evaluated."""
     min_alpha: Annotated[float, BELOW_ONE] = 1e-4
     """Samples with less alpha than this are dropped."""
+    roulette_weight: Annotated[float, BELOW_ONE] = 0.0
+    """In training, of the samples with a smaller weight only a random part is taken, and weighs as
+    much as all of them: more rays fit into a step. 0: all are taken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -42,6 +42,7 @@ config = Config(
         max_samples=2**14,
         min_transmittance=1e-3,
         min_alpha=1e-3,
+        roulette_weight=0.125,
     ),
     optimizer=OptimizerConfig(
         learning_rate=2e-2,
