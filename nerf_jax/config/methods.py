@@ -151,7 +151,8 @@ class GridConfig(MethodConfig):
     width: Annotated[int, POSITIVE] = 64
     """Units of a hidden layer."""
     density_bias: Annotated[float | None, _MODERATE] = None
-    """Logarithm of the initial density per world unit. Default: -1 per half side of the cube."""
+    """Logarithm of the initial density per world unit. Default: -1 per half side of the cube, or in
+    a frustum per distance of its near end."""
     environment: bool = False
     """Learn the colour of each direction infinitely far away, such as the sky's, and show it where
     a ray ends. For photos without alpha."""

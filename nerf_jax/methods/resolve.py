@@ -1,5 +1,6 @@
 """What a method's config leaves to the photos: its space, its steps, what is behind the scene."""
 
+import math
 from dataclasses import replace
 from typing import Literal, TypeVar
 
@@ -31,6 +32,10 @@ def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
         notes.append(f"space {kind}: {why}")
         radius = 1.5 if kind == "box" else config.box_radius  # nothing is outside of a box
         config = replace(config, space=kind, box_radius=radius)
+    if isinstance(config, GridConfig) and config.space == "frustum" and config.density_bias is None:
+        # Steps are in proportion to `near`: so is the initial opacity of a ray, if the density per
+        # world unit is not.
+        config = replace(config, density_bias=-1.0 - math.log(np.min(dataset.cameras.near)))
     if isinstance(config, GridConfig) and config.environment and dataset.pixels.shape[-1] == 4:
         notes.append("the photos have alpha: no colour is learned for what is far away")
         config = replace(config, environment=False)
