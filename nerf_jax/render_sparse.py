@@ -57,6 +57,8 @@ class Samples(NamedTuple):
     packed: Packed
     w: Float[Array, " M"]
     """Weights."""
+    t: Float[Array, " M"]
+    """Distances, world units."""
     step: Int[Array, " M"]
     """The index of the step along the ray."""
 
@@ -136,7 +138,7 @@ def render_sparse(
         "samples": packed.ends[-1],
         "stride": jnp.asarray(stride),
     }
-    samples = Samples(packed, w, candidates.step[packed.index])
+    samples = Samples(packed, w, t, candidates.step[packed.index])
     return SparseRendering(rendering, packed.kept, counts, samples)
 
 

@@ -106,6 +106,43 @@ def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     assert jnp.abs(slopes).sum() < 3
 
 
+def test_termination_is_the_likelihood_of_a_known_depth():
+    """Against a loop over the samples of each ray, in float64."""
+    rng = np.random.default_rng(4)
+    counts = np.array([5, 0, 3, 7])
+    ray = np.repeat(np.arange(4), counts)
+    w, t = rng.uniform(0, 0.2, 16).astype(np.float32), rng.uniform(0, 9, 16).astype(np.float32)
+    w, t, known = w[:15], t[:15], np.array([3.0, 2.0, 0.0, 5.0], np.float32)
+    mask = np.arange(8)[None] < counts[:, None]
+    packed = pack(jnp.asarray(mask), 15)
+    assert np.array_equal(packed.ray[:15], ray)
+
+    def loss(w, t):
+        return losses.termination_packed(w, t, jnp.asarray(known), packed, 8)
+
+    found = loss(jnp.asarray(w), jnp.asarray(t))
+
+    expected = [
+        0.0
+        if depth == 0
+        else -np.log(
+            0.01
+            + sum(
+                float(w[i]) * np.exp(-((np.log(float(t[i])) - np.log(depth)) ** 2) / 0.02)
+                for i in np.flatnonzero(ray == index)
+            )
+        )
+        for index, depth in enumerate(known.astype(float))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert found[1] == pytest.approx(-np.log(0.01)), "a ray without samples"
+    slopes = jax.grad(lambda w, t: jnp.sum(loss(w, t)), argnums=(0, 1))(
+        w, jnp.asarray(t).at[0].set(0.0)
+    )
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    assert (slopes[0] <= 0).all(), "more light near it is never worse"
+
+
 def random_ray(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Weights that sum to less than 1, and edges in [0, 1]."""
     rng = np.random.default_rng(seed)

@@ -87,6 +87,10 @@ def _loss(
     rendering = over_background(field, params, batch.rays, rendering, backgrounds)
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
+    if config.depth_weight:
+        found, size = samples, config.num_candidates
+        ends = losses.termination_packed(found.w, found.t, batch.depth, found.packed, size)
+        loss = loss + config.depth_weight * losses.masked_mean(ends, mask * (batch.depth > 0))
     if config.distortion:
         distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)
