@@ -33,6 +33,10 @@ from interrupted import (
 from record import write_record
 
 
+_KILLS_A_RUN = 8
+"""At most: a run without caches would else be killed while it compiles, again and again."""
+
+
 def killed_run(setup: Setup, life: float, choose: random.Random, most: int) -> list[Session]:
     """Sessions of a new run, killed up to ``most`` times; the last ended by itself."""
     shutil.rmtree(setup.folder, ignore_errors=True)
@@ -63,7 +67,7 @@ def campaign(work: Path, kills: int, seed: int = 0) -> dict[str, Any]:
     while done < kills:
         if runs % 4 == 3:
             shutil.rmtree(setup.cache)
-        sessions = killed_run(setup, life, choose, kills - done)
+        sessions = killed_run(setup, life, choose, min(_KILLS_A_RUN, kills - done))
         runs, done = runs + 1, done + len(sessions) - 1
         phases.update(session.phase for session in sessions[:-1])
         found = problems(sessions, setup.folder, expected)
