@@ -32,7 +32,6 @@ from interrupted import (
 )
 from record import write_record
 
-
 _KILLS_A_RUN = 8
 """At most: a run without caches would else be killed while it compiles, again and again."""
 
