@@ -136,7 +136,7 @@ def run(name: str, count: int, seed: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     while len(found) < count:
         command = [sys.executable, __file__, "--work", name, str(len(found)), str(count)]
-        limit = 120 + 2 * (count - len(found))
+        limit = 300 + SECONDS * (count - len(found))  # of a hang that no signal ends
         try:
             ended = subprocess.run(
                 [*command, "--seed", str(seed)], capture_output=True, text=True, timeout=limit
