@@ -11,13 +11,11 @@ repeats its evaluation and its files after an end, so that there are old ones to
 ``benchmarks/results/full_disk.json``.
 """
 
-import argparse
 import contextlib
 import os
 import random
 import shutil
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,10 +30,10 @@ from interrupted import (
     end,
     end_state,
     files,
+    main,
     start,
     uninterrupted,
 )
-from record import write_record
 
 SIZE_BYTES, MOST_FREE_BYTES = 64 << 20, 3 << 20
 
@@ -134,16 +132,5 @@ def damaged(folder: Path, expected: dict[str, Any]) -> list[str]:
     return [f"damaged: {name}" for name in sorted(same) if found[name] != expected[name]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = campaign(Path(folder), args.times, args.seed)
-    print("\n".join(figures["failures"]) or "no failures")
-    write_record(Path(__file__), figures, {})
-
-
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__.splitlines()[0], "times", 20, campaign)

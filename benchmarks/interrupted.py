@@ -3,13 +3,16 @@
 Shared by ``kills.py`` and ``full_disk.py``.
 """
 
+import argparse
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
+from record import write_record
 
 from nerf_jax.app.runs import Run
 
@@ -175,3 +179,25 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """The names of what differs, is missing, or was left over."""
     names = found.keys() | expected.keys()
     return sorted(name for name in names if found.get(name) != expected.get(name))
+
+
+def main(
+    file: str, summary: str, count: str, default: int, campaign: Callable[..., dict[str, Any]]
+) -> None:
+    """The command line of a campaign, whose figures are printed and recorded.
+
+    Args:
+        file: of the script.
+        summary: its first line.
+        count: the name of its option, how many interruptions.
+        default: of that option.
+        campaign: ``(folder, how many, seed) -> figures``, with ``failures`` among them.
+    """
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument(f"--{count}", type=int, default=default)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = campaign(Path(folder), getattr(args, count), args.seed)
+    print("\n".join(figures["failures"]) or "no failures")
+    write_record(Path(file), figures, {})

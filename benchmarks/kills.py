@@ -10,11 +10,9 @@ names of all files are compared. Every fourth run starts without a dataset cache
 killed while it makes it. Writes ``benchmarks/results/kills.json``.
 """
 
-import argparse
 import random
 import shutil
 import signal
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,10 +25,10 @@ from interrupted import (
     differences,
     end,
     end_state,
+    main,
     start,
     uninterrupted,
 )
-from record import write_record
 
 _KILLS_A_RUN = 8
 """At most: a run without caches would else be killed while it compiles, again and again."""
@@ -82,16 +80,5 @@ def campaign(work: Path, kills: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        figures = campaign(Path(folder), args.kills, args.seed)
-    print("\n".join(figures["failures"]) or "no failures")
-    write_record(Path(__file__), figures, {})
-
-
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__.splitlines()[0], "kills", 100, campaign)

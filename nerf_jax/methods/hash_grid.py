@@ -88,9 +88,10 @@ def _loss(
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
     if config.depth_weight:
-        found, size = samples, config.num_candidates
-        ends = losses.termination_packed(found.w, found.t, batch.depth, found.packed, size)
-        loss = loss + config.depth_weight * losses.masked_mean(ends, mask * (batch.depth > 0))
+        termination = losses.termination_packed(
+            samples.w, samples.t, batch.depth, samples.packed, config.num_candidates
+        )
+        loss += config.depth_weight * losses.masked_mean(termination, mask * (batch.depth > 0))
     if config.distortion:
         distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)

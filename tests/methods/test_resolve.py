@@ -85,6 +85,13 @@ def test_the_initial_opacity_of_a_frustum_does_not_depend_on_its_unit_of_length(
     assert np.trapezoid(sigma, t) == pytest.approx(np.exp(-1) * np.log(40), rel=0.05)
 
 
+def test_a_frustum_that_begins_at_0_is_refused_by_name():
+    given = one_side(1.0)
+    none = given._replace(cameras=given.cameras._replace(near=np.zeros(7, np.float32)))
+    with pytest.raises(ValueError, match=r"data\.near is 0: set model\.space to 'contracted'"):
+        methods.resolve(dataclasses.replace(AUTO, space="frustum"), none)
+
+
 def test_what_is_given_stays():
     for config in (HashConfig(), NerfConfig(), dataclasses.replace(AUTO, space="box")):
         found, notes = methods.resolve(config, one_side(1.0))
