@@ -44,6 +44,7 @@ NEIGHBOURS = {
     ("app.ffmpeg", "app.images"),  # frames as bytes
     ("compositing", "sampling"),  # midpoints of intervals
     ("cameras", "lenses"),  # a camera has one
+    ("contraction", "lenses"),  # how wide a camera sees
     ("data", "scenes"),  # `data.load` knows the built-in scene
     ("occupancy", "cameras"),  # which cells a camera sees
     ("occupancy", "contraction"),  # a grid divides the unit cube
@@ -183,6 +184,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_550
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_570
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 920
-    assert num_lines(list(MODULES)) <= 17_750
+    assert num_lines(list(MODULES)) <= 17_780

@@ -15,8 +15,11 @@ from nerf_jax.contraction import (
     Proportional,
     RaySteps,
     Space,
+    fit_frustum,
     required_steps,
 )
+from nerf_jax.lenses import to_image_plane
+from nerf_jax.types import Cameras, Lens
 from tests import closed_forms
 
 NEAR, FAR = 0.1, 60.0
@@ -86,6 +89,33 @@ def test_a_space_contains_what_its_unit_cube_does():
     np.testing.assert_array_equal(in_frustum, ((unit >= 0) & (unit <= 1)).all(axis=1))
     behind = np.asarray(TURN.T @ (np.array([0, 0, 1.0]) - [0.1, -0.2, 0.3]), np.float32)
     assert not contraction.contains(FRUSTUM, jnp.asarray(behind))
+
+
+def test_a_frustum_holds_what_a_strong_lens_shows():
+    """The directions that the lens itself maps to the image, found without inverting it."""
+    tangents = np.linspace(-4, 4, 201)
+    places = np.stack([*np.meshgrid(tangents, tangents), -np.ones((201, 201))], axis=-1)
+    for radial, wider in ((-0.08, True), (0.2, False)):
+        lens = Lens(
+            np.float32([[radial, 0, 0, 0]]), np.zeros((1, 2), np.float32), np.array([False])
+        )
+        one = jax.tree.map(lambda leaf: leaf[0], lens)
+        points = jax.vmap(lambda place, one=one: to_image_plane(one, place))(
+            jnp.asarray(places.reshape(-1, 3), jnp.float32)
+        )
+        # Beyond the edge, where r (1 + k r^2) turns back, the lens shows nothing.
+        inside = 1 + 3 * radial * (places[..., :2] ** 2).sum(-1).ravel() > 0.05
+        seen = inside & (np.abs(points) <= [1.0, 0.75]).all(axis=1)
+        half = np.abs(places.reshape(-1, 3)[seen, :2]).max(axis=0)
+        cameras = Cameras(
+            np.eye(3, 4)[None], np.full((1, 2), 20.0), np.array([[20.0, 15.0]]), *np.ones((2, 1)),
+            lens,
+        )  # fmt: skip
+        frustum = fit_frustum(cameras, (30, 40), NEAR, FAR, margin=0)
+        width = np.asarray(frustum.tangent)
+        assert (half <= width + 1e-5).all()
+        assert (width < half + 0.05).all()
+        assert (width > [1, 0.75]).all() == wider
 
 
 def test_a_frustum_is_normalised_device_coordinates():

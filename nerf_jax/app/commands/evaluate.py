@@ -42,6 +42,8 @@ def eval_run(arguments: list[str]) -> int:
     settings = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
     config = dataclasses.replace(config, data=args.data, eval=settings)
     dataset, scene = data.load(config.data), trained.load(run, config)
+    for note in dataset.notes:
+        say(f"  {note}")
     held_out = dataset.split(args.split)
     found = SceneCameras.of(dataset, {args.split: held_out})
     scene.all_cameras.require_same(found, run.folder)
