@@ -131,6 +131,7 @@ def test_a_frustum_is_normalised_device_coordinates():
         )
 
 
+@pytest.mark.slow
 @every_space
 def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space):
     """Within a small factor: that of the cells of the unit cube across the line of sight."""
@@ -165,6 +166,7 @@ def slope(spacing: Even | Proportional | Angular, t: float) -> float:
             return (float(apart) ** 2 + (t - float(closest)) ** 2) / float(apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(4))
 def test_a_march_is_a_walk_step_by_step(case: int):
     march = steps()[case]
@@ -260,6 +262,7 @@ def test_a_zero_direction_intersects_the_box_everywhere_or_nowhere():
     assert start > stop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_the_gradient_of_the_intersection_is_finite_for_nearly_parallel_rays(sign: float):
     """1 / d^2 exceeds float32 for components below 1e-19."""

@@ -36,6 +36,7 @@ def test_the_gradient_of_the_squared_error_points_to_the_target_and_is_zero_ther
     np.testing.assert_array_equal(jax.grad(squared_error)(target, target), np.zeros(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [0.03, 0.1, 5.0])
 def test_the_huber_loss_is_optax_divided_by_delta(delta: float):
     rng = np.random.default_rng(1)
@@ -91,6 +92,7 @@ def test_the_gradient_of_a_depth_points_to_the_known_one_and_is_zero_there():
     np.testing.assert_array_equal(losses.depth_error(depth, known)[jnp.array([1, 5])], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_sigma", [-60.0, -18.0, -14.0, -5.0, 0.0, 5.0])
 def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     """As the logarithm of a density is what is learned. From mist to a wall, of 1 to 100 long."""
@@ -106,6 +108,7 @@ def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     assert jnp.abs(slopes).sum() < 3
 
 
+@pytest.mark.slow
 def test_termination_is_the_likelihood_of_a_known_depth():
     """Against a loop over the samples of each ray, in float64."""
     rng = np.random.default_rng(4)
@@ -303,6 +306,7 @@ def slow_interlevel(edges, w, proposal_edges, proposal_w) -> float:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fine", "proposed"), [(1, 1), (12, 5), (5, 12), (1, 6), (6, 1), (32, 32)])
 def test_the_interlevel_loss_equals_the_loop(fine: int, proposed: int):
     w, edges = random_ray(fine, seed=2)
@@ -345,6 +349,7 @@ def test_a_larger_proposal_never_costs_and_the_loss_is_at_most_the_weight(
     assert loss <= w.sum() * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_proposal_has_a_gradient_and_it_equals_finite_differences():
     w, edges = random_ray(12, seed=2)
     proposal_w, proposal_edges = random_ray(5, seed=3)

@@ -164,6 +164,7 @@ def test_rays_beyond_the_capacity_are_dropped_whole():
     )
 
 
+@pytest.mark.slow
 def test_longer_steps_make_room_for_more_rays():
     """While all is occupied; the mean optical depth stays the same."""
     rays, params = some_rays(20), CLOUDS.init(None)
@@ -190,6 +191,7 @@ def test_longer_steps_make_room_for_more_rays():
     np.testing.assert_allclose(found, expected, rtol=0.1, atol=0.02)
 
 
+@pytest.mark.slow
 def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = cloud_grid()
@@ -262,6 +264,7 @@ def test_more_rays_than_room_for_samples_are_refused():
         render_sparse(CLOUDS, CLOUDS.init(None), grid, budget, None, some_rays(90))
 
 
+@pytest.mark.slow
 def test_roulette_takes_a_share_whose_optical_depth_is_that_of_all():
     """Thin fog, so that hardly anything is hidden: the mean over the keys is exact for one ray."""
     field, weight = closed_forms.ball(0.2, RGB), 0.05

@@ -75,6 +75,7 @@ def test_notes_of_a_scene_are_told_below_it(capsys):
     assert told[1:3] == ["  2 of the 6 photos are not there", "  space box: why"]
 
 
+@pytest.mark.slow
 def test_results_say_what_they_mean(place):
     results = json.loads((place / "run" / "results.json").read_text())
     assert results["protocol"]["split"] == "val"
@@ -116,6 +117,7 @@ def page_at(url: str) -> bytes:
         return page.read()
 
 
+@pytest.mark.slow
 def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
     served = []
 
@@ -157,6 +159,7 @@ def test_without_viser_it_says_what_to_install(place, monkeypatch, capsys):
     assert "pip install 'nerf_jax[viewer]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -276,6 +279,7 @@ def test_export_as_a_page(place, capsys, monkeypatch):
     assert str(place / "run" / "export" / "scene.html") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [[], ["--no-page"]])
 def test_a_run_ends_with_a_page_unless_it_is_left_out(place, tmp_path, monkeypatch, option):
     monkeypatch.setattr(

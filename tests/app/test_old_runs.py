@@ -19,6 +19,7 @@ def run(tmp_path) -> Run:
     return Run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_it_is_opened(run):
     scene = trained.load(run)
     assert int(scene.state.step) == 600

@@ -44,6 +44,7 @@ def test_outcomes_are_told_apart(tmp_path, read, expected):
     assert fuzz._outcome(form, tmp_path)[0] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutations_differ_and_repeat(name, tmp_path):
     FORMATS[name][0].write(tmp_path)

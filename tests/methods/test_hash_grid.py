@@ -125,6 +125,7 @@ def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
     assert value < 5 * metrics["mse"]
 
 
+@pytest.mark.slow
 def test_coloured_rays_that_miss_the_box_are_counted():
     params, aux = initial()
     keys, batch = some(64)
@@ -146,6 +147,7 @@ def test_more_rays_than_samples_are_refused():
 # ------------------------------------------------------------------------------------ grid
 
 
+@pytest.mark.slow
 def test_the_grid_is_updated_on_schedule_only():
     params, aux = clouds(), initial()[1]
     updates = []
@@ -236,6 +238,7 @@ def test_it_trains_on_any_number_of_devices(num_devices: int):
         assert all(np.array_equal(copies[0], copy) for copy in copies)
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one():
     (one, one_metrics), (two, two_metrics) = trained(1), trained(2)
     np.testing.assert_allclose(one_metrics["loss"][:5], two_metrics["loss"][:5], rtol=1e-4)

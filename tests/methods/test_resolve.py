@@ -61,6 +61,7 @@ def test_the_space_suits_the_photos(dataset: Dataset, expected: str):
     assert any(str(config.num_candidates) in note for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [0.01, 1.0, 50.0])
 def test_the_initial_opacity_of_a_frustum_does_not_depend_on_its_unit_of_length(unit: float):
     """e^-1 times the logarithm of far / near: the density is even in the logarithm of depth."""

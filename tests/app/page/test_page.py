@@ -175,11 +175,13 @@ def test_other_methods_are_refused(model):
         method_config(replace(small.config(), model=model))
 
 
+@pytest.mark.slow
 def test_wide_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model.width is 256, .* bytes of a network"):
         write_page(made.scene(made.config(width=256)), tmp_path / "scene.html")
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_named(scene, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"scene\.html: the page could not be written"):

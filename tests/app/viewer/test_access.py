@@ -122,6 +122,7 @@ socket.onerror = () => document.title = "refused";
 </script>"""
 
 
+@pytest.mark.slow
 def test_a_page_of_another_origin_cannot_talk_to_the_viewer_and_its_own_can(browser, viewer):
     class Evil(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
