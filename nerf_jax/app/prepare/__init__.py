@@ -181,7 +181,7 @@ def _gather(
         say(f"  skipped {source / name}: {reason}")
     if len(sizes) < 3:
         raise ValueError(
-            f"{source}: {len(skipped)} of {len(files)} photos are unreadable or copies, and "
+            f"{source}: {len(skipped)} of {len(files)} photos could not be read, and "
             f"{len(sizes)} are too few: at least 3 are needed"
         )
     kinds = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes.values())))

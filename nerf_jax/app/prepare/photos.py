@@ -46,18 +46,11 @@ def gather(photos: list[Path], images: Path) -> tuple[Sizes, dict[str, str]]:
     are kept.
 
     Returns:
-        The sizes of the photos there, and ``{name: reason}`` of those left out: unreadable, or
-        a copy of another.
+        The sizes of the photos there, and ``{name: reason}`` of those that could not be read.
     """
     images.mkdir(parents=True, exist_ok=True)
     sizes, skipped = {}, {}
-    contents = digests(photos)
-    # The last one given counts: of "a.jpg" and "a (1).jpg" the shorter name.
-    originals = {contents[path.name]: path.name for path in sorted(photos, key=_longest_name)}
     for path in track(photos, "photos", len(photos)):
-        if (original := originals[contents[path.name]]) != path.name:
-            skipped[path.name] = f"a copy of {original}"
-            continue
         try:
             header = image_files.verify(path)
         except (OSError, ValueError) as error:
@@ -78,10 +71,6 @@ def gather(photos: list[Path], images: Path) -> tuple[Sizes, dict[str, str]]:
             except OSError:  # another disk, or one without hard links
                 shutil.copyfile(path, aside)
     return sizes, skipped
-
-
-def _longest_name(path: Path) -> int:
-    return -len(path.name)
 
 
 def _name(path: Path, header: image_files.Header) -> str:
