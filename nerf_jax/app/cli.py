@@ -83,6 +83,7 @@ def say_error(message: str) -> None:
 def _quiet_libraries() -> None:
     """Silence libraries whose errors we report in one line; cache compilations for later runs."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of its list of fonts, on a full disk
     warnings.filterwarnings("ignore", module="orbax")
     _quiet_threads()
     # A full disk, or an entry that is not whole: the program is compiled.
