@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import sys
 import urllib.request
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from nerf_jax import methods
@@ -407,6 +409,17 @@ def test_cached_programs_that_are_not_whole_are_dropped(tmp_path):
     cli._drop_unfinished(tmp_path)
     assert {path.name for path in tmp_path.glob("*-cache")} == left
     cli._drop_unfinished(tmp_path / "absent")
+
+
+def test_a_list_of_fonts_that_cannot_be_saved_is_silent(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    font_manager.json_dump(font_manager.FontEntry(), tmp_path / "absent" / "fonts.json")
+    assert "Could not save" in caplog.text
+    caplog.clear()
+    cli._quiet_libraries()
+    font_manager.json_dump(font_manager.FontEntry(), tmp_path / "absent" / "fonts.json")
+    assert not caplog.records
 
 
 def test_threads_of_a_failed_checkpoint_are_silent_and_others_are_not(monkeypatch):
