@@ -342,18 +342,25 @@ def fit_frustum(
 
 
 def _seen_directions(cameras: Cameras, size_hw: tuple[int, int]) -> Float[np.ndarray, "N P 3"]:
-    """At depth 1 in camera axes, of places all over an image, or the axis where there is no ray."""
+    """Directions of places all over each image, at depth 1 in camera axes.
+
+    Where a lens shows nothing, the optical axis.
+    """
     columns, rows = (np.linspace(0, size, _PLACES) for size in size_hw[::-1])
     pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     points = (pixels - np.asarray(cameras.principal)[:, None]) / np.asarray(cameras.focal)[:, None]
-
-    def tangents(lens: Lens | None, point: Float[Array, "2"]) -> Float[Array, "3"]:
-        direction = from_image_plane(lens, point)
-        return jnp.where(has_ray(lens, point), direction / -direction[2], jnp.array([0, 0, -1.0]))
-
     with jax.ensure_compile_time_eval():
-        one_camera = jax.vmap(tangents, in_axes=(None, 0))
-        return np.asarray(jax.vmap(one_camera)(cameras.lens, jnp.asarray(points, jnp.float32)))
+        return np.asarray(_directions_or_axes(cameras.lens, jnp.asarray(points, jnp.float32)))
+
+
+@jax.jit
+@jax.vmap
+def _directions_or_axes(lens: Lens | None, points: Float[Array, "P 2"]) -> Float[Array, "P 3"]:
+    def one(point: Float[Array, "2"]) -> Float[Array, "3"]:
+        axis = jnp.array([0.0, 0.0, -1.0])
+        return jnp.where(has_ray(lens, point), from_image_plane(lens, point), axis)
+
+    return jax.vmap(one)(points)
 
 
 def required_steps(space: Space, resolution: int) -> int:
