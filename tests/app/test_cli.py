@@ -16,7 +16,7 @@ from PIL import Image
 
 from nerf_jax import methods
 from nerf_jax.app import cli
-from nerf_jax.app.commands import train, view
+from nerf_jax.app.commands import evaluate, train, view
 from nerf_jax.app.commands.train import _print_summary
 from nerf_jax.app.runs import Run
 from nerf_jax.app.viewer.scene_state import LiveTraining
@@ -420,6 +420,12 @@ def test_a_list_of_fonts_that_cannot_be_saved_is_silent(tmp_path, caplog, monkey
     cli._quiet_libraries()
     font_manager.json_dump(font_manager.FontEntry(), tmp_path / "absent" / "fonts.json")
     assert not caplog.records
+
+
+def test_eval_says_how_the_scene_was_read(place, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: [])
+    assert run("eval", place / "run") == 0
+    assert "\n  read as blender from transforms_train.json" in capsys.readouterr().out
 
 
 def test_threads_of_a_failed_checkpoint_are_silent_and_others_are_not(monkeypatch):

@@ -85,11 +85,13 @@ def clouds() -> Params:
 @pytest.mark.slow
 @pytest.mark.parametrize("max_entries", [2**11, 1000])
 def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
-    params, aux = initial(max_entries=max_entries)
-    sizes = [len(table) for table in params["params"]["tables"]]
-    assert sizes == [64, max_entries]
+    sizes = {"num_levels": 4, "max_entries": max_entries}
+    params, aux = initial(**sizes)
+    assert [len(table) for table in params["params"]["tables"]] == [
+        *(64, 512, max_entries, max_entries)
+    ]
     keys, batch = some(64)
-    (value, metrics), slopes = loss(max_entries=max_entries)(params, aux, keys, batch)
+    (value, metrics), slopes = loss(**sizes)(params, aux, keys, batch)
     assert all(np.isfinite(part) for part in (value, *metrics.values()))
     assert metrics["kept"] == 1
     for path, leaf in jax.tree.leaves_with_path(slopes):

@@ -15,7 +15,7 @@ from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.page import write_page
-from nerf_jax.app.progress import duration, say
+from nerf_jax.app.progress import duration, say, say_notes
 from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
@@ -149,8 +149,7 @@ def _print_summary(
         return f"{count} images of {width}x{height}{alpha}, {size:,.0f} MiB"
 
     say(f"scene {scene.name} ({scene.source}): {images(split)} to train on")
-    for note in (*scene.notes, *notes):
-        say(f"  {note}")
+    say_notes((*scene.notes, *notes))
     say(f"  held out: {images(held_out)}" if held_out else "  held out: nothing")
     cameras, size_hw = split.dataset.cameras, split.dataset.size_hw
     shapes = jax.eval_shape(lambda key: model.init(key, cameras, size_hw)[0], jax.random.key(0))
