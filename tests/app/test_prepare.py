@@ -567,6 +567,19 @@ def test_photos_from_one_side_are_placed(real_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_same_photos_give_the_same_matches(fox, tmp_path):
+    known = colmap.matches(fox / "scene" / "colmap" / "database.db")
+    again = tmp_path / "database.db"
+    shutil.copyfile(fox / "scene" / "colmap" / "database.db", again)
+    with colmap._opened(again) as database:
+        database.clear_matches()
+        database.clear_two_view_geometries()
+    assert colmap.matches(again) == {}
+    colmap.match(again, known)
+    assert colmap.matches(again) == known
+
+
+@pytest.mark.slow
 def test_other_photos_or_settings_are_refused(fox, tmp_path, capsys):
     assert run(fox / "photos", "--out", fox / "scene") == 1
     assert "was made from other settings" in capsys.readouterr().err

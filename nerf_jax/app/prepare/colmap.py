@@ -33,6 +33,7 @@ _NUM_GUIDED = 8
 """The number of photos that each photo is matched with again: it takes seconds a pair."""
 _MIN_MATCHES = 15
 """COLMAP ignores pairs of photos with fewer."""
+_SEED = 0  # COLMAP's own differs each time, and so did the attempt that placed LLFF's flower
 _MIN_PHOTOS, _NEARLY_ALL = 3, 0.9
 """Of a model; the fraction of the photos at which no other attempt is made."""
 
@@ -95,6 +96,7 @@ def match(database: Path, wanted: Iterable[tuple[str, str]], *, guided: bool = F
     """
     pycolmap = load()
     options = pycolmap.FeatureMatchingOptions(guided_matching=guided)
+    geometry = pycolmap.TwoViewGeometryOptions({"ransac": {"random_seed": _SEED}})
     with _opened(database) as opened:
         ids = {image.name: image.image_id for image in opened.read_all_images()}
         left = [
@@ -108,7 +110,7 @@ def match(database: Path, wanted: Iterable[tuple[str, str]], *, guided: bool = F
         for batch in _track(_batches(left, per_batch), label):
             names.write_text("".join(f"{first} {second}\n" for first, second in batch))
             pairing = pycolmap.ImportedPairingOptions(match_list_path=names)
-            pycolmap.match_image_pairs(database, options, pairing_options=pairing)
+            pycolmap.match_image_pairs(database, options, pairing, geometry)
 
 
 def match_guided(database: Path) -> Path:
@@ -138,7 +140,7 @@ def _incremental(
     """Incremental mapping, from two photos that see points at ``min_angle`` degrees or more."""
     pycolmap = load()
     options = pycolmap.IncrementalPipelineOptions()
-    options.min_model_size = _MIN_PHOTOS
+    options.random_seed, options.min_model_size = _SEED, _MIN_PHOTOS
     options.mapper.init_min_tri_angle = min_angle
     placed, start = 0, time.monotonic()
     with Progress("placed", total) as progress:
