@@ -24,7 +24,14 @@ FLOORS: list[set[str]] = [
     {"data", "scenes"},
     {"app.chunks"},
     {
-        *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
+        *{
+            "app.appearance",
+            "app.backend",
+            "app.camera_paths",
+            "app.checkpoint",
+            "app.ffmpeg",
+            "app.images",
+        },
         *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
     {"app.advice", "app.prepare", "app.programs", "app.runs", "app.scene_cameras"},
