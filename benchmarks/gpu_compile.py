@@ -151,7 +151,7 @@ class Compiler:
         """A preset, with the space of most captures."""
         from nerf_jax import config as configs
 
-        config = configs.load(name, "gpu")
+        config = configs.load(name, "gpu", 0.75 * self.card["memory"] / 2**30)
         if getattr(config.model, "space", None) == "auto":
             config = replace(config, model=replace(config.model, space="contracted"))
         return config
