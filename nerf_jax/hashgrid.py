@@ -104,10 +104,10 @@ def encode(
     features = []
     for table, level in zip(tables, levels, strict=True):
         if corners == "at_once":
-            features.append(_interpolate_at_once(table, level, x))
-            continue
-        vertex, fraction = _cell(level, x)
-        features.append(_interpolate(table, _entries(level, vertex), fraction))
+            features.append(_interpolate_at_once(table, *_corner_entries(level, x)))
+        else:
+            vertex, fraction = _cell(level, x)
+            features.append(_interpolate(table, _entries(level, vertex), fraction))
     return jnp.concatenate(features)
 
 
@@ -192,25 +192,59 @@ def _interpolate_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 _interpolate.defjvp(_interpolate_jvp, symbolic_zeros=True)
 
 
-def _interpolate_at_once(
-    table: Float[Array, "T F"], level: Level, x: Float[Array, "3"]
-) -> Float[Array, " F"]:
-    """Trilinear interpolation in one gather, of which the table's gradient is one scatter.
+Fraction = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+"""A position within a cell, x, y and z: on a GPU, XLA would write the slices of one array."""
 
-    The corners are an axis of the arrays, so that XLA fuses a level into one kernel on a GPU;
-    corner by corner, it would write the indices of all of them to memory.
+
+@jax.custom_jvp
+def _interpolate_at_once(
+    table: Float[Array, "T F"], entries: Int[Array, "8"], fraction: Fraction
+) -> Float[Array, " F"]:
+    """:func:`_interpolate` of all corners as one array, for a GPU: XLA fuses the interpolation with
+    the indices, which it writes to memory if they are single arrays.
     """
+    return _halve(_read(table, entries), fraction)
+
+
+def _halve(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, " F"]:
+    """Interpolation along z, y and x in turn: no array of weights."""
+    for share in fraction[::-1]:
+        lower, upper = jnp.split(values, 2)
+        values = lower + share * (upper - lower)
+    return values[0]
+
+
+def _interpolate_at_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    table, entries, fraction = primals
+    d_table, _, d_fraction = tangents
+    values = _read(table, entries)
+    out, d_out = _halve(values, fraction), jnp.zeros_like(table[0])
+    if not all(type(one) is SymbolicZero for one in d_fraction):
+        d_out = jax.jvp(lambda *fraction: _halve(values, fraction), fraction, d_fraction)[1]
+    if type(d_table) is not SymbolicZero:
+        w = jnp.float32(1)
+        for axis, share in enumerate(fraction):
+            w = w * jnp.where(np.arange(8) >> axis & 1 == 1, share, 1 - share)
+        d_out = d_out + jnp.sum(w[:, None] * _read(d_table, entries), axis=0)
+    return out, d_out
+
+
+_interpolate_at_once.defjvp(_interpolate_at_once_jvp, symbolic_zeros=True)
+
+
+def _corner_entries(level: Level, x: Float[Array, "3"]) -> tuple[Int[Array, "8"], Fraction]:
+    """The rows of a cell's corners as one array, and the position within the cell."""
     stride, join = _numbering(level)
-    w, entries = jnp.float32(1), jnp.uint32(0)
+    entries, fraction = jnp.uint32(0), []
     for axis in range(3):
         position = x[axis] * level.scale + 0.5
         lower = jnp.floor(position)
-        upper = (np.arange(8) >> axis) & 1
-        w = w * jnp.where(upper == 1, position - lower, 1 - (position - lower))
-        vertex = lower.astype(jnp.uint32) + upper.astype(np.uint32)
+        fraction.append(position - lower)
+        vertex = lower.astype(jnp.uint32) + (np.arange(8, dtype=np.uint32) >> axis & 1)
         entries = join(entries, jnp.minimum(vertex, level.resolution - 1) * np.uint32(stride[axis]))
+    x_share, y_share, z_share = fraction
     rows = (entries % np.uint32(level.num_entries)).astype(jnp.int32)
-    return jnp.sum(w[:, None] * _read(table, rows), axis=0)
+    return rows, (x_share, y_share, z_share)
 
 
 def _read(table: Float[Array, "T F"], entries: Int[Array, "*n"]) -> Float[Array, "*n F"]:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nerf_jax.cameras import project
 from nerf_jax.contraction import RaySteps, Space, contains
 from nerf_jax.numerics import safe_divide, safe_norm
-from nerf_jax.packing import Packed, Search, pack, pack_ragged, sample_indices
+from nerf_jax.packing import Packed, pack, pack_ragged, sample_indices
 from nerf_jax.types import Cameras, Rays
 
 BLOCK = 8
@@ -67,7 +67,8 @@ def choose_cells(
     iteration: Int[Array, ""],
     count: int,
     num_in_order: Int[Array, ""],
-    search: Search = "marks",
+    *,
+    search: str = "scan",
 ) -> Int[Array, " n"]:
     """The cells to update next: some in order, so that each gets its turn, and the others at random
     among the occupied cells.
@@ -78,7 +79,7 @@ def choose_cells(
         iteration: the number of updates before.
         count: n.
         num_in_order: the number of cells that are taken in order.
-        search: how the occupied cells are found.
+        search: of :func:`~nerf_jax.packing.sample_indices`.
     """
     index, total = jnp.arange(count), grid.density.size
     # Every k-th cell: an update is spread over the box, as a slab of it would depend on the field
@@ -86,7 +87,7 @@ def choose_cells(
     stride = -(-total // jnp.maximum(num_in_order, 1)) | 1
     in_order = (iteration % stride + stride * index) % total
     is_in_order = index < num_in_order
-    at_random = sample_indices(key, grid.occupied.reshape(-1), count, search)
+    at_random = sample_indices(key, grid.occupied.reshape(-1), count, search=search)
     return jnp.where(is_in_order, in_order, at_random)
 
 
@@ -177,7 +178,6 @@ def find_candidates(
     max_candidates: int,
     stride: Int[Array, ""] | int = 1,
     first_step: Int[Array, " R"] | int = 0,
-    search: Search = "marks",
 ) -> Candidates:
     """The candidates of rays in occupied cells.
 
@@ -190,9 +190,8 @@ def find_candidates(
         max_candidates: M, slots for candidates.
         stride: from one candidate of a ray to the next, in steps; a candidate is as long as those.
         first_step: the index of each ray's first candidate, less than the stride.
-        search: how slots find their rays.
     """
-    listed = pack(blocks, max_blocks, search)
+    listed = pack(blocks, max_blocks)
     first = listed.index % blocks.shape[1] * BLOCK
 
     def occupied(ray: Int[Array, ""], first: Int[Array, ""]) -> Bool[Array, " BLOCK"]:
@@ -202,7 +201,7 @@ def find_candidates(
     mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
     start = jnp.broadcast_to(first_step, rays.near.shape)[listed.ray]
     mask &= (first[:, None] + jnp.arange(BLOCK)[None]) % stride == start[:, None]
-    packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates, search)
+    packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates)
     step = first[packed.index // BLOCK] + packed.index % BLOCK
     packed_steps = jax.tree.map(lambda leaf: leaf[packed.ray], steps)
     t = packed_steps.t(step)

@@ -8,7 +8,7 @@ Notation: ``R`` rays, ``N`` candidates of all rays together, ``M`` the capacity;
 where each ray's slots end in the list, and where the next ray's begin.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,33 +33,23 @@ class Packed(NamedTuple):
     """The rays that fit, together with all rays before them: always the first ones."""
 
 
-Search = Literal["marks", "bisection"]
-"""How slots find the lists that they are in, with the same result: by marks at the ends of lists,
-which are summed, for a CPU; or each by bisection, which is one kernel on a GPU."""
-
-
-def pack(mask: Bool[Array, "R K"], capacity: int, search: Search = "marks") -> Packed:
+def pack(mask: Bool[Array, "R K"], capacity: int) -> Packed:
     """The candidates of each ray where the mask is set.
 
     Args:
         mask: over K candidates of each of R rays.
         capacity: M.
-        search: how slots find their rays.
 
     Returns:
         The slots; ``index // K`` is the ray and ``index % K`` the candidate.
     """
     num_rays, num_candidates = mask.shape
     ends = (jnp.arange(num_rays) + 1) * num_candidates
-    return pack_ragged(mask.reshape(-1), ends, jnp.ones(num_rays, bool), capacity, search)
+    return pack_ragged(mask.reshape(-1), ends, jnp.ones(num_rays, bool), capacity)
 
 
 def pack_ragged(
-    mask: Bool[Array, " N"],
-    ends: Int[Array, " R"],
-    kept: Bool[Array, " R"],
-    capacity: int,
-    search: Search = "marks",
+    mask: Bool[Array, " N"], ends: Int[Array, " R"], kept: Bool[Array, " R"], capacity: int
 ) -> Packed:
     """As :func:`pack`, for rays with different numbers of candidates.
 
@@ -68,7 +58,6 @@ def pack_ragged(
         ends: where each ray's candidates end.
         kept: the rays to pack; always the first ones.
         capacity: M.
-        search: how slots find their rays.
     """
     bits = _Bits.of(mask)
     ends = bits.rank(ends)
@@ -76,29 +65,31 @@ def pack_ragged(
     total = jnp.max(jnp.where(kept, ends, 0), initial=0)
     ends = jnp.minimum(ends, total)
     slot = jnp.arange(capacity)
-    ray = jnp.minimum(_owner(ends, capacity, search), len(ends) - 1)
+    ray = jnp.minimum(_owner(ends, capacity), len(ends) - 1)
     starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends[:-1]])
-    index = bits.select(slot, _owner(bits.before[1:], capacity, search))
+    index = bits.select(slot, _owner(bits.before[1:], capacity))
     index = jnp.minimum(index, mask.size - 1)
     return Packed(index, ray, slot - starts[ray], slot < total, ends, kept)
 
 
-def first_set(mask: Bool[Array, " N"], count: int, search: Search = "marks") -> Int[Array, " n"]:
+def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
     """The first ``count`` indices where the mask is set; any index if there are fewer."""
     bits = _Bits.of(mask)
-    index = bits.select(jnp.arange(count), _owner(bits.before[1:], count, search))
+    index = bits.select(jnp.arange(count), _owner(bits.before[1:], count))
     return jnp.minimum(index, mask.size - 1)
 
 
 def sample_indices(
-    key: Array, mask: Bool[Array, " N"], count: int, search: Search = "marks"
+    key: Array, mask: Bool[Array, " N"], count: int, *, search: str = "scan"
 ) -> Int[Array, " n"]:
-    """Random indices where the mask is set, with replacement; 0 if it is set nowhere."""
+    """Random indices where the mask is set, with replacement; 0 if it is set nowhere.
+
+    ``search`` is a method of :func:`jax.numpy.searchsorted`, on which the result does not depend.
+    """
     bits = _Bits.of(mask)
     total = bits.rank(jnp.int32(mask.size))
     index = jax.random.randint(key, (count,), 0, jnp.maximum(total, 1))
-    method = "scan_unrolled" if search == "bisection" else "scan"
-    word = jnp.searchsorted(bits.before, index, side="right", method=method).astype(jnp.int32) - 1
+    word = jnp.searchsorted(bits.before, index, side="right", method=search).astype(jnp.int32) - 1
     return jnp.where(total > 0, bits.select(index, word), 0)
 
 
@@ -142,14 +133,11 @@ class _Bits(NamedTuple):
         return word * _WORD + place.astype(jnp.int32)
 
 
-def _owner(ends: Int[Array, " R"], count: int, search: Search = "marks") -> Int[Array, " M"]:
+def _owner(ends: Int[Array, " R"], count: int) -> Int[Array, " M"]:
     """The list that each of the first ``count`` slots is in, where lists end at ``ends``.
 
     It is the number of lists that end at or before the slot; R past the last list.
     """
-    if search == "bisection":
-        slot = jnp.arange(count, dtype=ends.dtype)
-        return jnp.searchsorted(ends, slot, side="right", method="scan_unrolled").astype(jnp.int32)
     marks = jnp.zeros(count, jnp.int32).at[ends].add(1, mode="drop")
     return jnp.cumsum(marks)
 

@@ -20,7 +20,7 @@ from nerf_jax import compositing
 from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
 from nerf_jax.occupancy import BLOCK, Candidates, Occupancy, find_candidates, occupied_blocks
-from nerf_jax.packing import Packed, Search, cumsum_by_ray, pack_ragged
+from nerf_jax.packing import Packed, cumsum_by_ray, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
 
@@ -39,10 +39,8 @@ class Budget(NamedTuple):
     """Of candidates with a smaller weight, only some are taken in training: :func:`_roulette`."""
     candidates_per_sample: int = 6
     """Candidates in occupied cells for each sample."""
-    front_to_back: bool = True
+    loops: bool = True
     """Whether densities are read in a loop that ends where no light is left, or all at once."""
-    search: Search = "marks"
-    """How the slots of a buffer find their rays."""
 
     @property
     def max_candidates(self) -> int:
@@ -113,8 +111,7 @@ def render_sparse(
     blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, budget.num_candidates)
     stride, first_step = _choose_stride(keys, blocks, budget)
     candidates = find_candidates(
-        *(grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates),
-        *(stride, first_step, budget.search),
+        grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates, stride, first_step
     )
 
     def density(ray: Int[Array, " M"], t: Float[Array, " M"]) -> tuple[Array, Array]:
@@ -125,13 +122,14 @@ def render_sparse(
         sigma, _ = density(candidates.packed.ray[slot], candidates.t[slot])
         return jax.lax.stop_gradient(sigma)
 
-    if budget.front_to_back:
+    if budget.loops:
         found = _read_densities(density_alone, candidates, budget)
     else:
         found = density_alone(jnp.arange(budget.max_candidates))
     visible, length = _visible(found, candidates, budget, keys)
-    listed = candidates.packed
-    packed = pack_ragged(visible, listed.ends, listed.kept, budget.max_samples, budget.search)
+    packed = pack_ragged(
+        visible, candidates.packed.ends, candidates.packed.kept, budget.max_samples
+    )
     t, length = candidates.t[packed.index], length[packed.index]
     sigma, features = density(packed.ray, t)
     view = jax.tree.map(lambda leaf: leaf[packed.ray], View(rays.direction, rays.appearance))
@@ -201,7 +199,7 @@ def _read_densities(
         ahead = candidates.rank - state.num_read
         active = candidates.valid & state.active[candidates.ray]
         wanted = active & (ahead >= 0) & (ahead < num_new)
-        packed = pack_ragged(wanted, candidates.ends, candidates.kept, capacity, budget.search)
+        packed = pack_ragged(wanted, candidates.ends, candidates.kept, capacity)
         new = density(packed.index)
         slot = jnp.where(packed.valid, packed.index, state.sigma.size)
         sigma = state.sigma.at[slot].set(new, mode="drop")

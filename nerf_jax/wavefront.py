@@ -84,7 +84,7 @@ def render_wavefront(
     count = budget.num_candidates
     steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, rays, count)
     near = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
-    listed = pack(near, near.size, budget.search)
+    listed = pack(near, near.size)
     rows = jax.vmap(lambda *ray: ravel_pytree(ray)[0])(rays, steps)
     _, from_row = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], (rays, steps)))
     scene = _Scene(grid, rows, from_row, listed.index % near.shape[1])
@@ -148,7 +148,7 @@ def _look_ahead(
     num_active = jnp.sum(active, dtype=jnp.int32)
     num_each = jnp.clip(num_blocks // jnp.maximum(num_active, 1), 1, most)
     slot = jnp.arange(num_blocks)
-    chosen = first_set(active, num_blocks, budget.search)
+    chosen = first_set(active, num_blocks)
     ray = chosen[slot // num_each]
     at = position[ray] + slot % num_each
     exists = (slot // num_each < num_active) & (at < ends[ray])
@@ -184,8 +184,7 @@ def _advance(
     slot = jnp.arange(len(ahead.first))
     block_ends = jnp.minimum((slot + 1) * ahead.num_each, slot.size)
     packed = pack_ragged(
-        *(ahead.occupied.reshape(-1), block_ends * BLOCK, slot >= 0),
-        *(budget.max_samples, budget.search),
+        ahead.occupied.reshape(-1), block_ends * BLOCK, slot >= 0, budget.max_samples
     )
     own = ahead.ray[packed.ray]
     rays, steps = scene.rays(own)

@@ -145,7 +145,7 @@ def test_reading_all_densities_at_once_changes_nothing():
     budget = Budget(CANDIDATES, 1024, min_transmittance=0.01, min_alpha=0.01)
     found, expected = (
         sparse(one, CLOUDS)(params, grid, keys=keys, rays=rays)
-        for one in (budget._replace(front_to_back=False, search="bisection"), budget)
+        for one in (budget._replace(loops=False), budget)
     )
     assert expected.counts["samples"] < expected.counts["candidates"]
     jax.tree.map(

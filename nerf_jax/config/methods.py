@@ -223,12 +223,10 @@ class HashConfig(GridConfig):
     """Samples of a training step, and of one pass of rendering: bounds time and memory."""
     candidates_per_sample: Annotated[int, POSITIVE] = 6
     """Capacity for steps in occupied cells, as a multiple of max_samples. Captures need more."""
-    front_to_back: bool = True
-    """Densities are read until no light is left, in a loop. Otherwise those of all candidates at
-    once: more arithmetic, but a GPU need not ask the host whether a loop ends."""
-    search: Literal["marks", "bisection"] = "marks"
-    """How the slots of a buffer find their rays, with the same result: sums of marks are faster on
-    a CPU, bisection on a GPU."""
+    loops: bool = True
+    """Densities are read front to back until no light is left, and cells are found, in loops.
+    Otherwise without: more arithmetic, but fewer kernels, and none that the host waits for, on a
+    GPU. The result is the same, to rounding."""
     min_transmittance: Annotated[float, BELOW_ONE] = 1e-4
     """Candidates with less transmittance than this are not evaluated."""
     min_alpha: Annotated[float, BELOW_ONE] = 1e-4
