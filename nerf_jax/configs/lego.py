@@ -71,7 +71,6 @@ GPU_MODEL = HashConfig(
     grid_cells=2**16,
     num_candidates=1024,
     max_samples=2**18,
-    candidates_per_sample=3,
 )
 GPU = Config(
     name="lego",
