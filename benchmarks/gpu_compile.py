@@ -203,17 +203,19 @@ def main() -> None:
         return
     from record import write_record
 
-    path = Path(__file__).parent / "results" / "gpu_compile.json"
-    known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    rows = {(row["card"], row["config"], row["part"]): row for row in known}
+    names = {describe(card)["name"] for card in args.cards}
+    rows = []
     for card in args.cards:
-        rows = {key: row for key, row in rows.items() if row["card"] != describe(card)["name"]}
         for config in CONFIGS:
             for row in in_a_process(card, f"compiler.preset({config!r})"):
-                row = {"card": describe(card)["name"], **row}
-                rows[row["card"], row["config"], row["part"]] = row
-                print(json.dumps(row), flush=True)
-    write_record(Path(__file__), {"rows": list(rows.values())}, {})
+                rows.append({"card": describe(card)["name"], **row})
+                print(json.dumps(rows[-1]), flush=True)
+    path = Path(__file__).parent / "results" / "gpu_compile.json"
+    known = json.loads(path.read_text())["rows"] if path.is_file() else []
+    rows += [row for row in known if row["card"] not in names]
+    order = [describe(card)["name"] for card in CARDS]
+    rows.sort(key=lambda row: (order.index(row["card"]), CONFIGS.index(row["config"])))
+    write_record(Path(__file__), {"rows": rows}, {})
 
 
 if __name__ == "__main__":
