@@ -201,6 +201,7 @@ def main() -> None:
         dump, code = args.inside
         print(json.dumps(eval(code, {"compiler": Compiler(args.cards[0], dump)})))
         return
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the plugin fails where there is no GPU
     from record import write_record
 
     names = {describe(card)["name"] for card in args.cards}
