@@ -203,10 +203,10 @@ def _interpolate_at_once(
     """:func:`_interpolate` of all corners as one array, for a GPU: XLA fuses the interpolation with
     the indices, which it writes to memory if they are single arrays.
     """
-    return _halve(_read(table, entries), fraction)
+    return _trilinear(_read(table, entries), fraction)
 
 
-def _halve(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, " F"]:
+def _trilinear(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, " F"]:
     """Interpolation along z, y and x in turn: no array of weights."""
     for share in fraction[::-1]:
         lower, upper = jnp.split(values, 2)
@@ -218,9 +218,9 @@ def _interpolate_at_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Ar
     table, entries, fraction = primals
     d_table, _, d_fraction = tangents
     values = _read(table, entries)
-    out, d_out = _halve(values, fraction), jnp.zeros_like(table[0])
+    out, d_out = _trilinear(values, fraction), jnp.zeros_like(table[0])
     if not all(type(one) is SymbolicZero for one in d_fraction):
-        d_out = jax.jvp(lambda *fraction: _halve(values, fraction), fraction, d_fraction)[1]
+        d_out = jax.jvp(lambda *fraction: _trilinear(values, fraction), fraction, d_fraction)[1]
     if type(d_table) is not SymbolicZero:
         w = jnp.float32(1)
         for axis, share in enumerate(fraction):
