@@ -2,7 +2,7 @@
 
     pip install -e ".[cuda]"
     python benchmarks/gpu_compile.py                # every card: half an hour on two CPU cores
-    python benchmarks/gpu_compile.py --cards h100   # the record keeps the rows of the others
+    python benchmarks/gpu_compile.py --cards h100 --configs lego.py   # keeps the other rows
 
 The cards are described in ``benchmarks/gpus``. Nothing is run, so nothing is timed: milliseconds
 are those of the traffic at the card's bandwidth. Writes ``benchmarks/results/gpu_compile.json``.
@@ -193,6 +193,7 @@ class Compiler:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cards", nargs="+", choices=CARDS, default=CARDS)
+    parser.add_argument("--configs", nargs="+", choices=CONFIGS, default=CONFIGS)
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)  # in a process of its own
     args = parser.parse_args()
     if not has_cuda():
@@ -204,16 +205,16 @@ def main() -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"  # the plugin fails where there is no GPU
     from record import write_record
 
-    names = {describe(card)["name"] for card in args.cards}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for card in args.cards:
-        for config in CONFIGS:
+        for config in args.configs:
             for row in in_a_process(card, f"compiler.preset({config!r})"):
                 rows.append({"card": describe(card)["name"], **row})
                 print(json.dumps(rows[-1]), flush=True)
     path = Path(__file__).parent / "results" / "gpu_compile.json"
     known = json.loads(path.read_text())["rows"] if path.is_file() else []
-    rows += [row for row in known if row["card"] not in names]
+    done = {(row["card"], row["config"]) for row in rows}
+    rows += [row for row in known if (row["card"], row["config"]) not in done]
     order = [describe(card)["name"] for card in CARDS]
     rows.sort(key=lambda row: (order.index(row["card"]), CONFIGS.index(row["config"])))
     write_record(Path(__file__), {"rows": rows}, {})
