@@ -165,7 +165,7 @@ class GridConfig(MethodConfig):
     distortion: Annotated[float, NON_NEGATIVE] = 0.0
     """Weight of the distortion loss, which prevents fog in front of the cameras."""
     depth_weight: Annotated[float, NON_NEGATIVE] = 0.0
-    """Weight of the loss on the depths of the capture's sparse points."""
+    """Weight of the loss on known depths: of the capture's sparse points, and by a plane sweep."""
 
     @property
     def bounded(self) -> bool:

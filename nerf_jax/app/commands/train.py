@@ -134,7 +134,7 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
 def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
     """The config with what it leaves to the photos, and a line about each choice."""
     model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
-    if model.learns_depth and split.depth is None:
+    if model.learns_depth and split.depth is None and not config.data.plane_sweep:
         notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
     return replace(config, model=model), notes
 
