@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "wavefront", "pose_refinement"},
+    {"fields", "render", "render_sparse", "wavefront", "pose_refinement", "camera_model"},
     {"train"},
     {"config"},
     {"methods"},

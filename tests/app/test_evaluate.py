@@ -50,7 +50,7 @@ def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
     found = outcome(wrap(exposures()), tmp_path)
     for index, image in enumerate(found["per_image"]):
         assert image["name"] == NAMES[index]
-        assert set(image) == {"name", "psnr", "ssim", "right_half"}
+        assert set(image) == {"name", "psnr", "ssim", "affine_color", "right_half"}
         assert set(image["right_half"]) == {"fitted_code", "mean_code"}
         mean, fitted = (image["right_half"][code] for code in ("mean_code", "fitted_code"))
         for scores, first in ((image, 0), (mean, SIZE // 2)):
