@@ -15,17 +15,12 @@ from jaxtyping import Array, Float, Int
 
 from nerf_jax.types import Cameras, HostArray, Params, RayTable
 
-MAX_EXPOSURE = 1.0
-"""Logarithm of a photo's factor in sRGB: three stops."""
-MAX_BALANCE = 0.3
-MAX_VIGNETTING = 0.5
-"""Of the logarithm at the corner, for each of two terms."""
-MAX_RESPONSE = 0.5
-"""The response rises for colours up to 1 as long as this is below 1."""
+MAX_EXPOSURE, MAX_BALANCE, MAX_VIGNETTING, MAX_RESPONSE = 1.0, 0.3, 0.5, 0.5
+"""Bounds of logarithms of factors: of a photo (three stops), of a channel, and of each of two terms
+at the corner; and of the response's bend, which leaves it rising up to 1."""
 
 _RATE = 0.1
-"""Relative to the networks' parameters, as Adam's steps have one size: a photo has few rays in a
-step, and its noise would be seen in its colours."""
+"""Relative to other parameters, as Adam's steps have one size: a photo has few rays in a step."""
 
 _NUM_NEIGHBOURS = 4
 
@@ -80,10 +75,8 @@ def apply(
     near, far = _bounded(params["vignetting"], MAX_VIGNETTING)
     square = jnp.sum(offset**2)
     exposed = rgb * jnp.exp(log_gain + near * square + far * square**2)
-    # The identity at 0 and beyond 1.
-    return exposed + _bounded(params["response"], MAX_RESPONSE) * exposed * jnp.maximum(
-        1 - exposed, 0.0
-    )
+    bend = _bounded(params["response"], MAX_RESPONSE)
+    return exposed + bend * exposed * jnp.maximum(1 - exposed, 0.0)  # none at 0 and beyond 1
 
 
 def pixel_offset(

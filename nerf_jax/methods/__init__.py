@@ -40,12 +40,7 @@ __all__ = [
 
 
 def build(config: Config, log_exposure: Float[np.ndarray, " N"] | None = None) -> Model:
-    """The model of a config.
-
-    Args:
-        config: resolved.
-        log_exposure: of the training photos, where a camera model starts.
-    """
+    """The model of a config, whose camera model, if any, starts at the photos' exposures."""
     background = config.data.background
     match config.model:
         case TutorialConfig():

@@ -33,10 +33,7 @@ def hash_grid(
 ) -> Model:
     """The model. Its ``aux`` is the occupancy grid, with the space that it divides.
 
-    Args:
-        config: resolved.
-        background: of training rays and of views.
-        log_exposure: of the training photos, as of :func:`nerf_jax.camera_model.init`.
+    ``log_exposure`` is that of the training photos, as for :func:`nerf_jax.camera_model.init`.
     """
     return Model(
         init=functools.partial(_init, config, log_exposure),
