@@ -132,8 +132,8 @@ def log_exposure(path: Path) -> float:
     """The light that a photo collected by its EXIF data: the natural logarithm of exposure time
     (s) times ISO over the squared f-number; nan if one of them is unknown.
     """
-    exif = upright_exif(path).get_ifd(_EXIF_TAG)
     with suppress(Exception):  # damaged, of several values, or with a denominator of zero
+        exif = upright_exif(path).get_ifd(_EXIF_TAG)
         time, iso, aperture = (float(exif[tag]) for tag in _EXPOSURE_TAGS)
         exposure = math.log(time * iso / aperture**2)
         return exposure if math.isfinite(exposure) else math.nan
