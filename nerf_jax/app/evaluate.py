@@ -149,16 +149,18 @@ def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rend
     params = scene.state.params
     params = params.get("scene", params)["camera_model"]
     gains = np.asarray(camera_model.log_gains(params))
-    behind = solid_background(scene.config.data.background)
+    # A background is not photographed, but a learned environment is.
+    behind = np.asarray(solid_background(scene.config.data.background)) * (not method.environment)
 
     def predict(rendering: Rendering, split: Split, index: int) -> Rendering:
         cameras, gain = split.dataset.cameras, np.zeros(3)
         if isinstance(cameras, Cameras) and "train" in scene.all_cameras.splits:
             pose = np.asarray(cameras.world_from_camera)[index]
             gain = camera_model.predict_log_gain(gains, scene.cameras(), pose)
-        # A background is not photographed, but a learned environment is.
-        rest = (1 - jnp.asarray(rendering.opacity)[..., None]) * behind * (not method.environment)
-        rgb = camera_model.apply_image(params, gain, cameras, index, rendering.rgb - rest)
+        rest = (1 - np.asarray(rendering.opacity)[..., None]) * behind
+        rgb = camera_model.apply_image(
+            params, gain, cameras, index, np.asarray(rendering.rgb) - rest
+        )
         return rendering._replace(rgb=rgb + rest)
 
     return predict
