@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--scenes", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("NERF_JAX_DATA", "data")))
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, each")
+    parser.add_argument("--steps", type=int, help="in place of a time: fair on a busy machine")
     parser.add_argument("--work", type=Path, default=Path("outputs/captures"))
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def main() -> None:
             train(scene, run, Path(checkout).resolve(), options, args)
             rows.append({"scene": scene, "variant": name, **row(run)})
             print("{scene:12s} {variant:12s} {psnr:.2f} dB  SSIM {ssim:.3f}".format(**rows[-1]))
-    write_record(Path(__file__), {"seconds": args.seconds, "rows": rows}, {})
+    write_record(Path(__file__), {"seconds": args.seconds, "steps": args.steps, "rows": rows}, {})
 
 
 def prepare(scene: str, data: Path, work: Path, code: Path) -> None:
@@ -75,7 +76,8 @@ def train(scene: str, run: Path, code: Path, options: list[str], args: argparse.
         return
     where = {"data": args.data.resolve(), "work": args.work.resolve()}
     own = [option.format(**where) for option in OPTIONS[scene]]
-    limits = ["--train.max_seconds", args.seconds, "--train.num_steps", 10**6]
+    seconds, steps = (None, args.steps) if args.steps else (args.seconds, 10**6)
+    limits = ["--train.max_seconds", seconds, "--train.num_steps", steps]
     output = ["--render.num_frames", 0, "--output", run.resolve()]
     command(code, "--config", "capture.py", *own, *limits, *output, *options)
 

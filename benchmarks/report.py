@@ -145,8 +145,9 @@ def captures(record: Record) -> list[str]:
         "steps",
         "held-out views, dB",
     ]
+    limit = f"{record['steps']:,} steps" if record.get("steps") else f"{record['seconds']:.0f} s"
     note = (
-        f"`capture.py` for all, {record['seconds']:.0f} s of training each, every eighth photo "
+        f"`capture.py` but where a config is named, {limit} of training each, every eighth photo "
         "held out; float32, means of per-image values. The fox and the fern with the poses that "
         "come with them, the others as `prepare` placed them; `fox_quarter` learns from every "
         "fourth photo."
@@ -273,6 +274,46 @@ def page(record: Record) -> list[str]:
     ]
 
 
+def kills(record: Record) -> list[str]:
+    note = (
+        "`python run.py` on the built-in scene, made small, is killed by SIGKILL at random moments "
+        "of its life, and resumed until it ends. The end is compared with that of an "
+        "uninterrupted run: the arrays of the checkpoint, scores, metrics, images, videos, and the "
+        f"names of all files, bit for bit. {record['kills']} kills in {record['runs']} runs: "
+        f"**{len(record['failures'])}** differences or errors."
+    )
+    return [note, table(["killed while", "kills"], record["killed_while"].items())]
+
+
+def full_disk(record: Record) -> list[str]:
+    note = (
+        f"The same run on a small disk, which is filled at a random moment, {record['times']} "
+        f"times: {record['ended_with_a_line']} ended with one line of error, the others had room "
+        "enough. Every file must be whole, and once there is space, the run must resume to the "
+        f"same end: **{len(record['failures'])}** differences, tracebacks or damaged files."
+    )
+    return [note, table(["full while", "times"], record["full_while"].items())]
+
+
+def fuzz(record: Record) -> list[str]:
+    bad = ("error", "message", "misread", "hang", "crash")
+    note = (
+        f"{record['inputs']:,} inputs, each with one file changed: bytes flipped, cut, inserted; "
+        "values replaced, removed, exchanged. Read: the independent reader (json, NumPy, Pillow or "
+        "pycolmap) agrees, where it can read the input. Refused: one line that names the file. "
+        f"Anything else ({', '.join(bad)}) is a failure."
+    )
+    rows = [
+        [
+            row["format"],
+            *(f"{row.get(name, 0):,}" for name in ("inputs", "read", "refused")),
+            sum(row.get(name, 0) for name in bad),
+        ]
+        for row in record["rows"]
+    ]
+    return [note, table(["format", "inputs", "read", "refused", "failures"], rows)]
+
+
 SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("Time to PSNR: lego on a CPU", "time_to_psnr_cpu", time_to_psnr),
     ("Time to PSNR: lego on a GPU", "time_to_psnr_gpu", time_to_psnr),
@@ -288,6 +329,9 @@ SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("The web page", "page", page),
     ("The viewer", "viewer", viewer),
     ("Pose refinement", "pose_refinement", pose_refinement),
+    ("Killed runs", "kills", kills),
+    ("Full disks", "full_disk", full_disk),
+    ("Damaged inputs", "fuzz", fuzz),
 ]
 
 

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from nerf_jax.lenses import from_image_plane, has_ray
 from nerf_jax.numerics import safe_divide, safe_norm
-from nerf_jax.types import Cameras, Rays
+from nerf_jax.types import Cameras, Lens, Rays
 
 
 class Spacing(Protocol):
@@ -293,6 +294,10 @@ class Frustum(NamedTuple):
         return jnp.maximum(-self._camera(position)[2], self.near / 2)
 
 
+_PLACES = 9
+"""Along a side of an image, to find how much of the world it shows."""
+
+
 def fit_frustum(
     cameras: Cameras, size_hw: tuple[int, int], near: float, far: float, *, margin: float = 0.05
 ) -> Frustum:
@@ -302,7 +307,7 @@ def fit_frustum(
         cameras: N of them, NumPy arrays.
         size_hw: of their images.
         near, far: depths of its two ends, world units.
-        margin: added to its width, as a share: room for what a lens shows beyond a pinhole.
+        margin: added to its width, as a share.
 
     Raises:
         ValueError: the cameras look in opposite directions, one is a fisheye, or ``near`` is 0.
@@ -323,13 +328,9 @@ def fit_frustum(
             "model.space is 'frustum', for photos taken from one side, but these cameras look in "
             "all directions: set model.space to 'contracted'"
         )
-    height, width = size_hw
-    corners = np.array([[x, y] for x in (0, width) for y in (0, height)])
-    image = (corners - np.asarray(cameras.principal)[:, None]) / np.asarray(cameras.focal)[:, None]
-    directions = np.concatenate([image * [1, -1], -np.ones_like(image[..., :1])], axis=2)
-    directions = np.einsum("nij,nkj->nki", poses[:, :, :3], directions)
+    directions = np.einsum("nij,nkj->nki", poses[:, :, :3], _seen_directions(cameras, size_hw))
     depths = np.array([near, far])[:, None]
-    ends = poses[:, None, None, :, 3] + directions[:, :, None] * depths  # [N, 4, 2, 3]
+    ends = poses[:, None, None, :, 3] + directions[:, :, None] * depths  # [N, P, 2, 3]
     in_camera = (ends - mean[:, 3]) @ rotation
     tangent = np.abs(in_camera[..., :2]) / np.maximum(-in_camera[..., 2:], near / 2)
     camera_from_world = np.c_[rotation.T, -rotation.T @ mean[:, 3]]
@@ -338,6 +339,28 @@ def fit_frustum(
         return Frustum(
             *(jnp.asarray(x, jnp.float32) for x in (camera_from_world, widest, near, far))
         )
+
+
+def _seen_directions(cameras: Cameras, size_hw: tuple[int, int]) -> Float[np.ndarray, "N P 3"]:
+    """Directions of places all over each image, at depth 1 in camera axes.
+
+    Where a lens shows nothing, the optical axis.
+    """
+    columns, rows = (np.linspace(0, size, _PLACES) for size in size_hw[::-1])
+    pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    points = (pixels - np.asarray(cameras.principal)[:, None]) / np.asarray(cameras.focal)[:, None]
+    with jax.ensure_compile_time_eval():
+        return np.asarray(_directions_or_axes(cameras.lens, jnp.asarray(points, jnp.float32)))
+
+
+@jax.jit
+@jax.vmap
+def _directions_or_axes(lens: Lens | None, points: Float[Array, "P 2"]) -> Float[Array, "P 3"]:
+    def one(point: Float[Array, "2"]) -> Float[Array, "3"]:
+        axis = jnp.array([0.0, 0.0, -1.0])
+        return jnp.where(has_ray(lens, point), from_image_plane(lens, point), axis)
+
+    return jax.vmap(one)(points)
 
 
 def required_steps(space: Space, resolution: int) -> int:

@@ -61,6 +61,38 @@ def depth_error(
     return jnp.where(known > 0, _huber(error, delta), 0.0)
 
 
+def termination_packed(
+    w: Float[Array, " M"],
+    t: Float[Array, " M"],
+    known: Float[Array, " R"],
+    packed: Packed,
+    longest: int,
+    *,
+    spread: float = 0.1,
+    wrong: float = 0.01,
+) -> Float[Array, " R"]:
+    """Depth supervision of R rays: minus the logarithm of the light that ends near a known depth.
+
+    The likelihood of the depth if a ray ends at random, by its weights (DS-NeRF, Deng et al., 2022,
+    Section 3.2). A mean depth says nothing of how much light ends at all: an object may become
+    transparent before a learned environment, and its cells, found empty, are then never read again.
+
+    Args:
+        w: weights, as of :func:`nerf_jax.compositing.weights_packed`.
+        t: the intervals' midpoints.
+        known: the known distance of each ray; 0 where unknown, where the loss is 0.
+        packed: the intervals' rays.
+        longest: a bound on the intervals of a ray.
+        spread: the standard deviation of the logarithm of a depth.
+        wrong: the share of light that ends near a wrong depth by chance: it bounds the loss.
+    """
+    own = known[packed.ray]
+    off = jnp.log(jnp.maximum(t, 1e-30)) - jnp.log(jnp.where(own > 0, own, 1.0))
+    near = cumsum_by_ray(w * jnp.exp(-((off / spread) ** 2) / 2), packed, longest)
+    found = last_of_each_ray(near, packed)
+    return jnp.where(known > 0, -jnp.log(found + wrong), 0.0)
+
+
 def masked_mean(values: Float[Array, " R"], mask: Float[Array, " R"]) -> Float[Array, ""]:
     """The mean over the rays whose mask is 1; zero if there are none."""
     return jnp.sum(values * mask) / jnp.maximum(jnp.sum(mask), 1.0)

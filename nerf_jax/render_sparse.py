@@ -20,7 +20,7 @@ from nerf_jax import compositing
 from nerf_jax.cones import disc
 from nerf_jax.numerics import optical_depth
 from nerf_jax.occupancy import BLOCK, Candidates, Occupancy, find_candidates, occupied_blocks
-from nerf_jax.packing import Packed, pack_ragged
+from nerf_jax.packing import Packed, cumsum_by_ray, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
 
 
@@ -35,6 +35,8 @@ class Budget(NamedTuple):
     """Candidates that less light reaches are skipped."""
     min_alpha: float
     """Candidates that absorb a smaller share of the light are skipped."""
+    roulette_weight: float = 0.0
+    """Of candidates with a smaller weight, only some are taken in training: :func:`_roulette`."""
     candidates_per_sample: int = 6
     """Candidates in occupied cells for each sample."""
 
@@ -55,6 +57,8 @@ class Samples(NamedTuple):
     packed: Packed
     w: Float[Array, " M"]
     """Weights."""
+    t: Float[Array, " M"]
+    """Distances, world units."""
     step: Int[Array, " M"]
     """The index of the step along the ray."""
 
@@ -116,8 +120,12 @@ def render_sparse(
         sigma, _ = density(candidates.packed.ray[slot], candidates.t[slot])
         return jax.lax.stop_gradient(sigma)
 
-    packed = _visible_candidates(density_alone, candidates, budget)
-    t, length = candidates.t[packed.index], candidates.length[packed.index]
+    found = _read_densities(density_alone, candidates, budget)
+    visible, length = _visible(found, candidates, budget, keys)
+    packed = pack_ragged(
+        visible, candidates.packed.ends, candidates.packed.kept, budget.max_samples
+    )
+    t, length = candidates.t[packed.index], length[packed.index]
     sigma, features = density(packed.ray, t)
     view = jax.tree.map(lambda leaf: leaf[packed.ray], View(rays.direction, rays.appearance))
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
@@ -130,7 +138,7 @@ def render_sparse(
         "samples": packed.ends[-1],
         "stride": jnp.asarray(stride),
     }
-    samples = Samples(packed, w, candidates.step[packed.index])
+    samples = Samples(packed, w, t, candidates.step[packed.index])
     return SparseRendering(rendering, packed.kept, counts, samples)
 
 
@@ -164,17 +172,16 @@ class _Reading(NamedTuple):
     """Densities of the candidates; zero where not read."""
 
 
-def _visible_candidates(
+def _read_densities(
     density: Callable[[Int[Array, " M"]], Float[Array, " M"]],
     found: Candidates,
     budget: Budget,
-) -> Packed:
-    """The candidates that light reaches and that absorb some of it.
+) -> Float[Array, " M"]:
+    """The densities of the candidates that light reaches; zero for some others.
 
-    Densities are read from near to far, an interval of every active ray in each iteration; the
-    fewer rays are active, the longer the interval. So the buffer is always full of what is needed,
-    hardly anything behind a surface is read, and only the number of iterations depends on the
-    scene.
+    They are read from near to far, an interval of every active ray in each iteration; the fewer
+    rays are active, the longer the interval. So the buffer is always full of what is needed, hardly
+    anything behind a surface is read, and only the number of iterations depends on the scene.
     """
     candidates, length = found.packed, found.length
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), candidates.ends[:-1]])
@@ -198,8 +205,37 @@ def _visible_candidates(
 
     zero = counts * 0.0  # derived from the counts, so that both vary over the devices
     state = _Reading(counts[0] * 0, counts > 0, zero, candidates.index * 0.0)
-    sigma = jax.lax.while_loop(lambda state: jnp.any(state.active), read, state).sigma
-    light = compositing.transmittance_packed(sigma, length, candidates, budget.num_candidates)
+    return jax.lax.while_loop(lambda state: jnp.any(state.active), read, state).sigma
+
+
+def _visible(
+    sigma: Float[Array, " M"], found: Candidates, budget: Budget, keys: Array | None
+) -> tuple[Bool[Array, " M"], Float[Array, " M"]]:
+    """The candidates that light reaches and that absorb some of it, and the lengths of all."""
+    packed, length = found.packed, found.length
+    light = compositing.transmittance_packed(sigma, length, packed, budget.num_candidates)
     alpha = -jnp.expm1(-optical_depth(sigma, length))
-    visible = candidates.valid & (light > budget.min_transmittance) & (alpha > budget.min_alpha)
-    return pack_ragged(visible, candidates.ends, candidates.kept, capacity)
+    reached = packed.valid & (light > budget.min_transmittance)
+    if keys is None or not budget.roulette_weight:
+        return reached & (alpha > budget.min_alpha), length
+    # A share is at least alpha, so that no sample absorbs light many times over.
+    share = jnp.minimum(jnp.maximum(light * alpha / budget.roulette_weight, alpha), 1.0)
+    share = jnp.where(reached, share, 0.0)
+    taken = _roulette(share, keys, packed, budget.num_candidates)
+    return taken, length / jnp.where(taken, share, 1.0)
+
+
+def _roulette(
+    share: Float[Array, " M"], keys: Array, packed: Packed, longest: int
+) -> Bool[Array, " M"]:
+    """Russian roulette (Arvo and Kirk, 1990): candidates taken at random, each with a probability.
+
+    Where they are taken, their optical depth is divided by it, so that its mean is unchanged. While
+    a scene is full of thin fog, a few of its many candidates then stand for all, and the samples
+    serve more rays. Systematic sampling: a ray takes one candidate for each whole number that the
+    sum of its shares passes.
+    """
+    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2)))(keys)[packed.ray]
+    total = cumsum_by_ray(share, packed, longest)
+    passed = jnp.floor(total + u) > jnp.floor(total - share + u)
+    return (share > 0) & (passed | (share >= 1))

@@ -17,7 +17,10 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "wavefront", "pose_refinement", "camera_model"},
+    {
+        *{"fields", "render", "render_sparse", "wavefront", "pose_refinement", "camera_model"},
+        "plane_sweep",
+    },
     {"train"},
     {"config"},
     {"methods"},
@@ -27,7 +30,14 @@ FLOORS: list[set[str]] = [
         *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
         *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
-    {"app.advice", "app.prepare", "app.programs", "app.runs", "app.scene_cameras"},
+    {
+        "app.advice",
+        "app.dense_depths",
+        "app.prepare",
+        "app.programs",
+        "app.runs",
+        "app.scene_cameras",
+    },
     {"app.fit", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
@@ -44,6 +54,7 @@ NEIGHBOURS = {
     ("app.ffmpeg", "app.images"),  # frames as bytes
     ("compositing", "sampling"),  # midpoints of intervals
     ("cameras", "lenses"),  # a camera has one
+    ("contraction", "lenses"),  # how wide a camera sees
     ("data", "scenes"),  # `data.load` knows the built-in scene
     ("occupancy", "cameras"),  # which cells a camera sees
     ("occupancy", "contraction"),  # a grid divides the unit cube
@@ -183,6 +194,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_520
-    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 910
-    assert num_lines(list(MODULES)) <= 17_530
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_770
+    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 920
+    assert num_lines(list(MODULES)) <= 18_150

@@ -203,6 +203,7 @@ def test_projection_is_finite_everywhere(image):
             assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", range(3))
 def test_the_gradient_reaches_the_lens(image):
     """Against differences of the ray itself, in steps that float32 can tell apart."""
@@ -307,6 +308,7 @@ def test_a_cone_is_as_wide_as_the_lens_shows_the_pixel(kind: str, pixel: tuple[i
     np.testing.assert_allclose(found, width * 2 / 12**0.5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 def test_the_cones_of_a_ray_table_are_those_of_its_cameras(kind: str):
     cameras = wide_camera(kind)

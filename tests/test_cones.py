@@ -19,6 +19,7 @@ def frustum(start: float, end: float, radius: float, direction=DIRECTION) -> Poi
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "end"), [(0.0, 2.0), (1.0, 4.0), (3.0, 3.5)])
 @pytest.mark.parametrize("radius", [0.02, 0.6])
 def test_a_frustum_has_the_mean_and_variance_of_its_positions(start, end, radius):
@@ -123,6 +124,7 @@ def test_the_gradients_of_frusta_are_finite(edges, radius: float):
         assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 def test_the_gradients_equal_finite_differences():
     along = np.array([0.3, -1.0, 0.7])
 

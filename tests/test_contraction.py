@@ -15,8 +15,11 @@ from nerf_jax.contraction import (
     Proportional,
     RaySteps,
     Space,
+    fit_frustum,
     required_steps,
 )
+from nerf_jax.lenses import to_image_plane
+from nerf_jax.types import Cameras, Lens
 from tests import closed_forms
 
 NEAR, FAR = 0.1, 60.0
@@ -88,6 +91,32 @@ def test_a_space_contains_what_its_unit_cube_does():
     assert not contraction.contains(FRUSTUM, jnp.asarray(behind))
 
 
+def test_a_frustum_holds_what_a_strong_lens_shows():
+    """The directions that the lens itself maps to the image, found without inverting it."""
+    tangents = np.linspace(-4, 4, 201)
+    places = np.stack([*np.meshgrid(tangents, tangents), -np.ones((201, 201))], axis=-1)
+    through = jax.jit(jax.vmap(to_image_plane, (None, 0)))
+    for radial, wider in ((-0.08, True), (0.2, False)):
+        lens = Lens(
+            np.float32([[radial, 0, 0, 0]]), np.zeros((1, 2), np.float32), np.array([False])
+        )
+        one = jax.tree.map(lambda leaf: leaf[0], lens)
+        points = through(one, places.reshape(-1, 3).astype(np.float32))
+        # Beyond the edge, where r (1 + k r^2) turns back, the lens shows nothing.
+        inside = 1 + 3 * radial * (places[..., :2] ** 2).sum(-1).ravel() > 0.05
+        seen = inside & (np.abs(points) <= [1.0, 0.75]).all(axis=1)
+        half = np.abs(places.reshape(-1, 3)[seen, :2]).max(axis=0)
+        cameras = Cameras(
+            np.eye(3, 4)[None], np.full((1, 2), 20.0), np.array([[20.0, 15.0]]), *np.ones((2, 1)),
+            lens,
+        )  # fmt: skip
+        frustum = fit_frustum(cameras, (30, 40), NEAR, FAR, margin=0)
+        width = np.asarray(frustum.tangent)
+        assert (half <= width + 1e-5).all()
+        assert (width < half + 0.05).all()
+        assert (width > [1, 0.75]).all() == wider
+
+
 def test_a_frustum_is_normalised_device_coordinates():
     """Against the projection of NeRF, Appendix C: straight lines stay straight, depth is 1 / z."""
     pixel = np.array([0.3, -0.4])
@@ -101,6 +130,7 @@ def test_a_frustum_is_normalised_device_coordinates():
         )
 
 
+@pytest.mark.slow
 @every_space
 def test_the_scale_is_how_far_apart_neighbouring_cells_are_at_least(space: Space):
     """Within a small factor: that of the cells of the unit cube across the line of sight."""
@@ -135,6 +165,7 @@ def slope(spacing: Even | Proportional | Angular, t: float) -> float:
             return (float(apart) ** 2 + (t - float(closest)) ** 2) / float(apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(4))
 def test_a_march_is_a_walk_step_by_step(case: int):
     march = steps()[case]
@@ -230,6 +261,7 @@ def test_a_zero_direction_intersects_the_box_everywhere_or_nowhere():
     assert start > stop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_the_gradient_of_the_intersection_is_finite_for_nearly_parallel_rays(sign: float):
     """1 / d^2 exceeds float32 for components below 1e-19."""

@@ -126,6 +126,7 @@ def kernels_and_biases(params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(layer["kernel"], layer["bias"]) for layer in layers]
 
 
+@pytest.mark.slow
 def test_the_tutorial_layers_are_initialised_as_in_pytorch():
     for kernel, bias in kernels_and_biases(initial("tutorial")):
         bound = kernel.shape[0] ** -0.5

@@ -140,6 +140,7 @@ def rows(level: Level, vertices: np.ndarray) -> np.ndarray:
     return found[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [5, 8, 11, 16])
 def test_in_a_dense_level_every_vertex_has_a_row_of_its_own_within_the_table(side: int):
     for max_entries in (side**3, side**3 + 1, 10**6):
@@ -162,6 +163,7 @@ def test_in_a_hashed_level_every_row_is_used_and_within_the_table(max_entries: i
 # ----------------------------------------------------------------------------------- features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [LEVELS, SMALL, make_levels(4, 2**10, 16, 2048)])
 def test_features_equal_the_loop(levels: tuple[Level, ...], doubles: None):
     tables = random_tables(levels)
@@ -201,6 +203,7 @@ def test_a_linear_function_is_read_exactly(level: Level, doubles: None):
     np.testing.assert_allclose(encode_all([table], (level,), x), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("axis", range(3))
 def test_features_are_continuous_across_the_borders_of_cells(

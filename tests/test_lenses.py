@@ -72,6 +72,7 @@ def test_distortion_does_not_depend_on_the_length_of_a_direction(name):
 # -------------------------------------------------------------------------------- backwards
 
 
+@pytest.mark.slow
 @every_lens
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(ideal=inside)
@@ -141,6 +142,7 @@ def random_lenses(count: int, fisheye: bool, field: float) -> tuple[Lens, np.nda
     return Lens(*lens), edge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fisheye", "field"), [(False, 60), (False, 80), (False, 85), (True, 90), (True, 175)]
 )
@@ -159,6 +161,7 @@ def test_no_point_of_a_strong_lens_is_missed(fisheye: bool, field: float):
     assert has_ray.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [(0.0, 0.0), (0.3, -0.2), (0.69, 0.0), (0.75, 0.0), (40.0, 2.0)])
 def test_a_point_beyond_the_edge_has_no_ray(point):
     """That of k1 = -0.3 is at 0.703 of the image."""
@@ -166,6 +169,7 @@ def test_a_point_beyond_the_edge_has_no_ray(point):
     assert lenses.has_ray(None, jnp.array(point))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "impossible", [lens(1e9), lens(-1e9), lens(p=(1e6, 0)), lens(np.nan), lens(np.inf)]
 )
@@ -175,6 +179,7 @@ def test_a_lens_that_cannot_be_has_no_rays(impossible: Lens):
     assert jax.vmap(lenses.has_ray, (None, 0))(impossible, points).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_fisheye_has_no_ray_beyond_180_degrees_from_its_axis():
     points = jnp.array([[3.1, 0.0], [3.2, 0.0], [0.0, 7.0]])
     has_ray = jax.vmap(lenses.has_ray, (None, 0))(lens(fisheye=True), points)
@@ -189,6 +194,7 @@ def _is_finite(tree) -> None:
         assert np.isfinite(leaf).all()
 
 
+@pytest.mark.slow
 @every_lens
 @pytest.mark.parametrize("function", ["distort", "undistort"])
 def test_gradients_are_those_of_finite_differences(name, function):
@@ -211,6 +217,7 @@ def test_gradients_are_those_of_finite_differences(name, function):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, *LENSES])
 @pytest.mark.parametrize(
     "direction",

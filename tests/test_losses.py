@@ -36,6 +36,7 @@ def test_the_gradient_of_the_squared_error_points_to_the_target_and_is_zero_ther
     np.testing.assert_array_equal(jax.grad(squared_error)(target, target), np.zeros(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delta", [0.03, 0.1, 5.0])
 def test_the_huber_loss_is_optax_divided_by_delta(delta: float):
     rng = np.random.default_rng(1)
@@ -91,6 +92,7 @@ def test_the_gradient_of_a_depth_points_to_the_known_one_and_is_zero_there():
     np.testing.assert_array_equal(losses.depth_error(depth, known)[jnp.array([1, 5])], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_sigma", [-60.0, -18.0, -14.0, -5.0, 0.0, 5.0])
 def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     """As the logarithm of a density is what is learned. From mist to a wall, of 1 to 100 long."""
@@ -104,6 +106,44 @@ def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
     slopes = jax.grad(error)(jnp.full(64, log_sigma))
     assert np.isfinite(slopes).all()
     assert jnp.abs(slopes).sum() < 3
+
+
+@pytest.mark.slow
+def test_termination_is_the_likelihood_of_a_known_depth():
+    """Against a loop over the samples of each ray, in float64."""
+    rng = np.random.default_rng(4)
+    counts = np.array([5, 0, 3, 7])
+    ray = np.repeat(np.arange(4), counts)
+    w, t = rng.uniform(0, 0.2, 16).astype(np.float32), rng.uniform(0, 9, 16).astype(np.float32)
+    w, t, known = w[:15], t[:15], np.array([3.0, 2.0, 0.0, 5.0], np.float32)
+    mask = np.arange(8)[None] < counts[:, None]
+    packed = pack(jnp.asarray(mask), 15)
+    assert np.array_equal(packed.ray[:15], ray)
+
+    def loss(w, t):
+        return losses.termination_packed(w, t, jnp.asarray(known), packed, 8)
+
+    found = loss(jnp.asarray(w), jnp.asarray(t))
+
+    expected = [
+        0.0
+        if depth == 0
+        else -np.log(
+            0.01
+            + sum(
+                float(w[i]) * np.exp(-((np.log(float(t[i])) - np.log(depth)) ** 2) / 0.02)
+                for i in np.flatnonzero(ray == index)
+            )
+        )
+        for index, depth in enumerate(known.astype(float))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert found[1] == pytest.approx(-np.log(0.01)), "a ray without samples"
+    slopes = jax.grad(lambda w, t: jnp.sum(loss(w, t)), argnums=(0, 1))(
+        w, jnp.asarray(t).at[0].set(0.0)
+    )
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    assert (slopes[0] <= 0).all(), "more light near it is never worse"
 
 
 def random_ray(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -266,6 +306,7 @@ def slow_interlevel(edges, w, proposal_edges, proposal_w) -> float:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fine", "proposed"), [(1, 1), (12, 5), (5, 12), (1, 6), (6, 1), (32, 32)])
 def test_the_interlevel_loss_equals_the_loop(fine: int, proposed: int):
     w, edges = random_ray(fine, seed=2)
@@ -308,6 +349,7 @@ def test_a_larger_proposal_never_costs_and_the_loss_is_at_most_the_weight(
     assert loss <= w.sum() * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_proposal_has_a_gradient_and_it_equals_finite_differences():
     w, edges = random_ray(12, seed=2)
     proposal_w, proposal_edges = random_ray(5, seed=3)

@@ -168,6 +168,7 @@ def test_split_each_splits_the_key_of_each_ray():
     assert sampling.split_each(None, 2) == [None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e37])
 def test_norms_and_their_gradients_have_the_range_of_single_precision(scale: float):
     x = np.float32(scale) * np.float32([[1, -2, 2], [1, 0, 0], [0, 1e-3, 1]])

@@ -61,6 +61,7 @@ def find_candidates(grid: Occupancy, keys, rays):
     return steps, near, occupancy.find_candidates(grid, rays, steps, near, near.size, room)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 0.6, 1.0])
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
 def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space: Space):
@@ -84,6 +85,7 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
         assert near.mean() < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
 def test_a_position_is_occupied_as_its_cell_is_and_outside_the_space_never(space: Space):
     rng = np.random.default_rng(3)
@@ -100,6 +102,7 @@ def test_a_position_is_occupied_as_its_cell_is_and_outside_the_space_never(space
         assert not occupancy.occupied_at(everything, jnp.array([9.0, 9.0, 0.2]))
 
 
+@pytest.mark.slow
 def test_cells_invisible_to_all_cameras_stay_empty():
     visible = jnp.asarray(np.random.default_rng(3).random((8, 8, 8)) < 0.5)
     grid = occupancy.mask_invisible(occupancy.init_grid(BOX, 8), visible)
@@ -110,6 +113,7 @@ def test_cells_invisible_to_all_cameras_stay_empty():
     np.testing.assert_array_equal(grid.occupied, visible)
 
 
+@pytest.mark.slow
 def test_a_new_grid_is_occupied_until_updated():
     grid = occupancy.init_grid(BOX, 8)
     assert grid.occupied.all()
@@ -121,6 +125,7 @@ def test_a_new_grid_is_occupied_until_updated():
     np.testing.assert_array_equal(grid.occupied.reshape(-1), np.arange(8**3) >= 100)
 
 
+@pytest.mark.slow
 def test_cells_are_sampled_inside_and_keep_a_decaying_maximum():
     first = jnp.array([0, 1, 8, 64, 511])
     corners = np.stack(np.unravel_index(np.asarray(first), (8, 8, 8)), axis=1)
@@ -144,6 +149,7 @@ def test_cells_are_sampled_inside_and_keep_a_decaying_maximum():
     )
 
 
+@pytest.mark.slow
 def test_a_cell_updated_twice_at_once_keeps_the_larger_density():
     cells = jnp.array([3, 3, 3])
     grid = occupancy.update(

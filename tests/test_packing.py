@@ -75,6 +75,7 @@ def test_packing_equals_the_loop(mask: np.ndarray, capacity: int):
     assert_same(pack(mask, capacity), slow)
 
 
+@pytest.mark.slow
 @quickly
 @any_case()
 def test_rays_are_kept_whole_and_the_last_are_dropped(mask: np.ndarray, capacity: int):
@@ -145,6 +146,7 @@ def random_values(packed: Packed, *shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(len(packed.index), *shape)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [ROOM, LITTLE_ROOM])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
 @pytest.mark.parametrize("longest", [32, 100])
@@ -175,6 +177,7 @@ def test_sums_of_a_ray_are_bitwise_equal_at_any_position():
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 @pytest.mark.parametrize("ray", [0, 3, 4])
 def test_sums_of_a_ray_ignore_all_other_slots(poison: float, ray: int):

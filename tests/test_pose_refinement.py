@@ -77,6 +77,7 @@ def test_zero_poses_change_nothing():
     np.testing.assert_array_equal(model.density(params, aux, points), points.position[:, 0])
 
 
+@pytest.mark.slow
 def test_each_photo_has_a_motion_of_its_own_and_their_mean_stays():
     model = pose_refinement.refine_poses(toy())
     params, aux = model.init(jax.random.key(0), *small.cameras(3))

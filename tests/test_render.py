@@ -201,6 +201,7 @@ def show(renderer, cameras=None, image: int = 1, size_hw=(HEIGHT, WIDTH)) -> Ren
     return renderer(jnp.float32(2.0), jnp.float32(0.25), cameras, image, size_hw)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rays_per_chunk", [2, 16, 36, 64])
 def test_every_pixel_of_an_image_is_its_own_ray(rays_per_chunk: int):
     """Chunks that do not fit the image, and one larger than it, leave no trace."""

@@ -164,6 +164,7 @@ def test_rays_beyond_the_capacity_are_dropped_whole():
     )
 
 
+@pytest.mark.slow
 def test_longer_steps_make_room_for_more_rays():
     """While all is occupied; the mean optical depth stays the same."""
     rays, params = some_rays(20), CLOUDS.init(None)
@@ -190,6 +191,7 @@ def test_longer_steps_make_room_for_more_rays():
     np.testing.assert_allclose(found, expected, rtol=0.1, atol=0.02)
 
 
+@pytest.mark.slow
 def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = cloud_grid()
@@ -227,13 +229,14 @@ def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
     aside = aside._replace(origin=aside.origin + 9.0)
     still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
     full = occupancy.init_grid(BOX, CELLS)
+
+    def opacity(params, grid, rays):
+        seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
+        return jnp.sum(seen.rendering.opacity), seen
+
+    gradient_of = jax.jit(jax.value_and_grad(opacity, has_aux=True))
     for grid, rays in ((empty, some_rays(30)), (full, aside), (full, still)):
-
-        def opacity(params, grid=grid, rays=rays):
-            seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)
-            return jnp.sum(seen.rendering.opacity), seen
-
-        (total, seen), gradient = jax.value_and_grad(opacity, has_aux=True)(params)
+        (total, seen), gradient = gradient_of(params, grid, rays)
         assert total == 0.0
         assert seen.kept.all()
         np.testing.assert_array_equal(seen.rendering.depth, rays.far)
@@ -259,3 +262,46 @@ def test_more_rays_than_room_for_samples_are_refused():
     grid, budget = occupancy.init_grid(BOX, CELLS), EXACT._replace(max_samples=64)
     with pytest.raises(ValueError, match=r"90 rays .* 64 samples.*max_samples.*rays_per_step"):
         render_sparse(CLOUDS, CLOUDS.init(None), grid, budget, None, some_rays(90))
+
+
+@pytest.mark.slow
+def test_roulette_takes_a_share_whose_optical_depth_is_that_of_all():
+    """Thin fog, so that hardly anything is hidden: the mean over the keys is exact for one ray."""
+    field, weight = closed_forms.ball(0.2, RGB), 0.05
+    grid = occupancy.init_grid(BOX, CELLS)
+    ray = closed_forms.ray(np.array([0.0, 0.1, 3.0]), np.array([0.0, 0.0, -1.0]))
+    count = 2000
+    rays = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), ray)
+    keys = jax.random.split(jax.random.key(3), count)
+    budget = Budget(CANDIDATES, 2**17, 0.0, 0.0)
+    some = budget._replace(roulette_weight=weight)
+    whole = sparse(budget, field)({}, grid, keys=keys, rays=rays)
+    seen = sparse(some, field)({}, grid, keys=keys, rays=rays)
+    assert seen.kept.all()
+    assert 0.02 < seen.counts["samples"] / whole.counts["samples"] < 0.5
+    depth = -np.log1p(-np.asarray(seen.rendering.opacity, float))
+    expected = -np.log1p(-np.asarray(whole.rendering.opacity, float))
+    error = 4 * depth.std() / np.sqrt(count)
+    np.testing.assert_allclose(depth.mean(), expected.mean(), atol=error)
+    assert error < 0.02 * expected.mean()
+    # Systematic: every ray takes as many as the sum of its shares, up to one.
+    taken = np.diff(np.asarray(seen.samples.packed.ends), prepend=0)
+    assert taken.max() - taken.min() <= 2
+
+
+@pytest.mark.slow
+def test_roulette_takes_all_that_weighs_enough_and_has_finite_gradients():
+    rays, params, grid = some_rays(40, seed=2), CLOUDS.init(None), cloud_grid()
+    keys = jax.random.split(jax.random.key(1), 40)
+
+    def loss(params, budget):
+        return jnp.sum(render_sparse(CLOUDS, params, grid, budget, keys, rays).rendering.rgb ** 2)
+
+    gradient_of = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    value, gradient = gradient_of(params, EXACT)
+    same, its = gradient_of(params, EXACT._replace(roulette_weight=1e-30))
+    np.testing.assert_allclose(same, value, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), its, gradient)
+    near, its = gradient_of(params, EXACT._replace(roulette_weight=0.02))
+    np.testing.assert_allclose(near, value, rtol=0.1)
+    assert all(np.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(its))

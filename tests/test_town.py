@@ -50,6 +50,7 @@ def test_photos_show_the_rays_of_their_cameras(folder):
         assert len(np.unique(seen.rgb.round(2), axis=0)) > 50
 
 
+@pytest.mark.slow
 def test_the_lens_bends_rays_by_more_than_two_degrees(folder):
     capture = transforms.read(folder)
     straight = capture.cameras._replace(lens=None)
@@ -105,6 +106,7 @@ def test_the_same_photos_each_time(folder, tmp_path):
         assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):

@@ -169,6 +169,7 @@ def test_a_random_index_is_an_exact_product_of_64_bits():
         assert index == [f * n >> 64 for f, n in zip(fractions, sizes, strict=True)]
 
 
+@pytest.mark.slow
 def test_sample_ray_keeps_depths_between_near_and_far_only():
     """The number of its pixel is each depth's last digits."""
     number = np.arange(2 * 16 * 16).reshape(2, 16, 16)

@@ -80,6 +80,7 @@ def test_skipped_candidates_hardly_matter():
     assert np.mean(np.abs(found.median_depth - expected.median_depth)) < 1e-3
 
 
+@pytest.mark.slow
 def test_rays_that_miss_and_empty_grids_give_zeros():
     coarse = CELLS // occupancy.COARSE
     full = occupancy.init_grid(cloud_grid().space, CELLS)
@@ -142,6 +143,7 @@ def test_a_uniform_ball_follows_beer_and_lambert_in_contracted_space(density: fl
             np.testing.assert_allclose(found.median_depth[i], exact.median_depth, atol=8e-3)
 
 
+@pytest.mark.slow
 def test_two_runs_are_bitwise_equal():
     rays = some_rays(60)
     jax.tree.map(np.testing.assert_array_equal, *(wavefront(SMALL, rays) for _ in range(2)))

@@ -6,7 +6,7 @@ training goes on, and the folder is renamed when it is complete.
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,10 +74,13 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and its storage raise many kinds of exceptions
+            step = self.latest()
+            latest = "No other is complete"
+            if step is not None:
+                latest = f"The newest complete one is of step {step}"
             raise OSError(
                 f"{self.folder}: the checkpoint could not be written ({_first_line(error)}). "
-                f"The newest complete one is of step {self.latest()}; free some space and continue "
-                "from it with --resume"
+                f"{latest}; free some space and continue with --resume"
             ) from error
 
     def restore(self, like: T) -> T:
@@ -102,11 +105,15 @@ class Checkpoints:
                     raise ValueError(f"an array of shape {found.shape} for {wanted.shape}")
         return _with_keys_of(like, tree)
 
-    def metadata(self) -> dict[str, Any]:
-        """The metadata of the newest checkpoint; raises as :meth:`restore` does."""
+    def metadata(self, parse: Callable[[dict[str, Any]], T]) -> T:
+        """The parsed metadata of the newest checkpoint; raises as :meth:`restore` does.
+
+        Args:
+            parse: raises any exception if they are damaged.
+        """
         with self._read_errors("not a checkpoint of nerf_jax, or damaged") as step:
             args = ocp.args.Composite(about=ocp.args.JsonRestore())
-            return self._manager().restore(step, args=args)["about"]
+            return parse(self._manager().restore(step, args=args)["about"])
 
     @contextlib.contextmanager
     def _read_errors(self, reason: str) -> Iterator[int]:

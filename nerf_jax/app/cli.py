@@ -3,10 +3,14 @@
 Every field of :class:`nerf_jax.config.Config` is an option of its name.
 """
 
+import contextlib
+import functools
+import io
 import logging
 import os
 import sys
 import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -56,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_error(f"no command {command!r}; there are {', '.join(COMMANDS)}.{known}")
         return 2
     _quiet_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in another encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         run = resolve_name(f"nerf_jax.app.commands.{COMMANDS[command]}")
         return int(run(arguments))
@@ -77,7 +83,40 @@ def say_error(message: str) -> None:
 def _quiet_libraries() -> None:
     """Silence libraries whose errors we report in one line; cache compilations for later runs."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of its list of fonts, on a full disk
     warnings.filterwarnings("ignore", module="orbax")
+    _quiet_threads()
+    # A full disk, or an entry that is not whole: the program is compiled.
+    warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache))
+        with contextlib.suppress(OSError):
+            _drop_unfinished(cache)
+
+
+@functools.cache
+def _quiet_threads() -> None:
+    """Silence the threads of a checkpoint that finds the disk full: its error is raised too."""
+    previous = sys.unraisablehook
+
+    def report(problem: "sys.UnraisableHookArgs") -> None:
+        if str(problem.exc_value) != "Event loop is closed":
+            previous(problem)
+
+    sys.unraisablehook = report
+
+
+def _drop_unfinished(cache: Path) -> None:
+    """Delete entries since the last call that were not written completely: JAX would keep them."""
+    checked = cache / ".checked"
+    since = checked.stat().st_mtime - 1 if checked.exists() else 0
+    for entry in cache.glob("*-cache"):
+        if entry.stat().st_mtime >= since:
+            content, inflate = entry.read_bytes(), zlib.decompressobj()
+            with contextlib.suppress(zlib.error):  # of zstandard, which JAX prefers if it is there
+                inflate.decompress(content)
+                if not inflate.eof:
+                    entry.unlink()
+    if cache.is_dir():
+        checked.touch()

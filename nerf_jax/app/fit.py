@@ -16,9 +16,10 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
+from nerf_jax.app.dense_depths import densify
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
-from nerf_jax.app.runs import Clock, Run
+from nerf_jax.app.runs import Clock, Run, clock_and_photos
 from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
@@ -60,7 +61,9 @@ def training_dataset(split: Split, config: Config) -> Dataset:
     """The dataset of a split, with depths only if the method learns from them: they take memory."""
     if not config.model.learns_depth:
         return split.dataset
-    return split.dataset._replace(depth=split.depth)
+    sweep = config.data.plane_sweep
+    depth = densify(split.dataset, split.depth) if sweep else split.depth
+    return split.dataset._replace(depth=depth)
 
 
 def fit(
@@ -100,7 +103,7 @@ def fit(
     clock, checkpoints = Clock(), run.checkpoints
     if resume:
         state = checkpoints.restore(state)
-        clock = Clock(**checkpoints.metadata()["clock"])
+        clock, _ = checkpoints.metadata(clock_and_photos)
         run.forget_metrics_after(int(state.step))
     dataset, held_out = jax.device_put(
         (dataset, held_out if settings.validate_every else None), NamedSharding(mesh, REPLICATED)

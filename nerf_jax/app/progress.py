@@ -18,6 +18,12 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
+def say_notes(lines: Iterable[str]) -> None:
+    """Print lines that belong to the last one, indented."""
+    for line in lines:
+        say(f"  {line}")
+
+
 def duration(seconds: float) -> str:
     """Seconds as text: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if not math.isfinite(seconds):

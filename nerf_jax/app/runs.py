@@ -17,9 +17,11 @@
 =================  =========================================================
 """
 
-import contextlib
 import json
+import math
+import operator
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from typing import Any
 from nerf_jax import config as configs
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.config.serialization import from_dict
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, write_errors, write_json
 
 
 @dataclass
@@ -63,8 +65,7 @@ class Run:
     def write_json(self, name: str, content: dict[str, Any]) -> Path:
         """Write a JSON file into the folder, atomically."""
         path = self.folder / name
-        with atomic_write(path) as aside:
-            aside.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(path, content)
         return path
 
     def config(self) -> configs.Config:
@@ -103,13 +104,11 @@ class Run:
         return found
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The reports of training, up to a line that was not written completely."""
-        records: list[dict[str, Any]] = []
-        if self.metrics_file.is_file():
-            with contextlib.suppress(ValueError):
-                for line in self.metrics_file.read_text().splitlines():
-                    records.append(json.loads(line))
-        return records
+        """The reports of training, without lines that were not written completely."""
+        if not self.metrics_file.is_file():
+            return []
+        lines = self.metrics_file.read_text(errors="replace").splitlines()
+        return [record for record in map(_report, lines) if record is not None]
 
     def forget_metrics_after(self, step: int) -> None:
         """Remove the reports of later steps, which a resumed run trains again."""
@@ -119,14 +118,38 @@ class Run:
 
     def add_metrics(self, record: dict[str, Any]) -> None:
         """Append a report."""
-        with self.metrics_file.open("a") as file:
+        with write_errors(self.metrics_file), self.metrics_file.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def clock_and_photos(metadata: Mapping[str, Any]) -> tuple[Clock, int]:
+    """The time and the number of photos in a checkpoint's metadata.
+
+    Raises:
+        KeyError, TypeError, ValueError: they are damaged.
+    """
+    num_photos = metadata.get("num_photos") or metadata["config"]["num_photos"]  # version 0.1
+    clock = Clock(**metadata["clock"])
+    if not all(0 <= seconds < math.inf for seconds in vars(clock).values()):
+        raise ValueError(f"the clock is {clock}")
+    return clock, operator.index(num_photos)
+
+
+def _report(line: str) -> dict[str, Any] | None:
+    """A line of ``metrics.jsonl``: named numbers, some unknown; None if it is damaged."""
+    try:
+        record = json.loads(line)
+        operator.index(record["step"])
+        list(map(math.isnan, filter(None, record.values())))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+    return record
 
 
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, one_line
+from nerf_jax.data.intrinsics import MAX_SIDE
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.types import Cameras, Lens
 
@@ -99,19 +99,50 @@ class SceneCameras:
                 arrays = dict(np.load(file))
             splits = {name.split(".")[0] for name in arrays if name.endswith(".names")}
             cameras = {split: _split_cameras(arrays, split) for split in splits}
-            return SceneCameras(arrays["world_from_original"], cameras)
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+            world_from_original = _numbers(arrays, "world_from_original", (4, 4))
+            if not np.linalg.det(world_from_original) > 0:
+                raise ValueError("world_from_original is no similarity")
+            return SceneCameras(world_from_original, cameras)
+        except Exception as error:  # damaged files raise almost any exception
             raise ValueError(
-                f"{path}: damaged ({error}); `run.py --output {path.parent} --resume` rewrites it"
+                f"{path}: damaged ({one_line(error)}); delete it, and "
+                f"`run.py --output {path.parent} --resume` rewrites it"
             ) from error
 
 
+_SHAPES = {
+    "world_from_camera": (3, 4),
+    "focal": (2,),
+    "principal": (2,),
+    "near": (),
+    "far": (),
+    "radial": (4,),
+    "tangential": (2,),
+    "fisheye": (),
+}
+"""The shape of each leaf, for one camera."""
+
+
 def _split_cameras(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras:
+    names = tuple(map(str, arrays[f"{split}.names"]))
+
     def leaf(name: str) -> np.ndarray:
-        return arrays[f"{split}.{name}"]
+        return _numbers(arrays, f"{split}.{name}", (len(names), *_SHAPES[name]))
 
     has_lens = f"{split}.fisheye" in arrays
-    lens = Lens(*(leaf(name) for name in Lens._fields)) if has_lens else None
+    lens = Lens(*map(leaf, Lens._fields)) if has_lens else None
     own: dict[str, Any] = {name: leaf(name) for name in Cameras._fields if name != "lens"}
-    height, width = (int(side) for side in leaf("size_hw"))
-    return SplitCameras(tuple(map(str, leaf("names"))), Cameras(**own, lens=lens), (height, width))
+    height, width = map(int, _numbers(arrays, f"{split}.size_hw", (2,)))
+    if not (names and 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ValueError(f"{len(names)} photos of {height}x{width}")
+    return SplitCameras(names, Cameras(**own, lens=lens), (height, width))
+
+
+def _numbers(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]
+) -> Shaped[np.ndarray, "..."]:
+    """An array of finite numbers of a shape."""
+    array = arrays[name]
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"{name} is not {'x'.join(map(str, shape))} finite numbers")
+    return array

@@ -10,7 +10,7 @@ from nerf_jax import methods
 from nerf_jax.app import report
 from nerf_jax.app.images import to_uint8
 from nerf_jax.app.progress import duration, say
-from nerf_jax.app.runs import Clock, Run, new_run
+from nerf_jax.app.runs import Clock, Run, clock_and_photos, new_run
 from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.cameras import resize
 from nerf_jax.config import Config
@@ -117,12 +117,13 @@ def load(run: Run, config: Config | None = None) -> Trained:
     """
     config = run.config() if config is None else config
     checkpoints = run.checkpoints
-    metadata, all_cameras = checkpoints.metadata(), SceneCameras.load(run.setting_file)
+    clock, num_photos = checkpoints.metadata(clock_and_photos)
+    all_cameras = SceneCameras.load(run.setting_file)
     if "train" in all_cameras.splits:
         _, cameras, (height, width) = all_cameras.splits["train"]
         photos = Dataset(cameras, np.zeros((len(cameras.near), height, width, 0), np.uint8))
     else:
-        photos = _empty_ray_dataset(metadata.get("num_photos") or metadata["config"]["num_photos"])
+        photos = _empty_ray_dataset(num_photos)
     mesh = ray_mesh()
     model, optimizer = methods.build(config), methods.make_optimizer(config.optimizer)
     shapes = jax.eval_shape(lambda: init_state(model, optimizer, photos, mesh))
@@ -130,7 +131,7 @@ def load(run: Run, config: Config | None = None) -> Trained:
     checkpoints.close()
     say(f"run {run.folder} at step {int(state.step)}, on {device_name()}")
     renderer = image_renderer(model.render, config.eval.rays_per_chunk)
-    return Trained(run, config, model, state, Clock(**metadata["clock"]), all_cameras, renderer)
+    return Trained(run, config, model, state, clock, all_cameras, renderer)
 
 
 def _empty_ray_dataset(num_photos: int) -> Dataset:

@@ -34,6 +34,9 @@ class DataConfig(Section):
     """Placement of a capture: `cameras` rotates it upright (z up) and scales the cameras into the
     cube [-1, 1]; `points` fills that cube with the subject, by the sparse points, which also give
     `near` and `far`; `none` keeps the frame of the files."""
+    plane_sweep: bool = False
+    """Find more known depths in a capture of up to 100 photos by comparing them (plane-sweep
+    stereo), for methods that learn from depths. It takes some seconds."""
     image_size: Annotated[tuple[int, int] | None, _POSITIVE_SIDES] = None
     """Height and width of a ray dataset's images, if its file does not give them."""
     near: Annotated[float | None, NON_NEGATIVE] = None

@@ -151,7 +151,8 @@ class GridConfig(MethodConfig):
     width: Annotated[int, POSITIVE] = 64
     """Units of a hidden layer."""
     density_bias: Annotated[float | None, _MODERATE] = None
-    """Logarithm of the initial density per world unit. Default: -1 per half side of the cube."""
+    """Logarithm of the initial density per world unit. Default: -1 per half side of the cube, or in
+    a frustum per distance of its near end."""
     environment: bool = False
     """Learn the colour of each direction infinitely far away, such as the sky's, and show it where
     a ray ends. For photos without alpha."""
@@ -164,7 +165,7 @@ class GridConfig(MethodConfig):
     distortion: Annotated[float, NON_NEGATIVE] = 0.0
     """Weight of the distortion loss, which prevents fog in front of the cameras."""
     depth_weight: Annotated[float, NON_NEGATIVE] = 0.0
-    """Weight of the loss on the depths of the capture's sparse points."""
+    """Weight of the loss on known depths: of the capture's sparse points, and by a plane sweep."""
 
     @property
     def bounded(self) -> bool:
@@ -227,6 +228,9 @@ class HashConfig(GridConfig):
     training cameras."""
     camera_weight: Annotated[float, NON_NEGATIVE] = 1e-3
     """Weight of the camera model's distance from the identity."""
+    roulette_weight: Annotated[float, BELOW_ONE] = 0.0
+    """In training, of the samples with a smaller weight only a random part is taken, and weighs as
+    much as all of them: more rays fit into a step. 0: all are taken."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

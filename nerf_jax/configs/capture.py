@@ -23,7 +23,9 @@ config = Config(
     name="capture",
     note="8 levels of 2^17 entries, an occupancy grid of 96^3 cells, images of at most 500 pixels: "
     "for two CPU cores and ten minutes",
-    data=DataConfig(scene="capture", max_side=500, normalize="points", background="random"),
+    data=DataConfig(
+        scene="capture", max_side=500, normalize="points", background="random", plane_sweep=True
+    ),
     model=HashConfig(
         space="auto",
         box_radius=1.0,
@@ -42,6 +44,7 @@ config = Config(
         max_samples=2**14,
         min_transmittance=1e-3,
         min_alpha=1e-3,
+        roulette_weight=0.125,
     ),
     optimizer=OptimizerConfig(
         learning_rate=2e-2,

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from nerf_jax.data.files import one_line
+
 
 def read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
     """The arrays of a ``.npz`` file; the array of a ``.npy`` file, under ``name``.
@@ -18,9 +20,9 @@ def read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
             return {name: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # damaged files raise almost any exception
         raise ValueError(
-            f"{path}: cannot be read as plain NumPy arrays ({error}). Object arrays and pickles "
-            "are never opened, since that can run any code; copy the file again, or write it with "
-            f"numpy.save or numpy.savez, {name} as numbers"
+            f"{path}: cannot be read as plain NumPy arrays ({one_line(error)}). Object arrays and "
+            "pickles are never opened, since that can run any code; copy the file again, or write "
+            f"it with numpy.save or numpy.savez, {name} as numbers"
         ) from error
 
 

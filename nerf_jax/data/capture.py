@@ -253,6 +253,8 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     full = tuple("_".join(path.relative_to(root).parts) for path in paths)
     names = tuple(path.stem for path in paths), tuple(os.path.splitext(name)[0] for name in full)
     unique = next((each for each in names if len(set(each)) == len(each)), full)
+    # Reports are in UTF-8; other bytes of a name are escaped.
+    unique = tuple(os.fsencode(name).decode(errors="backslashreplace") for name in unique)
     # Files are named after them, with more at the end, and a file system allows 255 bytes.
     if max(len(os.fsencode(name)) for name in unique) <= _MAX_NAME:
         return unique

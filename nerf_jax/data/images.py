@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerf_jax.data.files import optional_import
+from nerf_jax.data.files import one_line, optional_import
 from nerf_jax.data.intrinsics import PANORAMA
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
@@ -206,7 +206,7 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     except Exception as error:  # decoders of damaged files raise almost any exception
         raise ValueError(
-            f"{path}: cannot be read as an image ({error}); {_remedy(path)}"
+            f"{path}: cannot be read as an image ({one_line(error)}); {_remedy(path)}"
         ) from error
     raise ValueError(
         f"{path}: its pixels are in Pillow's mode {mode!r}, but 8 or 16 bits per channel are "

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from nerf_jax.types import Cameras, Lens
 
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
-_MAX_SIDE = 2**20
+MAX_SIDE = 2**20
 # In image sides, from a field of view of 175 degrees to the longest telescopes. A value outside the
 # range has another unit, such as image sides.
 _FOCAL_RANGE = (0.02, 1e4)
@@ -47,10 +47,10 @@ def check(camera: Intrinsics, where: str) -> None:
             ``where``.
     """
     for name, side in (("width", camera.width), ("height", camera.height)):
-        if not (1 <= side <= _MAX_SIDE and side == int(side)):
+        if not (1 <= side <= MAX_SIDE and side == int(side)):
             raise ValueError(
                 f"{where}: the {name} must be a whole number of pixels, at least 1 and at most "
-                f"{_MAX_SIDE}, but is {side:g}"
+                f"{MAX_SIDE}, but is {side:g}"
             )
     low, high = (factor * max(camera.width, camera.height) for factor in _FOCAL_RANGE)
     for focal in camera.focal:

@@ -190,7 +190,8 @@ def find_masks(root: Path, photos: Sequence[Path]) -> tuple[Path | None, ...]:
     def mask(photo: Path) -> Path | None:
         parts = Path(os.path.relpath(photo, root)).parts
         name = "/".join(parts[1:] or parts)
-        found = (finder.find(f"{each}/{name}{end}") for each in folders for end in (".png", ""))
+        names = (f"{each}/{name}{end}" for each in folders for end in (".png", ""))
+        found = (finder.find(name, whole=True) for name in names)
         beside = photo.with_name(f"{_INVERTED_MASK}{photo.stem}.png")
         return beside if beside.is_file() else next(filter(None, found), None)
 
@@ -219,8 +220,8 @@ class Finder:
         self.folder = IMAGE_FOLDER if factor == 1 else f"{IMAGE_FOLDER}_{factor}"
         self._folders: dict[Path, dict[str, Path]] = {}
 
-    def find(self, name: str) -> Path | None:
-        """The file of a name; None if there is none."""
+    def find(self, name: str, *, whole: bool = False) -> Path | None:
+        """The file of a name, or of its end unless only the whole counts; None if there is none."""
         name = re.sub(r"^[A-Za-z]:(?=[\\/])", "", name).replace("\\", "/")
         parts = [
             self.folder if part == IMAGE_FOLDER else part
@@ -230,7 +231,7 @@ class Finder:
         if os.path.isfile(exact):  # False for names that no file can have
             return exact
         # A relative name keeps a folder: cam1/0001.jpg is not 0001.jpg.
-        shortest = 1 if name.startswith("/") else min(2, len(parts))
+        shortest = 1 if name.startswith("/") else len(parts) if whole else min(2, len(parts))
         tails = (parts[start:] for start in range(len(parts) - shortest + 1))
         found = (self._below(self._root, tail) for tail in tails if tail)
         return next(filter(None, found), None)

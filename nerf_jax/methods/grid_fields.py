@@ -76,14 +76,14 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
 
 
 def density_bias(config: GridConfig) -> float:
-    """Logarithm of the initial density per world unit.
+    """Logarithm of the initial density per world unit; by default, -1 per half side of the box."""
+    given = config.density_bias
+    return default_density_bias(config.box_radius) if given is None else given
 
-    By default it is -1 per half side of the box, so that an object's initial opacity does not
-    depend on the unit of length.
-    """
-    if config.density_bias is None:
-        return -1.0 - math.log(config.box_radius)
-    return config.density_bias
+
+def default_density_bias(length: float) -> float:
+    """-1 per length, so that a scene's initial opacity does not depend on the unit of length."""
+    return -1.0 - math.log(length)
 
 
 def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], Field]:

@@ -109,6 +109,11 @@ def _loss(
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
     if config.camera_model:
         loss = loss + config.camera_weight * camera_model.regularizer(params["camera_model"])
+    if config.depth_weight:
+        termination = losses.termination_packed(
+            samples.w, samples.t, batch.depth, samples.packed, config.num_candidates
+        )
+        loss += config.depth_weight * losses.masked_mean(termination, mask * (batch.depth > 0))
     if config.distortion:
         distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)

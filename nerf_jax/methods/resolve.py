@@ -7,7 +7,7 @@ import numpy as np
 
 from nerf_jax.config.methods import GridConfig, HashConfig, MethodConfig, steps_in_box
 from nerf_jax.contraction import required_steps
-from nerf_jax.methods.grid_fields import fit_space
+from nerf_jax.methods.grid_fields import default_density_bias, fit_space
 from nerf_jax.types import Cameras, Dataset
 
 Config = TypeVar("Config", bound=MethodConfig)
@@ -31,6 +31,12 @@ def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
         notes.append(f"space {kind}: {why}")
         radius = 1.5 if kind == "box" else config.box_radius  # nothing is outside of a box
         config = replace(config, space=kind, box_radius=radius)
+    if isinstance(config, GridConfig) and config.space == "frustum" and config.density_bias is None:
+        near = float(np.min(dataset.cameras.near))
+        if near > 0:  # else fit_space raises
+            # Steps, and with them opacities, are in proportion to `near`. A config has bounds.
+            bias = float(np.clip(default_density_bias(near), -14, 14))
+            config = replace(config, density_bias=bias)
     if isinstance(config, GridConfig) and config.environment and dataset.pixels.shape[-1] == 4:
         notes.append("the photos have alpha: no colour is learned for what is far away")
         config = replace(config, environment=False)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, UInt8
 
 from nerf_jax.cameras import look_at, resize
 from nerf_jax.config import DataConfig
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, remove_unfinished
 from nerf_jax.data.images import downscale_by_area, srgb_to_linear
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.scenes import raytrace
@@ -282,8 +282,10 @@ def _cached(
         if array.shape == shape and array.dtype == dtype:
             return array
     array = make()
-    with contextlib.suppress(OSError), atomic_write(path) as aside:
-        np.savez_compressed(aside, array=array)
+    with contextlib.suppress(OSError):
+        remove_unfinished(path.parent)
+        with atomic_write(path) as aside:
+            np.savez_compressed(aside, array=array)
     return array
 
 

@@ -86,6 +86,7 @@ def test_the_exposure_of_each_photo_is_found():
         np.testing.assert_array_equal(fitted["params"]["head"], params["params"]["head"])
 
 
+@pytest.mark.slow
 def test_the_right_half_is_seen_aright_then_and_was_not_before():
     method, data = exposures(), photos()
     params, _ = method.init(jax.random.key(0), *small.cameras())
@@ -128,6 +129,7 @@ def test_all_photos_share_one_compilation():
     assert len(traced) == once > 0
 
 
+@pytest.mark.slow
 def test_where_a_mask_hides_all_the_mean_code_stays():
     method, data = exposures(), photos()
     params, _ = method.init(jax.random.key(0), *small.cameras())
@@ -161,6 +163,7 @@ def test_a_photo_without_a_mask_counts_as_a_whole():
     assert not left[..., half:].any()
 
 
+@pytest.mark.slow
 def test_cameras_that_were_learned_are_not_those_of_a_held_out_photo():
     method = refine_poses(exposures())
     params, _ = method.init(jax.random.key(0), *small.cameras(2))
@@ -196,6 +199,7 @@ def test_the_flagship_grows_darker_for_a_dark_photo():
     assert not any(jax.tree.leaves(changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code_size", [0, 2])
 @pytest.mark.parametrize("config", [HASH, PROPOSAL])
 @pytest.mark.parametrize("pose_learning_rate", [0.0, 1e-4])

@@ -36,7 +36,7 @@ def test_round_trip(tmp_path):
     assert found["step"].dtype == jnp.int32
     # The key draws what it drew before.
     assert jax.random.bits(found["key"]) == jax.random.bits(jax.random.key(5))
-    assert Checkpoints(tmp_path / "a").metadata() == {"step": 2, "name": "bricks"}
+    assert Checkpoints(tmp_path / "a").metadata(dict) == {"step": 2, "name": "bricks"}
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -85,7 +85,7 @@ def test_a_foreign_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"9: damaged"):
         Checkpoints(tmp_path).restore(tree())
     with pytest.raises(ValueError, match=r"9: not a checkpoint of nerf_jax"):
-        Checkpoints(tmp_path).metadata()
+        Checkpoints(tmp_path).metadata(dict)
 
 
 def test_an_unwritable_place_is_named(tmp_path):

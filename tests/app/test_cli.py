@@ -1,17 +1,22 @@
 """The command line, as a user types it: a whole run, and every mistake in one clear line."""
 
+import io
 import json
+import logging
 import re
 import sys
 import urllib.request
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from nerf_jax import methods
 from nerf_jax.app import cli
-from nerf_jax.app.commands import train, view
+from nerf_jax.app.commands import evaluate, train, view
 from nerf_jax.app.commands.train import _print_summary
 from nerf_jax.app.runs import Run
 from nerf_jax.app.viewer.scene_state import LiveTraining
@@ -72,6 +77,7 @@ def test_notes_of_a_scene_are_told_below_it(capsys):
     assert told[1:3] == ["  2 of the 6 photos are not there", "  space box: why"]
 
 
+@pytest.mark.slow
 def test_results_say_what_they_mean(place):
     results = json.loads((place / "run" / "results.json").read_text())
     assert results["protocol"]["split"] == "val"
@@ -113,6 +119,7 @@ def page_at(url: str) -> bytes:
         return page.read()
 
 
+@pytest.mark.slow
 def test_view_serves_a_page_until_it_is_interrupted(place, monkeypatch, capsys):
     served = []
 
@@ -154,6 +161,7 @@ def test_without_viser_it_says_what_to_install(place, monkeypatch, capsys):
     assert "pip install 'nerf_jax[viewer]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -273,6 +281,7 @@ def test_export_as_a_page(place, capsys, monkeypatch):
     assert str(place / "run" / "export" / "scene.html") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [[], ["--no-page"]])
 def test_a_run_ends_with_a_page_unless_it_is_left_out(place, tmp_path, monkeypatch, option):
     monkeypatch.setattr(
@@ -375,3 +384,55 @@ def test_damaged_runs(place, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"trian": {}}')
     assert run("eval", tmp_path) == 1
     assert "config.json.trian: no such field. Did you mean train?" in capsys.readouterr().err
+
+
+def test_names_of_any_encoding_are_printed(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    told = "caf\udce9 名"
+    command = "nerf_jax.app.commands.compare.compare_runs"
+    monkeypatch.setattr(command, lambda arguments: print(told) or 0)
+    assert run("compare") == 0
+    stream.flush()
+    assert stream.buffer.getvalue().strip() == rb"caf\udce9 \u540d"
+
+
+def test_cached_programs_that_are_not_whole_are_dropped(tmp_path):
+    whole = zlib.compress(bytes(1000))
+    entries = {"whole": whole, "half": whole[:-3], "empty": b"", "zstandard": b"\x28\xb5\x2f\xfd"}
+    for name, content in entries.items():
+        (tmp_path / f"{name}-cache").write_bytes(content)
+    cli._drop_unfinished(tmp_path)
+    left = {path.name for path in tmp_path.glob("*-cache")}
+    assert left == {"whole-cache", "zstandard-cache"}
+    (tmp_path / "later-cache").write_bytes(whole[:5])
+    cli._drop_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.glob("*-cache")} == left
+    cli._drop_unfinished(tmp_path / "absent")
+
+
+def test_a_list_of_fonts_that_cannot_be_saved_is_silent(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    font_manager.json_dump(font_manager.FontEntry(), tmp_path / "absent" / "fonts.json")
+    assert "Could not save" in caplog.text
+    caplog.clear()
+    cli._quiet_libraries()
+    font_manager.json_dump(font_manager.FontEntry(), tmp_path / "absent" / "fonts.json")
+    assert not caplog.records
+
+
+def test_eval_says_how_the_scene_was_read(place, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: [])
+    assert run("eval", place / "run") == 0
+    assert "\n  read as blender from transforms_train.json" in capsys.readouterr().out
+
+
+def test_threads_of_a_failed_checkpoint_are_silent_and_others_are_not(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda problem: told.append(problem.exc_value))
+    cli._quiet_threads.__wrapped__()
+    other = RuntimeError("another")
+    for error in (RuntimeError("Event loop is closed"), other):
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert told == [other]

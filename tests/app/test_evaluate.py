@@ -54,6 +54,7 @@ def by_mean_code(index: int, first: int) -> tuple[float, float]:
     return -10 * np.log10(error), float(ssim(jnp.asarray(seen), jnp.asarray(photo)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda method: method, refine_poses])
 def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
     found = outcome(wrap(exposures()), tmp_path)
@@ -75,6 +76,7 @@ def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
     assert "fitted on the left half" in found["protocol"]["right_half"]
 
 
+@pytest.mark.slow
 def test_the_halves_are_of_what_a_mask_leaves(tmp_path):
     """A photo of half the size: what is right of it is no half of it."""
     mask = np.ones((len(NAMES), SIZE, SIZE), bool)

@@ -66,6 +66,7 @@ def test_resuming_forgets_what_the_checkpoint_does_not_hold(tmp_path):
     assert [record["step"] for record in run.metrics()] == [4, 8]
 
 
+@pytest.mark.slow
 def test_reports(tmp_path):
     fitted = run_fit(tmp_path, num_steps=8, checkpoint_every=4)
     records = Run(tmp_path).metrics()
@@ -92,12 +93,14 @@ def test_depths_are_learned_from_only_where_they_are_asked_for():
     assert training_dataset(Split(blind, names), config).depth is None
 
 
+@pytest.mark.slow
 def test_time_ends_a_run_too(tmp_path):
     fitted = run_fit(tmp_path, num_steps=1000, max_seconds=1e-6)
     assert int(fitted.state.step) == 4  # one call
     assert Run(tmp_path).checkpoints.latest() == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_ends(tmp_path, number, monkeypatch):
     before = signal.getsignal(number)
@@ -154,6 +157,7 @@ def test_without_a_checkpoint_it_says_so(tmp_path):
         run_fit(tmp_path, method=poisoned(2), num_steps=8)
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left(tmp_path, capsys):
     run_fit(tmp_path, num_steps=4)
     fitted = run_fit(tmp_path, num_steps=4, resume=True)
@@ -161,6 +165,7 @@ def test_a_finished_run_has_nothing_left(tmp_path, capsys):
     assert "nothing left to train" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_length_of_a_call_divides_the_run():
     """The estimate of the steps in a second compiles no second program for the rest."""
     config = small.config(num_steps=120, steps_per_call=0)
@@ -196,6 +201,7 @@ def test_the_callback_is_called_between_calls_and_changes_nothing(tmp_path):
         assert status.val_psnr == record["val_psnr"]
 
 
+@pytest.mark.slow
 def test_the_callback_can_pause_training(tmp_path):
     answers = iter([True, False, False, False, True, True])
     steps = []
@@ -210,6 +216,7 @@ def test_the_callback_can_pause_training(tmp_path):
     assert int(fitted.state.step) == 8
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_pause(tmp_path):
     def callback(status) -> bool:
         if status.step == 4:

@@ -61,6 +61,7 @@ def test_the_normals_of_a_sphere(lens):
     assert (np.sum(found * direction, axis=-1)[hit] < 0).all(), "towards the camera"
 
 
+@pytest.mark.slow
 def test_edges_do_not_change_normals():
     """Two planes, one in front: pixels next to the edge have the normals of their own plane."""
     size_hw = (24, 40)
@@ -76,6 +77,7 @@ def test_edges_do_not_change_normals():
     np.testing.assert_allclose(found, np.broadcast_to(expected, (24, 40, 3)), atol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 5), (5, 1)])
 def test_normals_without_neighbours_face_the_camera(size_hw):
     one_camera = camera(size_hw, (0.0, -4.0, 0.0))

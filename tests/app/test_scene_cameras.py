@@ -57,6 +57,33 @@ def test_one_that_is_missing_or_damaged_says_how_to_get_it(tmp_path):
         SceneCameras.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("world_from_original", lambda array: array[:3]),
+        ("world_from_original", lambda array: array * [1, 1, 0, 1]),
+        ("train.names", lambda array: array[:2]),
+        ("train.names", lambda array: np.array(7)),
+        ("train.size_hw", lambda array: array * 10**9),
+        ("train.size_hw", lambda array: -array),
+        ("train.focal", lambda array: array[:, 0]),
+        ("train.near", lambda array: array.astype(str)),
+        ("train.world_from_camera", lambda array: array * np.inf),
+        ("val.far", lambda array: array.astype(object)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_damaged_values_are_one_line(tmp_path, name, damage):
+    path = tmp_path / "setting.npz"
+    both = {"train": splits(None)["train"], "val": splits(None)["train"]}
+    SceneCameras.of(Scene("ball", "", {}), both).save(path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **(arrays | {name: damage(arrays[name])}))
+    with pytest.raises(ValueError, match=r"setting.npz: damaged \(.*$"):
+        SceneCameras.load(path)
+
+
 def test_another_dataset_than_the_runs_is_refused():
     world = np.diag([2.0, 2, 2, 1])
     kept = SceneCameras.of(Scene("ball", "somewhere", {}, world), splits(None))

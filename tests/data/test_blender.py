@@ -211,6 +211,7 @@ def tiny_folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @hypothesis.given(damage.files(TINY))
 @hypothesis.settings(max_examples=400, deadline=None)
 def test_any_transforms_give_a_right_dataset_or_a_clear_error(tiny_folder, contents):

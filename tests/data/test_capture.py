@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import jax
 import numpy as np
@@ -275,6 +276,13 @@ def test_masks_that_hide_everything_are_refused(tmp_path):
     capture = make_capture(photos, masks=(tmp_path / "black.png",) * 2)
     with pytest.raises(ValueError, match=r"some/toy: the masks of 001\.png .* only black"):
         to_scene(capture, DataConfig()).split("train")
+
+
+def test_bytes_of_names_that_are_not_utf8_are_escaped(tmp_path):
+    _, (path,) = write_photos(tmp_path, 1)
+    photo = path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    split = to_scene(make_capture((photo,)), AS_IT_IS).split("train")
+    assert split.names == ("caf\\xe9",)
 
 
 def test_names_leave_room_for_more(tmp_path):

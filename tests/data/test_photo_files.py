@@ -109,6 +109,9 @@ def test_masks_by_convention(tmp_path):
     relative = [mask and str(mask.relative_to(tmp_path)) for mask in found]
     assert relative == [masks[0], None, masks[1], masks[2], None]
     assert tmp_path / masks[2] not in photos_in(tmp_path / "images")
+    touch(tmp_path, "rig/a/1.jpg", "a/1.jpg.png")
+    assert find_masks(tmp_path, [tmp_path / "rig/a/1.jpg"]) == (tmp_path / masks[0],)
+    assert find_masks(tmp_path, [tmp_path / "images/b/1.jpg"]) == (None,), "another folder's file"
 
 
 @pytest.mark.parametrize(

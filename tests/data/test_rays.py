@@ -219,3 +219,14 @@ def test_the_conversion_that_is_suggested_for_pickles_works(tmp_path):
     subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
     split = rays.load(tmp_path, DataConfig()).split("train")
     np.testing.assert_allclose(split.dataset.pixels[0, 0], _table(6)[:, 6:], rtol=1e-6)
+
+
+def test_bytes_of_a_damaged_archive_are_not_in_the_message(tmp_path):
+    """One of an array's two names is damaged: Python's message then has all bytes of the file."""
+    np.savez(tmp_path / "train.npz", rays=np.ones((2000, 9), np.float32))
+    content = (tmp_path / "train.npz").read_bytes()
+    damaged = content[:26] + (2000).to_bytes(2, "little") + content[28:]
+    (tmp_path / "train.npz").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"train.npz: cannot be read as plain NumPy") as raised:
+        rays.load(tmp_path, DataConfig()).split("train")
+    assert len(str(raised.value)) < 700

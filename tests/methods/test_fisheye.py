@@ -63,7 +63,7 @@ def test_a_fisheye_s_border_is_learned():
     method = methods.build(Config(model=model, data=DataConfig(background="black")))
     optimizer, mesh = methods.make_optimizer(RATE), ray_mesh()
     state = init_state(method, optimizer, data, mesh)
-    state, _ = make_train_steps(method, optimizer, mesh, 256, 200)(state, data)
+    state, _ = make_train_steps(method, optimizer, mesh, 256, 100)(state, data)
     rays = cast_image_rays(cameras, 0, (SIZE, SIZE))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rays)
     flat = flat._replace(appearance=jnp.full(SIZE**2, -1))

@@ -40,6 +40,7 @@ IN_FRUSTUM = HashConfig(space="frustum")
 CONTRACTED = fit_space(IN_CONTRACTED, AROUND, SIZE)
 
 
+@pytest.mark.slow
 def test_a_cell_is_visible_if_a_camera_sees_it():
     """Against a loop over cells and cameras."""
     grid = occupancy.init_grid(CONTRACTED, 8)

@@ -101,6 +101,7 @@ def test_in_contracted_space_footprints_shrink_as_the_space_does():
     assert_same(field("cone", "contracted")(clouds(), points), expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cone_without_a_footprint_is_a_point_and_points_ignore_footprints():
     narrow, wide = discs(PLACES, 0.0), discs(PLACES, 0.5)
     point = field("point", "box")(clouds(), narrow)
@@ -158,6 +159,7 @@ def test_known_depths_are_learned(sizes: GridConfig):
     assert metrics["depth"][-10:].mean() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [0.015, 1.0, 300.0])
 @pytest.mark.parametrize("kind", ["box", "contracted"])
 def test_the_initial_opacity_of_a_box_does_not_depend_on_its_unit_of_length(kind, radius):

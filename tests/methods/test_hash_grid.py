@@ -27,7 +27,7 @@ from tests.test_train import same_bits
 
 HASH = HashConfig(
     box_radius=1.2,
-    num_levels=4,
+    num_levels=2,
     max_entries=2**11,
     min_resolution=4,
     max_resolution=32,
@@ -85,11 +85,13 @@ def clouds() -> Params:
 @pytest.mark.slow
 @pytest.mark.parametrize("max_entries", [2**11, 1000])
 def test_gradients_are_finite_and_reach_all_tables_and_layers(max_entries: int):
-    params, aux = initial(max_entries=max_entries)
-    sizes = [len(table) for table in params["params"]["tables"]]
-    assert sizes == [64, 512, max_entries, max_entries]
+    sizes = {"num_levels": 4, "max_entries": max_entries}
+    params, aux = initial(**sizes)
+    assert [len(table) for table in params["params"]["tables"]] == [
+        *(64, 512, max_entries, max_entries)
+    ]
     keys, batch = some(64)
-    (value, metrics), slopes = loss(max_entries=max_entries)(params, aux, keys, batch)
+    (value, metrics), slopes = loss(**sizes)(params, aux, keys, batch)
     assert all(np.isfinite(part) for part in (value, *metrics.values()))
     assert metrics["kept"] == 1
     for path, leaf in jax.tree.leaves_with_path(slopes):
@@ -125,6 +127,7 @@ def test_without_the_huber_bound_the_loss_is_the_mean_squared_error():
     assert value < 5 * metrics["mse"]
 
 
+@pytest.mark.slow
 def test_coloured_rays_that_miss_the_box_are_counted():
     params, aux = initial()
     keys, batch = some(64)
@@ -146,6 +149,7 @@ def test_more_rays_than_samples_are_refused():
 # ------------------------------------------------------------------------------------ grid
 
 
+@pytest.mark.slow
 def test_the_grid_is_updated_on_schedule_only():
     params, aux = clouds(), initial()[1]
     updates = []
@@ -236,6 +240,7 @@ def test_it_trains_on_any_number_of_devices(num_devices: int):
         assert all(np.array_equal(copies[0], copy) for copy in copies)
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one():
     (one, one_metrics), (two, two_metrics) = trained(1), trained(2)
     np.testing.assert_allclose(one_metrics["loss"][:5], two_metrics["loss"][:5], rtol=1e-4)

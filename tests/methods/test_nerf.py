@@ -62,6 +62,7 @@ def test_each_network_of_nerf_has_the_gradient_of_its_own_error(network: str):
     check_gradient(own_loss, params[network], "own")
 
 
+@pytest.mark.slow
 def test_the_networks_of_nerf_are_initialised_differently():
     def difference(key):
         params, _ = init(build("nerf"))(key)

@@ -81,6 +81,7 @@ def test_transparent_pixels_are_compared_over_the_background(method, background,
     np.testing.assert_allclose(metrics["mse"], np.mean((behind - target) ** 2), rtol=1e-5)
 
 
+@pytest.mark.slow
 @every
 def test_with_random_backgrounds_only_transparent_pixels_have_no_loss_in_an_empty_scene(
     method: str,
@@ -130,6 +131,7 @@ def test_gradients_are_finite_and_reach_every_layer(method: str, kind: str):
         assert kind != "usual" or np.abs(leaf).max() > 0, path
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("density", [-1.0, 0.0, 1e-12, 1e4, 1e20])
 def test_gradients_are_finite_in_empty_and_in_solid_scenes(method: str, density: float):

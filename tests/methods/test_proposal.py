@@ -69,6 +69,7 @@ def test_gradients_reach_the_field_and_every_proposal():
         assert all(np.abs(table).max() > 0 for table in tables)
 
 
+@pytest.mark.slow
 def test_proposals_learn_from_the_field_alone():
     """The photos' colours do not reach them: other photos, the same gradient."""
     params, aux = clouds()
@@ -109,6 +110,7 @@ def test_the_density_is_that_of_the_field_and_zero_outside_the_space():
     assert 0.1 < inside.mean() < 0.9
 
 
+@pytest.mark.slow
 def test_the_trust_in_proposals_grows_linearly():
     params, aux = build().init(jax.random.key(0), *small.cameras())
     key, steps = jax.random.key(0), jnp.array([0, 25, 999])

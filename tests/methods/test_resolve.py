@@ -2,14 +2,17 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nerf_jax import methods
-from nerf_jax.cameras import look_at
+from nerf_jax.cameras import cast_rays, look_at
 from nerf_jax.config import HashConfig, NerfConfig
 from nerf_jax.contraction import required_steps
-from nerf_jax.types import Cameras, Dataset
+from nerf_jax.methods.grid_fields import grid_field
+from nerf_jax.types import Cameras, Dataset, Point
 
 AUTO = HashConfig(space="auto", num_candidates=0, grid_resolution=64, environment=True)
 
@@ -56,6 +59,38 @@ def test_the_space_suits_the_photos(dataset: Dataset, expected: str):
     space = methods.fit_space(config, dataset.cameras, dataset.size_hw)
     assert config.num_candidates >= required_steps(space, 64) > -1
     assert any(str(config.num_candidates) in note for note in notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [0.01, 1.0, 50.0])
+def test_the_initial_opacity_of_a_frustum_does_not_depend_on_its_unit_of_length(unit: float):
+    """e^-1 times the logarithm of far / near: the density is even in the logarithm of depth."""
+    given = one_side(1.0)
+    poses = np.array(given.cameras.world_from_camera)
+    poses[:, :, 3] *= unit
+    near, far = given.cameras.near * np.float32(unit), given.cameras.far * np.float32(unit)
+    dataset = given._replace(
+        cameras=given.cameras._replace(world_from_camera=poses, near=near, far=far),
+        depth=given.depth * np.float32(unit),
+    )
+    config, _ = methods.resolve(dataclasses.replace(AUTO, max_entries=64, num_levels=2), dataset)
+    assert config.space == "frustum"
+    space = methods.fit_space(config, dataset.cameras, dataset.size_hw)
+    field = grid_field(config, space, 7)
+    rays = cast_rays(dataset.cameras, 3, np.array([8, 8]))
+    t = np.geomspace(near[0], far[0], 1000)
+    points = rays.origin[None] + jnp.outer(jnp.asarray(t, jnp.float32), rays.direction)
+    sigma, _ = jax.vmap(field.density, (None, 0))(
+        field.init(jax.random.key(0)), Point(points, jnp.zeros_like(points))
+    )
+    assert np.trapezoid(sigma, t) == pytest.approx(np.exp(-1) * np.log(40), rel=0.05)
+
+
+def test_a_frustum_that_begins_at_0_is_refused_by_name():
+    given = one_side(1.0)
+    none = given._replace(cameras=given.cameras._replace(near=np.zeros(7, np.float32)))
+    with pytest.raises(ValueError, match=r"data\.near is 0: set model\.space to 'contracted'"):
+        methods.resolve(dataclasses.replace(AUTO, space="frustum"), none)
 
 
 def test_what_is_given_stays():

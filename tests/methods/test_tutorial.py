@@ -77,6 +77,7 @@ def drawn(data, key, step: int) -> tuple[np.ndarray, ...]:
 CONFIG = dataclasses.replace(CONFIGS["tutorial"], position_bands=4)
 
 
+@pytest.mark.slow
 def test_training_follows_the_original_s_trajectory():
     """20 steps of the sum over rays and channels, with PyTorch's Adam, in float64; here on two
     devices and in two passes."""

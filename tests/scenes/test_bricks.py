@@ -136,6 +136,7 @@ def test_depth_ends_on_the_surface_and_never_inside(splits):
         assert signed_distance(along.reshape(-1, 3)).min() > -1e-5
 
 
+@pytest.mark.slow
 def test_alpha_is_the_share_of_the_pixel_that_is_hit(splits):
     split = splits["val"]
     alpha, hit = split.dataset.pixels[..., 3], np.isfinite(split.depth)
@@ -191,6 +192,7 @@ def test_world_is_the_right_way_up(splits, trace):
     assert widest > SIZE / 2
 
 
+@pytest.mark.slow
 def test_color_depends_on_the_view(trace):
     place = np.array([0.8, -0.75, -0.2628])  # on the road, lit by the sun
     eyes = place + np.array([[1.2, 1.8, 2.5], [1.8, -1.2, 2.5]])  # in the highlight, and beside

@@ -9,7 +9,7 @@ from nerf_jax import data
 from nerf_jax.app import trained
 from nerf_jax.app.commands.options import MISSING, parse, tyro
 from nerf_jax.app.evaluate import evaluate
-from nerf_jax.app.progress import say
+from nerf_jax.app.progress import say, say_notes
 from nerf_jax.app.report import write_report
 from nerf_jax.app.runs import Run
 from nerf_jax.app.scene_cameras import SceneCameras
@@ -42,6 +42,7 @@ def eval_run(arguments: list[str]) -> int:
     settings = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
     config = dataclasses.replace(config, data=args.data, eval=settings)
     dataset, scene = data.load(config.data), trained.load(run, config)
+    say_notes(dataset.notes)
     held_out = dataset.split(args.split)
     found = SceneCameras.of(dataset, {args.split: held_out})
     scene.all_cameras.require_same(found, run.folder)

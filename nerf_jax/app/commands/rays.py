@@ -10,7 +10,7 @@ import numpy as np
 from nerf_jax import config as configs
 from nerf_jax import data
 from nerf_jax.app.commands.options import MISSING, parse, peek, tyro
-from nerf_jax.app.progress import say
+from nerf_jax.app.progress import say, say_notes
 from nerf_jax.config import Config
 
 
@@ -33,8 +33,7 @@ def rays(arguments: list[str]) -> int:
     base = configs.load(name, jax.default_backend())
     args = parse(RaysArgs, arguments, RaysArgs(base, MISSING, name))
     scene = data.load(args.settings.data)
-    for note in scene.notes:
-        say(f"  {note}")
+    say_notes(scene.notes)
     split = scene.split(args.split)
     data.save_rays(args.out, split, args.settings.data.background)
     count = int(np.prod(split.dataset.pixels.shape[:3]))

@@ -15,7 +15,7 @@ from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.page import write_page
-from nerf_jax.app.progress import duration, say
+from nerf_jax.app.progress import duration, say, say_notes
 from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
@@ -23,6 +23,7 @@ from nerf_jax.app.trained import Trained
 from nerf_jax.app.video import render_video
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.files import remove_unfinished
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, ray_mesh
 from nerf_jax.render import image_renderer
@@ -133,7 +134,7 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
 def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
     """The config with what it leaves to the photos, and a line about each choice."""
     model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
-    if model.learns_depth and split.depth is None:
+    if model.learns_depth and split.depth is None and not config.data.plane_sweep:
         notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
     return replace(config, model=model), notes
 
@@ -148,8 +149,7 @@ def _print_summary(
         return f"{count} images of {width}x{height}{alpha}, {size:,.0f} MiB"
 
     say(f"scene {scene.name} ({scene.source}): {images(split)} to train on")
-    for note in (*scene.notes, *notes):
-        say(f"  {note}")
+    say_notes((*scene.notes, *notes))
     say(f"  held out: {images(held_out)}" if held_out else "  held out: nothing")
     cameras, size_hw = split.dataset.cameras, split.dataset.size_hw
     shapes = jax.eval_shape(lambda key: model.init(key, cameras, size_hw)[0], jax.random.key(0))
@@ -159,6 +159,7 @@ def _print_summary(
 
 def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool) -> None:
     """Write the files that a run has before its first step."""
+    remove_unfinished(run.folder)
     run.write_json("config.json", to_dict(config))
     all_cameras.save(run.setting_file)
     say(f"run {run.folder}" + (f", resumed at step {run.checkpoints.latest()}" if resume else ""))

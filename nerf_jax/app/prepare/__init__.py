@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nerf_jax.app.prepare import colmap, diagnosis, photos, scene, video
-from nerf_jax.app.progress import duration, say
+from nerf_jax.app.progress import duration, say, say_notes
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import require_writable, write_json
 
@@ -200,5 +200,4 @@ def _write(out: Path, model: Any, report: dict[str, Any]) -> None:
     say(f"{title}, in {duration(sum(report['seconds'].values()))}")
     if missing:
         say(f"not placed: {', '.join(missing)}")
-    for sentence in report["advice"]:
-        say(f"  {sentence}")
+    say_notes(report["advice"])

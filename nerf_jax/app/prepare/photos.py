@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from nerf_jax.app.progress import say, track
+from nerf_jax.app.progress import say_notes, track
 from nerf_jax.data import images as image_files
 from nerf_jax.data.files import atomic_write, optional_import
 from nerf_jax.data.photo_files import photos_in, skipped_files
@@ -33,8 +33,7 @@ def find(folder: Path) -> list[Path]:
             f"*{', *'.join(image_files.SUFFIXES)}), but at least 3 are needed, better 20 to "
             f"200{hint}"
         )
-    for line in skipped:
-        say(f"  {line}")
+    say_notes(skipped)
     return photos
 
 

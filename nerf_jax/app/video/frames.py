@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -20,7 +19,7 @@ from jaxtyping import Float
 from nerf_jax.app.images import to_uint16
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.trajectory import Trajectory
-from nerf_jax.data.files import atomic_write
+from nerf_jax.data.files import atomic_write, one_line
 from nerf_jax.types import Rendering
 
 _ABOUT = "about.json"
@@ -49,10 +48,10 @@ class Frames:
         """Open a folder, and delete its frames if they are of another trajectory or scene."""
         about = _about(trajectory, scene)
         file = folder / _ABOUT
-        if not file.is_file() or file.read_text() != about:
+        if not file.is_file() or file.read_bytes() != about.encode():
             _clear(folder)
             with atomic_write(file) as aside:
-                aside.write_text(about)
+                aside.write_bytes(about.encode())
         return Frames(folder, trajectory.num_frames)
 
     def missing(self) -> list[int]:
@@ -77,9 +76,10 @@ class Frames:
                 arrays = dict(np.load(file))
             white = np.float32(2**16 - 1)
             return Frame(arrays["color"] / white, arrays["opacity"] / white, arrays["depth"])
-        except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        except Exception as error:  # damaged files raise almost any exception
             raise ValueError(
-                f"{path}: damaged ({error}); delete it and render again: the others are kept"
+                f"{path}: damaged ({one_line(error)}); delete it and render again: the others are "
+                "kept"
             ) from error
 
     def __iter__(self) -> Iterator[Frame]:

@@ -10,6 +10,7 @@ import contextlib
 import hmac
 import http
 import ipaddress
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,6 @@ import websockets.asyncio.server
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-_COOKIE = "nerf_jax_token"
 _starting = threading.Lock()
 
 
@@ -61,8 +61,13 @@ def _tokens(request: Request) -> list[str]:
     for cookie in ";".join(request.headers.get_all("Cookie")).split(";"):
         # By hand: a library drops all cookies if one of another server is malformed.
         name, _, value = cookie.strip().partition("=")
-        given += [value] if name == _COOKIE else []
+        given += [value] if name == _cookie_name(request) else []
     return [each for each in given if each.isascii()]
+
+
+def _cookie_name(request: Request) -> str:
+    """With the port, as the servers of all ports of a host share their cookies."""
+    return "nerf_jax_token_" + re.sub(r"[^0-9A-Za-z]", "_", request.headers.get("Host", ""))
 
 
 @contextlib.contextmanager
@@ -85,7 +90,7 @@ def guarded(token: str | None) -> Iterator[None]:
             response = process_request(connection, request)
             if response is not None and token is not None:
                 # The page's own requests have it from here on.
-                cookie = f"{_COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
+                cookie = f"{_cookie_name(request)}={token}; HttpOnly; SameSite=Strict; Path=/"
                 response.headers["Set-Cookie"] = cookie
             return response
 

@@ -60,6 +60,7 @@ def cast(cameras: Cameras) -> tuple[jax.Array, jax.Array]:
 NAMES = {"train": ("a", "b", "c"), "val": ("d", "e", "f")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pinhole", "shared", "fisheye", "mixed"])
 def test_the_loader_gives_the_same_rays(tmp_path, kind):
     given = scene_cameras(kind, NAMES)

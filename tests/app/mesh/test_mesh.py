@@ -69,6 +69,7 @@ def test_the_error_falls_with_the_resolution(tmp_path):
     assert errors[1] < 0.1 * VOXEL
 
 
+@pytest.mark.slow
 def test_glb_is_y_up_with_linear_colours(tmp_path):
     wanted = SMALL | {"surface": "density"}
     plain = trimesh.load(export(tmp_path, format="ply", **wanted)[0], process=False)
@@ -88,6 +89,7 @@ def test_glb_is_y_up_with_linear_colours(tmp_path):
     assert b"KHR_materials_unlit" in header
 
 
+@pytest.mark.slow
 def test_obj_has_colours(tmp_path):
     path = export(tmp_path, format="obj", surface="density", **SMALL)[0]
     assert path.name == "mesh.obj"
@@ -108,6 +110,7 @@ def test_points_and_cameras_lie_in_the_same_frame(tmp_path):
     np.testing.assert_allclose(distance, 3.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_crop_box_cuts_and_closes(tmp_path):
     wanted = SMALL | {"crop": UPPER_HALF, "surface": "density"}
     mesh = trimesh.load(export(tmp_path, **wanted)[0], process=False)
@@ -116,6 +119,7 @@ def test_a_crop_box_cuts_and_closes(tmp_path):
     assert np.isclose(mesh.volume, 2 / 3 * np.pi * (ball.RADIUS / 2.5) ** 3, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_an_open_crop_box_cuts_and_leaves_a_hole(tmp_path):
     wanted = SMALL | {"crop": UPPER_HALF, "holes": "open"}
     mesh = trimesh.load(export(tmp_path, surface="fusion", **wanted)[0], process=False)

@@ -32,6 +32,7 @@ def test_joined_arrays_are_found_again():
     np.testing.assert_array_equal(found, arrays["b"].ravel())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("features", [1, 2, 3, 4, 6])
 def test_matrices_times_texels_are_the_first_layer(features, bits):
@@ -51,6 +52,7 @@ def test_matrices_times_texels_are_the_first_layer(features, bits):
     np.testing.assert_array_equal(found[6:], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["box", "contracted", "frustum"])
 def test_steps_are_those_of_the_space(space):
     scene = made.scene(made.config(space=space))

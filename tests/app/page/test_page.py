@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_jax.app import notebook
+from nerf_jax.app import notebook, page
 from nerf_jax.app.page import page_html, write_page
 from nerf_jax.app.page.packing import method_config
 from nerf_jax.app.runs import Run
@@ -123,7 +123,9 @@ finger("pointerup", 12, 22);
 def test_without_webgl_there_is_a_picture_and_a_sentence(path, browser):
     with made.opened(browser, path, NO_WEBGL) as opened:
         assert "no WebGL 2" in opened.page.get_by_role("alert").text_content()
-        assert opened.page.locator("#still").evaluate("image => image.naturalWidth") == 400
+        assert (
+            opened.page.locator("#still").evaluate("image => image.naturalWidth") == page.STILL_SIDE
+        )
 
 
 @pytest.mark.slow
@@ -173,11 +175,13 @@ def test_other_methods_are_refused(model):
         method_config(replace(small.config(), model=model))
 
 
+@pytest.mark.slow
 def test_wide_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"model.width is 256, .* bytes of a network"):
         write_page(made.scene(made.config(width=256)), tmp_path / "scene.html")
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_named(scene, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"scene\.html: the page could not be written"):

@@ -27,6 +27,13 @@ CASES = {
     "all opaque": BASE | {"density_bias": 8.0, "min_transmittance": 0.0, "min_alpha": 0.0},
 }
 
+VARIANTS = [
+    *((name, 16, "", 45) for name in CASES),
+    # With the networks in buffers, and with features in 8 bits: where their sizes differ.
+    *((name, 16, made.AS_ON_A_GPU, 45) for name in ("box", "frustum", "six features")),
+    *((name, 8, "", 38) for name in ("contracted", "one feature", "two features", "six features")),
+]
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
@@ -34,18 +41,24 @@ def browser() -> Iterator[object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_a_page_shows_what_is_rendered(browser, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "bits", "script", "least"),
+    VARIANTS,
+    ids=[
+        f"{name}, {bits} bits" + ", as on a GPU" * bool(script)
+        for name, bits, script, _ in VARIANTS
+    ],
+)
+def test_a_page_shows_what_is_rendered(browser, tmp_path, name, bits, script, least):
     scene = made.scene(made.config(**CASES[name]))
     rendered = made.rendering(scene, start_view(scene.cameras()))
     assert np.asarray(rendered.opacity).std() > 0.1  # something, but not everywhere
     depths = np.asarray(rendered.median_depth), np.asarray(rendered.opacity)
-    for bits, script, least in ((16, "", 45), (16, made.AS_ON_A_GPU, 45), (8, "", 38)):
-        path = write_page(scene, tmp_path / "scene.html", bits)
-        depth_range = made.settings_of(path.read_text())["depthRange"]
-        with made.opened(browser, path, script) as page:
-            assert made.psnr(page.image(), np.asarray(rendered.rgb)) > least
-            assert page.page.evaluate("isSoftware(canvas.getContext('webgl2'))") is not bool(script)
-            page.click("depth")
-            # At edges, a step of the colours.
-            assert made.psnr(page.image(), color_depth(*depths, *depth_range)) > least - 7
+    path = write_page(scene, tmp_path / "scene.html", bits)
+    depth_range = made.settings_of(path.read_text())["depthRange"]
+    with made.opened(browser, path, script) as page:
+        assert made.psnr(page.image(), np.asarray(rendered.rgb)) > least
+        assert page.page.evaluate("isSoftware(canvas.getContext('webgl2'))") is not bool(script)
+        page.click("depth")
+        # At edges, a step of the colours.
+        assert made.psnr(page.image(), color_depth(*depths, *depth_range)) > least - 7

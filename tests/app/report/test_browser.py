@@ -55,6 +55,7 @@ def color_at(page, slider, part: float) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_slider_moves(run, visit):
     page = visit(write_report(run))
     slider = page.locator(".slider").first
@@ -86,6 +87,7 @@ def test_the_table_sorts(run, visit):
     assert names() == ["b/r_2", "r_0", "r_1", "r_3", "r_4", "r_5"]
 
 
+@pytest.mark.slow
 def test_curves_tell_their_values(run, visit):
     page = visit(write_report(run))
     svg = page.locator(".plot[data-axes] svg").first
@@ -114,6 +116,7 @@ def test_dark_is_dark_and_paper_is_white(run, visit):
     assert page.evaluate(luminance) == "rgb(255, 255, 255)"
 
 
+@pytest.mark.slow
 def test_two_runs_laid_over_each_other(run, visit):
     other = made.write_run(run.folder.parent / "b", learning_rate=1e-3)
     page = visit(compare([run, other]), viewport={"width": 390, "height": 800})

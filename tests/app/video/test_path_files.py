@@ -192,6 +192,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(keys=st.sampled_from(PLACES), value=st.just(...) | ANYTHING)
 def test_any_content_is_read_or_rejected_in_one_line(tmp_path_factory, keys, value):

@@ -295,6 +295,7 @@ def test_an_interrupted_render_continues(tmp_path, capsys):
     assert not (tmp_path / "frames").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"size": (48, 62)}, {"num_frames": 7}, {"elevation_degrees": 40.0}, {"step": 9}]
 )

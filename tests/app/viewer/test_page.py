@@ -388,6 +388,7 @@ def test_a_video_of_key_frames_is_saved(user):
     user.reads("1 key frame.")
 
 
+@pytest.mark.slow
 def test_a_mesh_is_exported_or_the_page_says_why_not(user, monkeypatch):
     def export(scene, crop, progress):
         assert crop is None

@@ -104,6 +104,7 @@ def connect(tmp_path):
         assert not one.errors
 
 
+@pytest.mark.slow
 def test_coarse_while_moving_and_sharp_when_still(connect):
     renderer = SlowRenderer(3e-5)  # half a second for a whole picture
     client = connect(renderer)
@@ -125,6 +126,7 @@ def test_coarse_while_moving_and_sharp_when_still(connect):
     assert len(client.shown) == before, "nothing is rendered without a change"
 
 
+@pytest.mark.slow
 def test_an_outdated_request_is_cancelled(connect):
     renderer = SlowRenderer(6e-5)
     client = connect(renderer)
@@ -328,6 +330,7 @@ def test_the_mesh_is_that_of_the_crop_box(tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_a_video_along_key_frames(tmp_path):
     """Its frames are renderings of the scene by the cameras of the path."""
     scene, calls = ball_scene(tmp_path), []

@@ -112,6 +112,7 @@ def test_images_of_any_size_show_the_same():
     np.testing.assert_allclose(found, np.broadcast_to(found[0], (3, 2)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bands_are_the_picture(tmp_path):
     scene, size_hw = ball_scene(tmp_path), (21, 17)
     renderer = ViewRenderer(scene.config, scene.model)
