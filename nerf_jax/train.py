@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from nerf_jax.camera_model import pixel_offset
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.devices import RAYS, REPLICATED, split_evenly
@@ -66,13 +67,15 @@ def sample_ray(dataset: Dataset, key: Array) -> Batch:
     mask = jnp.float32(1)
     if dataset.mask is not None:
         mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
-    rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
+    at = jnp.stack([column, row])
+    rays = cast_rays(dataset.cameras, image, at)
+    offset = pixel_offset(dataset.cameras, image, at, dataset.size_hw)
     depth = jnp.float32(0)
     if dataset.depth is not None:
         depth = jnp.asarray(dataset.depth)[image, row, column]
         # A depth beyond the ray's ends could never be reached.
         depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
-    return Batch(rays, pixel, mask, depth)
+    return Batch(rays, pixel, mask, depth, offset)
 
 
 def _random_index(key: Array, sizes: tuple[int, ...]) -> Int[Array, "3"]:

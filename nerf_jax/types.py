@@ -147,6 +147,8 @@ class Batch(NamedTuple):
     """1 for a ray to learn from, 0 for a masked one."""
     depth: Float[Array, "*#n"]
     """A known distance along the ray, between its near and far; 0: unknown."""
+    offset: Float[Array, "*#n 2"] | None = None
+    """Of the pixel from the principal point: :func:`nerf_jax.camera_model.pixel_offset`."""
 
 
 class Field(NamedTuple):

@@ -17,7 +17,10 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "wavefront", "pose_refinement", "plane_sweep"},
+    {
+        *{"fields", "render", "render_sparse", "wavefront", "pose_refinement", "camera_model"},
+        "plane_sweep",
+    },
     {"train"},
     {"config"},
     {"methods"},

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
+from nerf_jax.data.images import log_exposure
 from nerf_jax.data.lens_check import check_lenses, mask_pixels_without_ray
 from nerf_jax.data.photo_files import find_masks, is_inverted, mask_folders, natural
 from nerf_jax.data.photos import Photo, read_photos
@@ -213,7 +214,9 @@ def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) ->
     mask = mask_pixels_without_ray(cameras, mask)
     names = _names([photo.path for photo in photos])
     depth = _depth(capture, indices, scale, mask.shape)
-    return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)
+    exposure = np.array([log_exposure(photo.path) for photo in photos])
+    known = None if np.isnan(exposure).all() else exposure
+    return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth, known)
 
 
 def _depth(

@@ -5,6 +5,7 @@ Pillow is imported only when a file is read, so that the built-in scene works wi
 
 import functools
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ _PLAIN_MODES, _PLAIN_FORMATS = ("L", "RGB", "RGBA"), ("JPEG", "MPO", "PNG")
 # 16 bits of grey. Pillow reads 16 bits of colour as the upper 8: the error is at most one level.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _ORIENTATION_TAG = 0x0112
+_EXIF_TAG, _EXPOSURE_TAGS = 0x8769, (0x829A, 0x8827, 0x829D)
 # Pillow warns above this number, and refuses twice as many; its own limit is 90 megapixels, which
 # phones exceed.
 _MAX_PIXELS = 2**30
@@ -124,6 +126,18 @@ def upright_exif(path: Path) -> Any:
         exif.tobytes()
         return exif
     return _pillow().Exif()
+
+
+def log_exposure(path: Path) -> float:
+    """The light that a photo collected by its EXIF data: the natural logarithm of exposure time
+    (s) times ISO over the squared f-number; nan if one of them is unknown.
+    """
+    with suppress(Exception):  # damaged, of several values, or with a denominator of zero
+        exif = upright_exif(path).get_ifd(_EXIF_TAG)
+        time, iso, aperture = (float(exif[tag]) for tag in _EXPOSURE_TAGS)
+        exposure = math.log(time * iso / aperture**2)
+        return exposure if math.isfinite(exposure) else math.nan
+    return math.nan
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W C"]:

@@ -18,6 +18,8 @@ class Split:
     depth: np.ndarray | None = None
     """[N, H, W] float32, distances along the rays in world units. Built-in scenes: all pixels,
     inf where a ray hits nothing. Captures: pixels that observe a sparse point, 0 elsewhere."""
+    log_exposure: np.ndarray | None = None
+    """[N], by :func:`nerf_jax.data.images.log_exposure`; None: no photo states it."""
 
 
 @dataclass(frozen=True)

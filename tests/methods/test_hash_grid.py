@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax import methods
+from nerf_jax import camera_model, methods
 from nerf_jax.app.fit import FitResult, fit
 from nerf_jax.app.runs import Run
 from nerf_jax.compositing import over, solid_background
@@ -381,3 +381,25 @@ def test_invalid_values_are_reported_with_the_field(values: dict[str, object], m
 def test_the_minimum_of_candidates_of_a_grid_is_accepted():
     assert HashConfig(num_candidates=224).num_candidates == 224
     assert HashConfig(grid_resolution=16, num_candidates=32, max_samples=32).max_samples == 32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [False, True])
+def test_the_exposures_of_photos_are_learned_beside_the_scene(environment):
+    factors = np.array([0.6, 0.8, 1.0, 0.7])
+    known = 2.2 * np.log([0.6, np.nan, np.nan, np.nan])
+    photos = small.dataset()
+    pixels = photos.pixels * np.append(np.ones(3), 1)
+    pixels[..., :3] *= factors[:, None, None, None]
+    if environment:  # photos without alpha, of a black surrounding
+        pixels = pixels[..., :3] * (photos.pixels[..., 3:] > 0)
+    data = photos._replace(pixels=pixels.astype(np.uint8))
+    config = dataclasses.replace(HASH, camera_model=True, environment=environment)
+    method = methods.build(Config(model=config, optimizer=RATE), known)
+    mesh = ray_mesh()
+    state = init_state(method, make_optimizer(RATE), data, mesh)
+    state, metrics = make_train_steps(method, make_optimizer(RATE), mesh, 128, 300)(state, data)
+    assert np.isfinite(metrics["loss"]).all()
+    found = camera_model.log_gains(state.params["camera_model"]).mean(axis=1)
+    expected = np.log(factors / np.exp(np.mean(np.log(factors))))
+    np.testing.assert_allclose(found, expected, atol=0.08)

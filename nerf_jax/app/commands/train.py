@@ -63,7 +63,7 @@ def train(arguments: list[str]) -> int:
     split = scene.split("train")
     held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
     config, notes = _resolve(config, split)
-    dataset, model = training_dataset(split, config), methods.build(config)
+    dataset, model = training_dataset(split, config), methods.build(config, split.log_exposure)
     _print_summary(scene, split, held_out, model, notes)
     all_cameras = SceneCameras.of(
         scene, {"train": split} | ({config.eval.split: held_out} if held_out else {})
