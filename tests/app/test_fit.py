@@ -24,6 +24,8 @@ from nerf_jax.train import init_state
 from tests import small
 from tests.test_train import same_bits
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def run_fit(
     folder, *, resume: bool = False, method=None, callback=None, **train: object
