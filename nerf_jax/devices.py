@@ -48,6 +48,12 @@ def device_name() -> str:
     return name if len(devices) == 1 else f"{len(devices)} x {name}"
 
 
+def memory_gib() -> float:
+    """The memory of a device that jax may use; 24 GiB where it does not say."""
+    found = jax.devices()[0].memory_stats() or {}
+    return found.get("bytes_limit", 24 << 30) / 2**30
+
+
 def processor() -> str:
     """The processor's name and its number of cores."""
     info = Path("/proc/cpuinfo")

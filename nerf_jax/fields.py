@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from nerf_jax.encodings import spherical_harmonics
-from nerf_jax.hashgrid import Level, encode, init_tables, level_weights
+from nerf_jax.hashgrid import Corners, Level, encode, init_tables, level_weights
 from nerf_jax.numerics import bounded_exp
 from nerf_jax.types import Field, Params, Point, View
 
@@ -136,9 +136,13 @@ class HashField(nn.Module):
     code_size: int = 0
     """The size of each photo's appearance code, for its exposure and white balance (NeRF in the
     Wild, Section 4.1). Rays of no photo use the mean of all codes."""
+    corners: Corners = "in_turn"
+    """How a cell of the grid is read."""
+    dtype: DTypeLike | None = None
+    """Of the networks' activations, whose weights are of 32 bits; None: 32 bits too."""
 
     def setup(self) -> None:
-        dense = functools.partial(nn.Dense, use_bias=False)
+        dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
         self.tables = self.param(
             "tables", lambda key: init_tables(key, self.levels, self.num_features)
         )
@@ -154,13 +158,13 @@ class HashField(nn.Module):
                 self.codes = self.get_variable("params", "codes")
 
     def density(self, point: Point) -> tuple[Float[Array, ""], Float[Array, " F"]]:
-        h = encode(self.tables, self.levels, point.position)
+        h = encode(self.tables, self.levels, point.position, self.corners)
         if self.footprint == "cone":
             # A pixel's footprint is flat: of its three axes two have a width.
             w = level_weights(self.levels, jnp.sum(point.variance) / 2)
             h = h * jnp.repeat(w, self.num_features)
         h = self.trunk[1](nn.relu(self.trunk[0](h)))
-        return bounded_exp(h[0] + self.density_bias), h[1:]
+        return bounded_exp(h[0].astype(jnp.float32) + self.density_bias), h[1:]
 
     def color(self, features: Float[Array, " F"], view: View) -> Float[Array, "3"]:
         parts = [spherical_harmonics(view.direction, self.degree), features]
@@ -170,7 +174,7 @@ class HashField(nn.Module):
         h = jnp.concatenate(parts)
         for layer in self.head[:-1]:
             h = nn.relu(layer(h))
-        return nn.sigmoid(self.head[-1](h))
+        return nn.sigmoid(self.head[-1](h).astype(jnp.float32))
 
     def environment(self, view: View) -> Float[Array, "3"]:
         h = nn.relu(self.sky[0](spherical_harmonics(view.direction, self.degree)))

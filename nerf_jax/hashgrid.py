@@ -8,8 +8,8 @@ vertices share entries by a hash, and training resolves the collisions.
 Notation: ``L`` levels, ``F`` features of a level, ``T`` entries of a level's table.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,13 +79,23 @@ def init_tables(key: Array, levels: Sequence[Level], num_features: int) -> list[
     ]
 
 
-def encode(tables: Tables, levels: Sequence[Level], x: Float[Array, "3"]) -> Float[Array, " LF"]:
+Corners = Literal["in_turn", "at_once"]
+"""How the corners of a cell are read: the same result, to rounding."""
+
+
+def encode(
+    tables: Tables,
+    levels: Sequence[Level],
+    x: Float[Array, "3"],
+    corners: Corners = "in_turn",
+) -> Float[Array, " LF"]:
     """The features of a point.
 
     Args:
         tables: one of [T, F] for each level.
         levels: their shapes.
         x: in the unit cube; outside of it, the nearest position inside is read.
+        corners: in turn is faster on a CPU, at once on a GPU.
 
     Returns:
         ``L * F`` values, coarsest level first.
@@ -93,8 +103,11 @@ def encode(tables: Tables, levels: Sequence[Level], x: Float[Array, "3"]) -> Flo
     x = jnp.clip(x, 0.0, 1.0)
     features = []
     for table, level in zip(tables, levels, strict=True):
-        vertex, fraction = _cell(level, x)
-        features.append(_interpolate(table, _entries(level, vertex), fraction))
+        if corners == "at_once":
+            features.append(_interpolate_at_once(table, *_corner_entries(level, x)))
+        else:
+            vertex, fraction = _cell(level, x)
+            features.append(_interpolate(table, _entries(level, vertex), fraction))
     return jnp.concatenate(features)
 
 
@@ -127,11 +140,17 @@ def _cell(level: Level, x: Float[Array, "3"]) -> tuple[UInt32[Array, "2 3"], Flo
 
 def _entries(level: Level, vertex: UInt32[Array, "2 3"]) -> Int[Array, "8"]:
     """The table's rows for a cell's corners; the bits of a corner's index are z, y, x."""
-    stride = (1, level.resolution, level.resolution**2) if level.dense else _PRIMES
+    stride, join = _numbering(level)
     x, y, z = (vertex[:, axis] * np.uint32(stride[axis]) for axis in range(3))
-    join = jnp.add if level.dense else jnp.bitwise_xor
     corners = [join(join(x[i & 1], y[i >> 1 & 1]), z[i >> 2]) for i in range(8)]
     return (jnp.stack(corners) % np.uint32(level.num_entries)).astype(jnp.int32)
+
+
+def _numbering(level: Level) -> tuple[tuple[int, ...], Callable[[Array, Array], Array]]:
+    """The factors of a vertex's coordinates in its row, and how the products are joined."""
+    if level.dense:
+        return (1, level.resolution, level.resolution**2), jnp.add
+    return _PRIMES, jnp.bitwise_xor
 
 
 def _corner_weights(fraction: Float[Array, "3"]) -> Float[Array, "8"]:
@@ -171,6 +190,61 @@ def _interpolate_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 
 _interpolate.defjvp(_interpolate_jvp, symbolic_zeros=True)
+
+
+Fraction = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+"""A position within a cell, x, y and z: on a GPU, XLA would write the slices of one array."""
+
+
+@jax.custom_jvp
+def _interpolate_at_once(
+    table: Float[Array, "T F"], entries: Int[Array, "8"], fraction: Fraction
+) -> Float[Array, " F"]:
+    """:func:`_interpolate` of all corners as one array, for a GPU: XLA fuses the interpolation with
+    the indices, which it writes to memory if they are single arrays.
+    """
+    return _halve(_read(table, entries), fraction)
+
+
+def _halve(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, " F"]:
+    """Interpolation along z, y and x in turn: no array of weights."""
+    for share in fraction[::-1]:
+        lower, upper = jnp.split(values, 2)
+        values = lower + share * (upper - lower)
+    return values[0]
+
+
+def _interpolate_at_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    table, entries, fraction = primals
+    d_table, _, d_fraction = tangents
+    values = _read(table, entries)
+    out, d_out = _halve(values, fraction), jnp.zeros_like(table[0])
+    if not all(type(one) is SymbolicZero for one in d_fraction):
+        d_out = jax.jvp(lambda *fraction: _halve(values, fraction), fraction, d_fraction)[1]
+    if type(d_table) is not SymbolicZero:
+        w = jnp.float32(1)
+        for axis, share in enumerate(fraction):
+            w = w * jnp.where(np.arange(8) >> axis & 1 == 1, share, 1 - share)
+        d_out = d_out + jnp.sum(w[:, None] * _read(d_table, entries), axis=0)
+    return out, d_out
+
+
+_interpolate_at_once.defjvp(_interpolate_at_once_jvp, symbolic_zeros=True)
+
+
+def _corner_entries(level: Level, x: Float[Array, "3"]) -> tuple[Int[Array, "8"], Fraction]:
+    """The rows of a cell's corners as one array, and the position within the cell."""
+    stride, join = _numbering(level)
+    entries, fraction = jnp.uint32(0), []
+    for axis in range(3):
+        position = x[axis] * level.scale + 0.5
+        lower = jnp.floor(position)
+        fraction.append(position - lower)
+        vertex = lower.astype(jnp.uint32) + (np.arange(8, dtype=np.uint32) >> axis & 1)
+        entries = join(entries, jnp.minimum(vertex, level.resolution - 1) * np.uint32(stride[axis]))
+    x_share, y_share, z_share = fraction
+    rows = (entries % np.uint32(level.num_entries)).astype(jnp.int32)
+    return rows, (x_share, y_share, z_share)
 
 
 def _read(table: Float[Array, "T F"], entries: Int[Array, "*n"]) -> Float[Array, "*n F"]:

@@ -67,6 +67,8 @@ def choose_cells(
     iteration: Int[Array, ""],
     count: int,
     num_in_order: Int[Array, ""],
+    *,
+    search: str = "scan",
 ) -> Int[Array, " n"]:
     """The cells to update next: some in order, so that each gets its turn, and the others at random
     among the occupied cells.
@@ -77,6 +79,7 @@ def choose_cells(
         iteration: the number of updates before.
         count: n.
         num_in_order: the number of cells that are taken in order.
+        search: of :func:`~nerf_jax.packing.sample_indices`.
     """
     index, total = jnp.arange(count), grid.density.size
     # Every k-th cell: an update is spread over the box, as a slab of it would depend on the field
@@ -84,7 +87,7 @@ def choose_cells(
     stride = -(-total // jnp.maximum(num_in_order, 1)) | 1
     in_order = (iteration % stride + stride * index) % total
     is_in_order = index < num_in_order
-    at_random = sample_indices(key, grid.occupied.reshape(-1), count)
+    at_random = sample_indices(key, grid.occupied.reshape(-1), count, search=search)
     return jnp.where(is_in_order, in_order, at_random)
 
 

@@ -79,12 +79,17 @@ def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
     return jnp.minimum(index, mask.size - 1)
 
 
-def sample_indices(key: Array, mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
-    """Random indices where the mask is set, with replacement; 0 if it is set nowhere."""
+def sample_indices(
+    key: Array, mask: Bool[Array, " N"], count: int, *, search: str = "scan"
+) -> Int[Array, " n"]:
+    """Random indices where the mask is set, with replacement; 0 if it is set nowhere.
+
+    ``search`` is a method of :func:`jax.numpy.searchsorted`, on which the result does not depend.
+    """
     bits = _Bits.of(mask)
     total = bits.rank(jnp.int32(mask.size))
     index = jax.random.randint(key, (count,), 0, jnp.maximum(total, 1))
-    word = jnp.searchsorted(bits.before, index, side="right").astype(jnp.int32) - 1
+    word = jnp.searchsorted(bits.before, index, side="right", method=search).astype(jnp.int32) - 1
     return jnp.where(total > 0, bits.select(index, word), 0)
 
 

@@ -39,6 +39,8 @@ class Budget(NamedTuple):
     """Of candidates with a smaller weight, only some are taken in training: :func:`_roulette`."""
     candidates_per_sample: int = 6
     """Candidates in occupied cells for each sample."""
+    loops: bool = True
+    """Whether densities are read in a loop that ends where no light is left, or all at once."""
 
     @property
     def max_candidates(self) -> int:
@@ -120,7 +122,10 @@ def render_sparse(
         sigma, _ = density(candidates.packed.ray[slot], candidates.t[slot])
         return jax.lax.stop_gradient(sigma)
 
-    found = _read_densities(density_alone, candidates, budget)
+    if budget.loops:
+        found = _read_densities(density_alone, candidates, budget)
+    else:
+        found = density_alone(jnp.arange(budget.max_candidates))
     visible, length = _visible(found, candidates, budget, keys)
     packed = pack_ragged(
         visible, candidates.packed.ends, candidates.packed.kept, budget.max_samples

@@ -27,7 +27,14 @@ FLOORS: list[set[str]] = [
     {"data", "scenes"},
     {"app.chunks"},
     {
-        *{"app.appearance", "app.camera_paths", "app.checkpoint", "app.ffmpeg", "app.images"},
+        *{
+            "app.appearance",
+            "app.backend",
+            "app.camera_paths",
+            "app.checkpoint",
+            "app.ffmpeg",
+            "app.images",
+        },
         *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
     {
@@ -194,6 +201,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_930
-    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 960
-    assert num_lines(list(MODULES)) <= 18_450
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_020
+    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
+    assert num_lines(list(MODULES)) <= 18_650

@@ -219,6 +219,28 @@ def test_load_passes_the_platform_to_a_function(tmp_path: Path):
         assert load(write(tmp_path, text), platform).name == platform
 
 
+def test_load_passes_the_memory_to_a_function_of_two_arguments(tmp_path: Path):
+    text = (
+        "from nerf_jax.config import Config\n"
+        "def config(platform, memory_gib): return Config(name=f'{platform} {memory_gib}')"
+    )
+    assert load(write(tmp_path, text), "gpu", 9.0).name == "gpu 9.0"
+
+
+def test_the_presets_of_cards_with_more_memory_are_larger():
+    pixels, entries, samples = zip(
+        *(
+            (capture.data.max_side, capture.model.max_entries, lego.model.max_samples)
+            for memory in (4.5, 9.0, 18.0)
+            for capture, lego in [[load(name, "gpu", memory) for name in ("capture", "lego")]]
+        ),
+        strict=True,
+    )
+    assert pixels == (800, 1200, 1600)
+    assert entries == (2**19, 2**20, 2**21)
+    assert samples == (2**17, 2**18, 2**18)
+
+
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_configs_are_found_with_and_without_suffix(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -377,3 +377,21 @@ def test_the_gradient_takes_one_scatter_a_level_and_no_table_a_point():
     assert (7, 8) in shapes  # so the shapes are read aright
     entries = {level.num_entries for level in LEVELS}
     assert not [shape for shape in shapes if 7 in shape and entries & set(shape)]
+
+
+@pytest.mark.parametrize("levels", [LEVELS, SMALL], ids=["large", "small"])
+def test_corners_at_once_equal_those_in_turn(levels: tuple[Level, ...], doubles: None):
+    tables = [jnp.asarray(table) for table in random_tables(levels)]
+    x = np.concatenate([INSIDE, FACES, OUTSIDE])
+
+    def total(corners: hashgrid.Corners):
+        def function(tables, x):
+            features = jax.vmap(lambda x: hashgrid.encode(tables, levels, x, corners))(x)
+            return jnp.sum(jnp.sin(features)), features
+
+        return jax.jit(jax.grad(function, (0, 1), has_aux=True))(tables, x)
+
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12),
+        *map(total, ("at_once", "in_turn")),
+    )

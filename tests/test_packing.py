@@ -123,6 +123,16 @@ def test_sampling_is_uniform_over_the_set_entries(places):
     np.testing.assert_array_equal(counts > 0, mask)
 
 
+def test_both_searches_sample_the_same():
+    mask = np.random.default_rng(0).uniform(size=3000) < 0.1
+    np.testing.assert_array_equal(
+        *(
+            sample_indices(jax.random.key(0), mask, 500, search=search)
+            for search in ("scan", "scan_unrolled")
+        )
+    )
+
+
 def test_without_set_entries_the_first_is_sampled():
     np.testing.assert_array_equal(
         sample_indices(jax.random.key(0), np.zeros(70, bool), 9), np.zeros(9)

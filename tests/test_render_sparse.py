@@ -139,6 +139,23 @@ def test_so_do_their_gradients():
 
 
 @pytest.mark.slow
+def test_reading_all_densities_at_once_changes_nothing():
+    rays, params, grid = some_rays(40, seed=3), CLOUDS.init(None), cloud_grid()
+    keys = jax.random.split(jax.random.key(2), 40)
+    budget = Budget(CANDIDATES, 1024, min_transmittance=0.01, min_alpha=0.01)
+    found, expected = (
+        sparse(one, CLOUDS)(params, grid, keys=keys, rays=rays)
+        for one in (budget._replace(loops=False), budget)
+    )
+    assert expected.counts["samples"] < expected.counts["candidates"]
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        (found.rendering, found.kept, found.counts),
+        (expected.rendering, expected.kept, expected.counts),
+    )
+
+
+@pytest.mark.slow
 def test_dropped_samples_hardly_matter():
     rays, params = some_rays(200, seed=3), CLOUDS.init(None)
     grid = cloud_grid()

@@ -17,6 +17,7 @@ from pkgutil import resolve_name
 
 import jax
 
+from nerf_jax.app.backend import allow_fast_atomics
 from nerf_jax.app.progress import say
 from nerf_jax.config.serialization import near_miss
 
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say_error(f"no command {command!r}; there are {', '.join(COMMANDS)}.{known}")
         return 2
     _quiet_libraries()
+    if note := allow_fast_atomics(os.environ):
+        say(note)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

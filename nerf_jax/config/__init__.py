@@ -1,13 +1,14 @@
 """The configuration of a run: frozen dataclasses, checked at construction, without jax.
 
 A config file is Python that defines ``config``: a :class:`Config`, or a function of the platform
-("cpu", "gpu" or "tpu") that returns one. Its docstring gives the command and the expected results.
-A run's folder contains the resolved config as ``config.json``, which
-:mod:`nerf_jax.config.serialization` writes and reads.
+("cpu", "gpu" or "tpu"), and if need be of the device's memory in GiB, that returns one. Its
+docstring gives the command and the expected results. A run's folder contains the resolved config as
+``config.json``, which :mod:`nerf_jax.config.serialization` writes and reads.
 """
 
 import runpy
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 
 from nerf_jax.config.data import DataConfig
@@ -50,12 +51,13 @@ class Config:
     render: RenderConfig = field(default_factory=RenderConfig)
 
 
-def load(name: str, platform: str) -> Config:
+def load(name: str, platform: str, memory_gib: float = 24.0) -> Config:
     """The config that a file defines.
 
     Args:
         name: a path, or the name of a packaged config, with or without ``.py``.
         platform: "cpu", "gpu" or "tpu", the argument of a config that is a function.
+        memory_gib: of a GPU, the second argument if it has two.
 
     Raises:
         ValueError: no such config (the error names similar ones), or the file defines none.
@@ -71,7 +73,7 @@ def load(name: str, platform: str) -> Config:
     try:
         config = runpy.run_path(str(path)).get("config")
         if callable(config) and not isinstance(config, type):
-            config = config(platform)
+            config = config(*(platform, memory_gib)[: len(signature(config).parameters)])
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):

@@ -148,6 +148,11 @@ class GridConfig(MethodConfig):
     """The extent of a sample: a `point`; or its interval of the pixel's `cone`, for which levels
     with finer cells are attenuated (Zip-NeRF), so that renderings at a lower resolution or from
     farther away than the photos show no aliasing."""
+    activations: Literal["float32", "bfloat16"] = "float32"
+    """Element type of the networks' activations. Weights are float32."""
+    corners: Literal["in_turn", "at_once"] = "in_turn"
+    """How the corners of a cell are read from the hash grid: the same result, to rounding; in turn
+    is faster on a CPU, at once on a GPU."""
     width: Annotated[int, POSITIVE] = 64
     """Units of a hidden layer."""
     density_bias: Annotated[float | None, _MODERATE] = None
@@ -218,6 +223,10 @@ class HashConfig(GridConfig):
     """Samples of a training step, and of one pass of rendering: bounds time and memory."""
     candidates_per_sample: Annotated[int, POSITIVE] = 6
     """Capacity for steps in occupied cells, as a multiple of max_samples. Captures need more."""
+    loops: bool = True
+    """Densities are read front to back until no light is left, and cells are found, in loops.
+    Otherwise without: more arithmetic, but fewer kernels, and none that the host waits for, on a
+    GPU. The result is the same, to rounding."""
     min_transmittance: Annotated[float, BELOW_ONE] = 1e-4
     """Candidates with less transmittance than this are not evaluated."""
     min_alpha: Annotated[float, BELOW_ONE] = 1e-4

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,7 @@ def grid_field(config: GridConfig, space: Space, num_photos: int | None = None) 
         has_environment=config.environment,
         num_photos=num_photos,
         code_size=config.code_size,
+        **_on_device(config),
     )
     return _in_space(network, space, config.box_radius)
 
@@ -101,8 +103,17 @@ def density_field(config: ProposalConfig, resolution: int) -> Callable[[Space], 
         degree=1,
         footprint=config.footprint,
         density_bias=density_bias(config) + math.log(config.box_radius),
+        **_on_device(config),
     )
     return lambda space: _in_space(network, space, config.box_radius)
+
+
+def _on_device(config: GridConfig) -> dict[str, Any]:
+    """The fields of a network that change its speed and its rounding alone."""
+    return {
+        "corners": config.corners,
+        "dtype": None if config.activations == "float32" else jnp.bfloat16,
+    }
 
 
 def over_background(

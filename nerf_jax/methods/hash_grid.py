@@ -156,7 +156,8 @@ def _refresh(
     def update() -> Occupancy:
         num_in_order = jnp.where(warmup, config.grid_cells, -(-config.grid_cells // 2))
         cells = occupancy.choose_cells(
-            cell_key, grid, step // every, config.grid_cells, num_in_order
+            *(cell_key, grid, step // every, config.grid_cells, num_in_order),
+            search="scan" if config.loops else "scan_unrolled",
         )
         threshold = -math.log1p(-config.grid_alpha) / grid.space.step(config.num_candidates)
         return occupancy.update(grid, density, position_key, cells, threshold)

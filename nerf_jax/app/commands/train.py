@@ -25,7 +25,7 @@ from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import remove_unfinished
 from nerf_jax.data.scene import Scene, Split
-from nerf_jax.devices import device_name, ray_mesh
+from nerf_jax.devices import device_name, memory_gib, ray_mesh
 from nerf_jax.render import image_renderer
 from nerf_jax.train import TrainState
 from nerf_jax.types import Model
@@ -98,7 +98,7 @@ def train(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> tuple[Run, TrainArgs]:
     """The run, and the options over the defaults of its config file or, resumed, of itself."""
     first = peek(arguments)
-    base = configs.load(first.config, jax.default_backend())
+    base = configs.load(first.config, jax.default_backend(), memory_gib())
     run = Run(first.output) if first.output else None
     if first.resume:
         run = run or latest_run(base.name)
