@@ -66,12 +66,15 @@ def sample_ray(dataset: Dataset, key: Array) -> Batch:
     mask = jnp.float32(1)
     if dataset.mask is not None:
         mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
-    rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
     depth = jnp.float32(0)
     if dataset.depth is not None:
         depth = jnp.asarray(dataset.depth)[image, row, column]
-        # A depth beyond the ray's ends could never be reached.
-        depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
+    if dataset.bands is not None:
+        row = row + jnp.asarray(dataset.bands.row)[image]
+        image = jnp.asarray(dataset.bands.image)[image]
+    rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
+    # A depth beyond the ray's ends could never be reached.
+    depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
     return Batch(rays, pixel, mask, depth)
 
 

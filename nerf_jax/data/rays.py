@@ -23,7 +23,7 @@ from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.config import DataConfig
 from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.files import atomic_write
-from nerf_jax.data.scene import Scene, Split
+from nerf_jax.data.scene import Scene, Split, Track
 from nerf_jax.types import Dataset, RayTable
 
 SPLITS = ("train", "val", "test")
@@ -116,7 +116,7 @@ def save(path: Path, split: Split, background: str) -> None:
         )
 
 
-def _read_split(path: Path, config: DataConfig) -> Split:
+def _read_split(path: Path, config: DataConfig, track: Track) -> Split:
     arrays = read_arrays(path, "rays")
     if "rays" not in arrays:
         raise ValueError(
