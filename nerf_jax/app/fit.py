@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run, clock_and_photos
 from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
-from nerf_jax.data.memory import photo_budget
+from nerf_jax.data.memory import PhotoBudget, photo_budget
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED
 from nerf_jax.methods import make_optimizer
@@ -104,7 +105,10 @@ def fit(
         state = checkpoints.restore(state)
         clock, _ = checkpoints.metadata(clock_and_photos)
         run.forget_metrics_after(int(state.step))
-    budget, sharding = photo_budget(config.data), NamedSharding(mesh, REPLICATED)
+    sharding = NamedSharding(mesh, REPLICATED)
+    budget = PhotoBudget(sys.maxsize, sys.maxsize)
+    if config.data.memory is not None:
+        budget = photo_budget(config.data)
     photos = load_photos(dataset, budget.train, sharding, seed=settings.seed)
     if held_out is not None and settings.validate_every:
         held_out = load_photos(held_out, budget.held_out, sharding).at(0)

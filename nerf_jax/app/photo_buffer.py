@@ -19,8 +19,8 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, Int
 
-from nerf_jax.data.memory import describe_bytes, read_rows
-from nerf_jax.types import Bands, Cameras, Dataset
+from nerf_jax.data.memory import read_rows
+from nerf_jax.types import Bands, Dataset, RayTable
 
 PERIOD = 120
 """Steps between two exchanges: a number with many divisors, among them a call's steps."""
@@ -47,23 +47,17 @@ def load_photos(
 ) -> "WholePhotos | PhotoBuffer":
     """The photos on the devices, as a buffer if they are in a file or take more than a size.
 
+    Ray datasets are never divided.
+
     Args:
         dataset: the photos on the host.
         max_bytes: of their pixels on each device.
         sharding: over the devices.
         seed: of the order in which a buffer holds them.
-
-    Raises:
-        ValueError: they do not fit, and are rays without cameras.
     """
-    if dataset.pixels.nbytes <= max_bytes and not isinstance(dataset.pixels, np.memmap):
+    fits = dataset.pixels.nbytes <= max_bytes and not isinstance(dataset.pixels, np.memmap)
+    if fits or isinstance(dataset.cameras, RayTable):
         return WholePhotos(jax.device_put(dataset, sharding))
-    if not isinstance(dataset.cameras, Cameras):
-        raise ValueError(
-            f"data.memory leaves {describe_bytes(max_bytes)} to a ray dataset, which must be in "
-            f"memory as a whole and takes {describe_bytes(dataset.pixels.nbytes)}; raise it to "
-            f"{-(-4 * dataset.pixels.nbytes // 10**6)}MB, or leave it out"
-        )
     return PhotoBuffer(dataset, max_bytes, seed, sharding)
 
 
@@ -104,7 +98,7 @@ class PhotoBuffer:
 
     def at(self, step: int) -> Dataset:
         """The buffer at a step. It takes the memory of the one that was returned before."""
-        period = step // PERIOD
+        period = step // self.period
         if period != self._period:
             start = period * self.exchanged
             if self._buffer is not None and period == self._period + 1:

@@ -64,8 +64,9 @@ def peak_bytes() -> int | None:
 
 
 def describe_bytes(count: int) -> str:
-    """A size for messages: ``1.53 GB``, ``250 MB``."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+    """A size for messages, which is also one for options: ``1.532 GB``, ``250 MB``."""
+    power = next((power for power in (4, 3, 2, 1) if count >= 1000**power), 0)
+    return f"{count / 1000**power:.4g} {('B', 'KB', 'MB', 'GB', 'TB')[power]}"
 
 
 def read_rows(array: Any, index: Any) -> Shaped[np.ndarray, "*n"]:

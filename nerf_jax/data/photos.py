@@ -121,11 +121,11 @@ def read_photos(
 def _require_memory(plans: Sequence[_Plan], shape: tuple[int, ...], config: DataConfig) -> None:
     limit, size = photo_budget(config).train, math.prod(shape[1:])
     if size > limit:
-        path, least = max(plans, key=lambda plan: plan.small_hw).photo.path, -(-4 * size // 10**6)
+        path = max(plans, key=lambda plan: plan.small_hw).photo.path
         raise ValueError(
             f"data.memory is {config.memory or describe_bytes(4 * limit)}, of which photos may "
-            f"take a quarter, but {path} takes {describe_bytes(size)}; set at least {least}MB, or "
-            "reduce the photos by data.downscale or data.max_side"
+            f"take a quarter, but {path} takes {describe_bytes(size)}; set at least "
+            f"{describe_bytes(4 * size)}, or reduce the photos by data.downscale or data.max_side"
         )
 
 

@@ -63,7 +63,7 @@ def train(arguments: list[str]) -> int:
     scene = data.load(config.data)
     split = scene.split("train", track)
     held_out = scene.split(config.eval.split, track) if config.eval.split in scene.loaders else None
-    config, notes = _resolve(config, split)
+    config, notes = _resolve(config, split, held_out)
     dataset, model = training_dataset(split, config), methods.build(config)
     _print_summary(scene, split, held_out, model, notes)
     all_cameras = SceneCameras.of(
@@ -133,15 +133,23 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
     return True
 
 
-def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
+def _resolve(
+    config: Config, split: Split, held_out: Split | None
+) -> tuple[Config, tuple[str, ...]]:
     """The config with what it leaves to the photos, and a line about each choice."""
     model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
     if model.learns_depth and split.depth is None:
         notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
-    if isinstance(split.dataset.pixels, np.memmap):
-        memory = config.data.memory or f"{free_bytes() // 10**6}MB"  # kept for when it is resumed
+    files = [
+        each.dataset.pixels.filename
+        for each in (split, held_out)
+        if each and isinstance(each.dataset.pixels, np.memmap)
+    ]
+    if files:
+        # Saved with the config, as a resumed run must not depend on what is free then.
+        memory = config.data.memory or describe_bytes(free_bytes())
         config = replace(config, data=replace(config.data, memory=memory))
-        notes += (f"data.memory {memory}: photos are read from {split.dataset.pixels.filename}",)
+        notes += (f"data.memory {memory}: pixels are read from {', '.join(map(str, files))}",)
     return replace(config, model=model), notes
 
 
