@@ -9,7 +9,7 @@ import pytest
 from nerf_jax import config as configs
 from nerf_jax import methods, train
 from nerf_jax.devices import ray_mesh
-from nerf_jax.types import Dataset, Rays
+from nerf_jax.types import Rays
 from tests import small
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

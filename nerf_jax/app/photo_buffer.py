@@ -75,8 +75,8 @@ class PhotoBuffer:
 
     def __init__(self, dataset: Dataset, max_bytes: int, seed: int, sharding: Sharding) -> None:
         count, height, width, _ = dataset.pixels.shape
-        most = max(1, height // _BANDS_A_PHOTO)
-        self.rows = next(rows for rows in range(most, 0, -1) if height % rows == 0)
+        tallest = max(1, height // _BANDS_A_PHOTO)
+        self.rows = next(rows for rows in range(tallest, 0, -1) if height % rows == 0)
         self._per_photo, self._seed, self._sharding = height // self.rows, seed, sharding
         self.num_bands = count * self._per_photo
         parts = {"pixels": dataset.pixels, "mask": dataset.mask, "depth": dataset.depth}
