@@ -61,20 +61,20 @@ def init_state(
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
     """A random ray of all pixels of all images, with its pixel and known depth."""
-    image, row, column = _random_index(key, dataset.pixels.shape[:3])
-    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
+    index = image, row, column = tuple(_random_index(key, dataset.pixels.shape[:3]))
+    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[index]))
     mask = jnp.float32(1)
     if dataset.mask is not None:
-        mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
-    depth = jnp.float32(0)
-    if dataset.depth is not None:
-        depth = jnp.asarray(dataset.depth)[image, row, column]
+        mask = jnp.asarray(dataset.mask)[index].astype(jnp.float32)
     if dataset.bands is not None:
         row = row + jnp.asarray(dataset.bands.row)[image]
         image = jnp.asarray(dataset.bands.image)[image]
     rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
-    # A depth beyond the ray's ends could never be reached.
-    depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
+    depth = jnp.float32(0)
+    if dataset.depth is not None:
+        depth = jnp.asarray(dataset.depth)[index]
+        # A depth beyond the ray's ends could never be reached.
+        depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
     return Batch(rays, pixel, mask, depth)
 
 

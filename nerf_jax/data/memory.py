@@ -45,8 +45,8 @@ def free_bytes() -> int:
 def _free_on_host() -> int:
     info = Path("/proc/meminfo")
     if not info.is_file():
-        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**21
-        return pages * 4096 // 2
+        is_known = hasattr(os, "sysconf")  # not on Windows
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if is_known else 2**32
     fields = dict(line.split(":") for line in info.read_text().splitlines())
     limit = _GROUP_LIMIT.read_text().strip() if _GROUP_LIMIT.is_file() else "max"
     free = 1024 * int(fields["MemAvailable"].split()[0])
