@@ -28,9 +28,19 @@ from nerf_jax.scenes import bricks
 
 WIDTH, HEIGHT = 1920, 1080
 RUN = Path(__file__).parents[1] / "run.py"
-OPTIONS = ["--data.downscale", "1", "--data.normalize", "none", "--train.max-seconds", "None"]
-OPTIONS += ["--train.validate-every", "0", "--train.checkpoint-every", "0"]
-OPTIONS += ["--eval.every", "4", "--render.num-frames", "0", "--no-page"]
+OPTIONS = [
+    *("--data.downscale", "1", "--data.normalize", "none", "--data.background", "white"),
+    *("--train.max-seconds", "None", "--train.validate-every", "0"),
+    *(
+        "--train.checkpoint-every",
+        "0",
+        "--eval.every",
+        "8",
+        "--render.num-frames",
+        "0",
+        "--no-page",
+    ),
+]
 
 
 def write_photos(folder: Path, split: str, count: int) -> None:
@@ -75,6 +85,7 @@ def train(folder: Path, output: Path, memory: str, steps: int) -> dict[str, floa
         "psnr": round(results["psnr"], 3),
         "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
         "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
     }
 
 
@@ -84,7 +95,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photos", type=int, default=1000)
     parser.add_argument("--memory", default="2.5GB")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
     write_photos(args.folder, "train", args.photos)
