@@ -31,15 +31,8 @@ RUN = Path(__file__).parents[1] / "run.py"
 OPTIONS = [
     *("--data.downscale", "1", "--data.normalize", "none", "--data.background", "white"),
     *("--train.max-seconds", "None", "--train.validate-every", "0"),
-    *(
-        "--train.checkpoint-every",
-        "0",
-        "--eval.every",
-        "8",
-        "--render.num-frames",
-        "0",
-        "--no-page",
-    ),
+    *("--train.checkpoint-every", "0", "--eval.every", "8"),
+    *("--render.num-frames", "0", "--no-page"),
 ]
 
 
