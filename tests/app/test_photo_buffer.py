@@ -12,6 +12,7 @@ from nerf_jax.app.fit import fit
 from nerf_jax.app.photo_buffer import PERIOD, PhotoBuffer, load_photos
 from nerf_jax.app.runs import Run
 from nerf_jax.cameras import cast_rays
+from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.memory import SparseArray
 from nerf_jax.devices import ray_mesh
 from nerf_jax.train import sample_ray
@@ -67,7 +68,8 @@ def test_rays_of_the_buffer_are_those_of_the_photos_all_alike():
     assert scipy.stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-4
     image, row, column = index.T
     rays = jax.vmap(cast_rays, (None, 0, 0))(data.cameras, image, np.stack([column, row], axis=1))
-    jax.tree.map(np.testing.assert_array_equal, rays, batch.rays)
+    for ours, wanted in zip(batch.rays, rays, strict=True):
+        np.testing.assert_allclose(ours, wanted, atol=1e-6)
     np.testing.assert_array_equal(batch.mask, data.mask[image, row, column])
     np.testing.assert_array_equal(batch.depth, data.depth[image, row, column])
 
@@ -108,6 +110,7 @@ def run_fit(folder, num_steps: int, *, resume: bool = False):
     config = small.config(num_steps=num_steps)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, memory="8KB"))
     data, run = small.dataset(), Run(folder)
+    run.write_json("config.json", to_dict(config))
     assert data.pixels.nbytes > 2000
     return fit(run, config, methods.build(config), data, data, ray_mesh(), resume=resume).state
 
