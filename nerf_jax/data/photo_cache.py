@@ -13,6 +13,8 @@ from nerf_jax.data.memory import describe_bytes
 
 Decode = Callable[[int], tuple[UInt8[np.ndarray, "H W C"], Bool[np.ndarray, "H W"]]]
 """``index -> (pixels, mask)`` of one photo."""
+ForEach = Callable[[Callable[[int], None], range], None]
+"""Runs a task for each index, in any order, possibly in several threads."""
 
 _VERSION = "1"  # of the files' content; another version makes them again
 
@@ -31,7 +33,7 @@ def cached_photos(
     key: str,
     shape: Sequence[int],
     decode: Decode,
-    for_each: Callable[[Callable[[int], None], range], None],
+    for_each: ForEach,
 ) -> tuple[UInt8[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"] | None]:
     """The pixels and masks of photos, mapped from files that are made at the first time.
 
@@ -39,7 +41,7 @@ def cached_photos(
         key: from :func:`identity`.
         shape: N, H, W, C.
         decode: reads a photo.
-        for_each: runs a task for each index, in any order, possibly in several threads.
+        for_each: runs the reading.
 
     Returns:
         The pixels, and the masks; None if they exclude nothing.
@@ -62,7 +64,7 @@ def _make(
     mask_path: Path,
     shape: Sequence[int],
     decode: Decode,
-    for_each: Callable[[Callable[[int], None], range], None],
+    for_each: ForEach,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, idle_seconds=3600)

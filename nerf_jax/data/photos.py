@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from nerf_jax.config import DataConfig
 from nerf_jax.data import images
 from nerf_jax.data.lens_check import pixels_with_ray
 from nerf_jax.data.memory import describe_bytes, photo_budget
-from nerf_jax.data.photo_cache import cached_photos, identity
+from nerf_jax.data.photo_cache import Decode, ForEach, cached_photos, identity
 from nerf_jax.data.photo_files import is_inverted
 from nerf_jax.data.scene import Track, untracked
 from nerf_jax.types import Cameras
@@ -87,9 +87,9 @@ def read_photos(
     plans = [_plan(photo, config) for photo in photos]
     height, width = (int(max(sides)) for sides in zip(*(p.small_hw for p in plans), strict=True))
     shape = len(plans), height, width, max(plan.channels for plan in plans)
+    _require_memory(plans, shape, config)
     # Pixel centres are at halves, so that coordinates scale like sizes, without an offset. Cropping
     # incomplete blocks at the bottom and the right changes no coordinate.
-    _require_memory(plans, shape, config)
     scale = np.array([np.divide(p.full_hw, p.photo.size_hw)[::-1] / p.factor for p in plans])
     cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
     cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
@@ -100,22 +100,35 @@ def read_photos(
         return image, valid & with_ray.get(index, True)
 
     # A decoder has a photo in about four copies.
-    largest = max(4 * 3 * plan.full_hw[0] * plan.full_hw[1] for plan in plans)
+    largest = max(4 * 3 * math.prod(plan.full_hw) for plan in plans)
     most_threads = int(min(max(1, limit / largest), 1024))
     for_each = partial(images.on_threads, track=track, most_threads=most_threads)
     if math.prod(shape) > limit:
-        paths = [path for plan in plans for path in (plan.photo.path, plan.photo.mask)]
-        known = [(plan.read.__name__, *plan[2:]) for plan in plans]
-        masks = [(index, zlib.crc32(mask.tobytes())) for index, mask in with_ray.items()]
-        key = identity(paths, shape, known, masks)
+        key = _identity(plans, shape, with_ray)
         return Photos(*cached_photos(key, shape, decode, for_each), cameras, scale)
+    return Photos(*_in_memory(shape, decode, for_each), cameras, scale)
+
+
+def _in_memory(
+    shape: tuple[int, ...], decode: Decode, for_each: ForEach
+) -> tuple[UInt8[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"] | None]:
     pixels, mask = np.zeros(shape, np.uint8), np.zeros(shape[:3], bool)
 
     def fill(index: int) -> None:
         pixels[index], mask[index] = decode(index)
 
-    for_each(fill, range(len(plans)))
-    return Photos(pixels, None if mask.all() else mask, cameras, scale)
+    for_each(fill, range(len(pixels)))
+    return pixels, None if mask.all() else mask
+
+
+def _identity(
+    plans: Sequence[_Plan], shape: tuple[int, ...], with_ray: Mapping[int, np.ndarray]
+) -> str:
+    """A key of all that the pixels and masks follow from."""
+    paths = [path for plan in plans for path in (plan.photo.path, plan.photo.mask)]
+    steps = [(plan.read.__name__, *plan[2:]) for plan in plans]
+    masks = [(index, zlib.crc32(mask.tobytes())) for index, mask in with_ray.items()]
+    return identity(paths, shape, steps, masks)
 
 
 def _require_memory(plans: Sequence[_Plan], shape: tuple[int, ...], config: DataConfig) -> None:
