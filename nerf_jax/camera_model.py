@@ -86,11 +86,10 @@ def pixel_offset(
     size_hw: tuple[int, int],
 ) -> Float[Array, "2"]:
     """The position of a pixel from the principal point, x and y, in half diagonals of the image."""
-    height, width = size_hw
-    center = jnp.array([width, height]) / 2
-    if isinstance(cameras, Cameras):
+    center = jnp.array(size_hw[::-1]) / 2
+    if isinstance(cameras, Cameras):  # whose images may be bands of photos
         center = jnp.asarray(cameras.principal)[image]
-    return (pixel + 0.5 - center) * (2 / np.hypot(height, width))
+    return (pixel + 0.5 - center) / jnp.linalg.norm(center)
 
 
 def regularizer(params: Params) -> Float[Array, ""]:

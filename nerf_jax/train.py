@@ -62,17 +62,20 @@ def init_state(
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
     """A random ray of all pixels of all images, with its pixel and known depth."""
-    image, row, column = _random_index(key, dataset.pixels.shape[:3])
-    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
+    index = image, row, column = tuple(_random_index(key, dataset.pixels.shape[:3]))
+    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[index]))
     mask = jnp.float32(1)
     if dataset.mask is not None:
-        mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
+        mask = jnp.asarray(dataset.mask)[index].astype(jnp.float32)
+    if dataset.bands is not None:
+        row = row + jnp.asarray(dataset.bands.row)[image]
+        image = jnp.asarray(dataset.bands.image)[image]
     at = jnp.stack([column, row])
     rays = cast_rays(dataset.cameras, image, at)
     offset = pixel_offset(dataset.cameras, image, at, dataset.size_hw)
     depth = jnp.float32(0)
     if dataset.depth is not None:
-        depth = jnp.asarray(dataset.depth)[image, row, column]
+        depth = jnp.asarray(dataset.depth)[index]
         # A depth beyond the ray's ends could never be reached.
         depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
     return Batch(rays, pixel, mask, depth, offset)

@@ -40,6 +40,7 @@ FLOORS: list[set[str]] = [
     {
         "app.advice",
         "app.dense_depths",
+        "app.photo_buffer",
         "app.prepare",
         "app.programs",
         "app.runs",
@@ -201,6 +202,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_020
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_030
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
-    assert num_lines(list(MODULES)) <= 18_650
+    assert num_lines(list(MODULES)) <= 19_220

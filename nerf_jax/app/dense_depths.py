@@ -45,10 +45,11 @@ def densify(
 
     Returns:
         As ``known``, whose distances are kept. It is returned as it is for ray tables, for fewer
-        than three photos and for very many.
+        than three photos and for very many, and if the pixels are mapped from a file.
     """
     cameras, count = dataset.cameras, len(dataset.pixels)
-    if not isinstance(cameras, Cameras) or not 3 <= count <= _MAX_PHOTOS:
+    in_memory = not isinstance(dataset.pixels, np.memmap)
+    if not (isinstance(cameras, Cameras) and in_memory and 3 <= count <= _MAX_PHOTOS):
         return known
     start, reduced = time.monotonic(), _reduce(cameras, dataset)
     inverse = _trial_distances(cameras, known)

@@ -20,6 +20,7 @@ from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import pixel_over, solid_background, to_float
 from nerf_jax.config import Config, HashConfig
+from nerf_jax.data.memory import read_rows
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import device_name, processor
 from nerf_jax.fields import appearance_codes
@@ -111,7 +112,7 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
     scores = []
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
         rendering = predict(scene.render(dataset.cameras, index, dataset.size_hw), split, index)
-        photo = jnp.asarray(to_float(np.asarray(dataset.pixels[index])))
+        photo = jnp.asarray(to_float(read_rows(dataset.pixels, index)))
         image, truth = _clipped_rgb(rendering), np.asarray(pixel_over(photo, background))
         valid, right_half = appearance.valid_pixels(dataset, index), None
         if has_codes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from jax.sharding import Mesh, NamedSharding
 from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.dense_depths import densify
+from nerf_jax.app.photo_buffer import PhotoBuffer, WholePhotos, load_photos
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run, clock_and_photos
 from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.memory import PhotoBudget, photo_budget
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED
 from nerf_jax.methods import make_optimizer
@@ -105,11 +108,22 @@ def fit(
         state = checkpoints.restore(state)
         clock, _ = checkpoints.metadata(clock_and_photos)
         run.forget_metrics_after(int(state.step))
-    dataset, held_out = jax.device_put(
-        (dataset, held_out if settings.validate_every else None), NamedSharding(mesh, REPLICATED)
+    sharding = NamedSharding(mesh, REPLICATED)
+    budget = PhotoBudget(sys.maxsize, sys.maxsize)
+    if config.data.memory is not None:
+        budget = photo_budget(config.data)
+    photos = load_photos(dataset, budget.train, sharding, seed=settings.seed)
+    if held_out is not None and settings.validate_every:
+        held_out = load_photos(held_out, budget.held_out, sharding).at(0)
+    else:
+        held_out = None
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        photos.at(int(state.step)),
     )
-    programs = TrainingPrograms(config, model, optimizer, mesh, dataset, held_out)
-    loop = _Loop(config, programs, checkpoints, _Reporter(run, config, clock), state, callback)
+    programs = TrainingPrograms(config, model, optimizer, mesh, like, held_out)
+    reporter = _Reporter(run, config, clock)
+    loop = _Loop(config, programs, checkpoints, reporter, photos, state, callback)
     with _stop_signals() as stop:
         try:
             loop.run(stop)
@@ -237,6 +251,7 @@ class _Loop:
     programs: TrainingPrograms
     checkpoints: Checkpoints
     reporter: _Reporter
+    photos: WholePhotos | PhotoBuffer
     state: TrainState
     callback: TrainingCallback | None
 
@@ -249,12 +264,14 @@ class _Loop:
         if self._finished():
             say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
             return
-        per_call = settings.steps_per_call or self.programs.steps_per_call(self.state)
+        whole = min(settings.num_steps, self.photos.period)
+        per_call = settings.steps_per_call or self.programs.steps_per_call(self.state, whole)
         self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
             while not self._finished() and stop.signal is None:
                 before = self.step
-                self._call(min(per_call, settings.num_steps - self.step))
+                in_period = self.photos.period - self.step % self.photos.period
+                self._call(min(per_call, settings.num_steps - self.step, in_period))
                 if self._due(before, settings.validate_every):
                     self.reporter.add_validation(self.programs.validate(self.state))
                 self._run_callback(stop)
@@ -269,7 +286,7 @@ class _Loop:
         metadata = {
             "config": to_dict(self.config),
             "clock": vars(self.reporter.clock),
-            "num_photos": len(self.programs.dataset.pixels),
+            "num_photos": len(self.programs.dataset.cameras.near),
         }
         self.checkpoints.save(self.step, self.state, metadata)
 
@@ -287,7 +304,7 @@ class _Loop:
         compiled = time.perf_counter()
         self.reporter.clock.compile_seconds += compiled - start
         end = horizon(self.config.train, self.step, self.reporter.clock.train_seconds)
-        self.state, metrics = steps(self.state, self.programs.dataset, np.float32(end))
+        self.state, metrics = steps(self.state, self.photos.at(self.step), np.float32(end))
         metrics = jax.device_get(metrics)  # the one wait for the device
         self.reporter.add_call(metrics, time.perf_counter() - compiled)
         finite = np.isfinite(metrics["loss"])

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import one_line, optional_import
 from nerf_jax.data.intrinsics import PANORAMA
+from nerf_jax.data.scene import Track
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
@@ -170,11 +171,21 @@ def _upright(pixels: UInt8[np.ndarray, "h w C"], orientation: int) -> UInt8[np.n
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
-    """Run a task for each index in several threads; raises the first error."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the GIL
-        for _ in pool.map(task, indices):
-            pass
+def on_threads(
+    task: Callable[[int], None], indices: Sequence[int], track: Track, most_threads: int
+) -> None:
+    """Run a task for each index, on all cores but on no more threads than given.
+
+    Shows the progress; raises the first error.
+    """
+    # Decoding releases the GIL.
+    with ThreadPoolExecutor(min(most_threads, os.cpu_count() or 1)) as pool:
+        try:
+            for _ in track(pool.map(task, indices), "read photos", len(indices)):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _pillow() -> Any:

@@ -15,7 +15,7 @@ from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.page import write_page
-from nerf_jax.app.progress import duration, say, say_notes
+from nerf_jax.app.progress import duration, say, say_notes, track
 from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
@@ -24,6 +24,7 @@ from nerf_jax.app.video import render_video
 from nerf_jax.config import Config
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.files import remove_unfinished
+from nerf_jax.data.memory import describe_bytes, free_bytes, peak_bytes
 from nerf_jax.data.scene import Scene, Split
 from nerf_jax.devices import device_name, memory_gib, ray_mesh
 from nerf_jax.render import image_renderer
@@ -60,9 +61,9 @@ def train(arguments: list[str]) -> int:
 
     say(f"config {config.name} on {device_name()}" + (f": {config.note}" if config.note else ""))
     scene = data.load(config.data)
-    split = scene.split("train")
-    held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
-    config, notes = _resolve(config, split)
+    split = scene.split("train", track)
+    held_out = scene.split(config.eval.split, track) if config.eval.split in scene.loaders else None
+    config, notes = _resolve(config, split, held_out)
     dataset, model = training_dataset(split, config), methods.build(config, split.log_exposure)
     _print_summary(scene, split, held_out, model, notes)
     all_cameras = SceneCameras.of(
@@ -90,6 +91,7 @@ def train(arguments: list[str]) -> int:
         if page:
             page.scene_state.finish(fitted.state)
         _write_outputs(make_scene(fitted.state, fitted.clock), held_out, page=args.page)
+        _say_peak(config)
         if page:
             keep_open()
     return 0
@@ -131,11 +133,23 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
     return True
 
 
-def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
+def _resolve(
+    config: Config, split: Split, held_out: Split | None
+) -> tuple[Config, tuple[str, ...]]:
     """The config with what it leaves to the photos, and a line about each choice."""
     model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
     if model.learns_depth and split.depth is None and not config.data.plane_sweep:
         notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
+    files = [
+        each.dataset.pixels.filename
+        for each in (split, held_out)
+        if each and isinstance(each.dataset.pixels, np.memmap)
+    ]
+    if files:
+        # Saved with the config, as a resumed run must not depend on what is free then.
+        memory = config.data.memory or describe_bytes(free_bytes())
+        config = replace(config, data=replace(config.data, memory=memory))
+        notes += (f"data.memory {memory}: pixels are read from {', '.join(map(str, files))}",)
     return replace(config, model=model), notes
 
 
@@ -187,6 +201,17 @@ def _write_outputs(scene: Trained, held_out: Split | None, *, page: bool) -> Non
     say("everything is in", run.folder)
     for path in written:
         say("  ", path)
+
+
+def _say_peak(config: Config) -> None:
+    peak, limit = peak_bytes(), config.data.memory_bytes
+    if peak is not None:
+        say(f"peak memory of the process: {describe_bytes(peak)}")
+    if peak is not None and limit is not None and peak > limit:
+        say(
+            f"that is more than data.memory {config.data.memory}, of which photos take a quarter: "
+            "train.rays_per_step and eval.rays_per_chunk are what else takes memory"
+        )
 
 
 def _render_video(scene: Trained) -> list[Path]:
