@@ -16,13 +16,14 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run, clock_and_photos
 from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
 from nerf_jax.data.scene import Split
-from nerf_jax.devices import REPLICATED
+from nerf_jax.devices import REPLICATED, replicate
 from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
 from nerf_jax.train import TrainState, init_state
@@ -73,6 +74,7 @@ def fit(
     *,
     resume: bool = False,
     callback: TrainingCallback | None = None,
+    group: Group = ALONE,
 ) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
@@ -86,6 +88,7 @@ def fit(
         resume: continue from the run's newest checkpoint.
         callback: called before the first step and after every compiled call; training pauses
             while it returns False.
+        group: the processes that the devices belong to; all of them call this.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -101,24 +104,41 @@ def fit(
     if resume:
         state = checkpoints.restore(state)
         clock, _ = checkpoints.metadata(clock_and_photos)
-        run.forget_metrics_after(int(state.step))
-    dataset, held_out = jax.device_put(
+        _say_devices(checkpoints.metadata(lambda saved: saved.get("num_devices")), mesh)
+        if group.is_first:
+            run.forget_metrics_after(int(state.step))
+    dataset, held_out = replicate(
         (dataset, held_out if settings.validate_every else None), NamedSharding(mesh, REPLICATED)
     )
     programs = TrainingPrograms(config, model, optimizer, mesh, dataset, held_out)
-    loop = _Loop(config, programs, checkpoints, _Reporter(run, config, clock), state, callback)
+    loop = _Loop(
+        config, programs, checkpoints, _Reporter(run, config, clock), state, callback, group
+    )
     with _stop_signals() as stop:
         try:
             loop.run(stop)
             loop.save()
         finally:
             checkpoints.close()
-    return FitResult(loop.state, clock, stop.signal)
+    return FitResult(loop.state, clock, stop.agreed(group))
+
+
+def _say_devices(before: object, mesh: Mesh) -> None:
+    """Say that the run was on another number of devices."""
+    if before is not None and before != mesh.size:
+        say(
+            f"resumed on {mesh.size} devices, after {before}: sums have another order, so that the "
+            "run is the same to rounding (and to the rays that have no room on a device)"
+        )
 
 
 @dataclass
 class _Stop:
     signal: int | None = None
+
+    def agreed(self, group: Group) -> int | None:
+        """A signal that any of the processes received."""
+        return next((number for number in group.exchange(self.signal) if number is not None), None)
 
 
 @contextlib.contextmanager
@@ -236,6 +256,7 @@ class _Loop:
     reporter: _Reporter
     state: TrainState
     callback: TrainingCallback | None
+    group: Group
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
@@ -249,13 +270,16 @@ class _Loop:
         per_call = settings.steps_per_call or self.programs.steps_per_call(self.state)
         self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
-            while not self._finished() and stop.signal is None:
+            while not self._finished() and stop.agreed(self.group) is None:
                 before = self.step
                 self._call(min(per_call, settings.num_steps - self.step))
+                clock = self.reporter.clock  # that of process 0 decides on the end
+                clock.train_seconds = self.group.exchange(clock.train_seconds)[0]
                 if self._due(before, settings.validate_every):
                     self.reporter.add_validation(self.programs.validate(self.state))
                 self._run_callback(stop)
-                self.reporter.report(self.step, progress, is_last=self._finished())
+                if self.group.is_first:
+                    self.reporter.report(self.step, progress, is_last=self._finished())
                 if self._due(before, settings.checkpoint_every) and not self._finished():
                     self.save()
 
@@ -267,6 +291,7 @@ class _Loop:
             "config": to_dict(self.config),
             "clock": vars(self.reporter.clock),
             "num_photos": len(self.programs.dataset.pixels),
+            "num_devices": self.programs.mesh.size,
         }
         self.checkpoints.save(self.step, self.state, metadata)
 
