@@ -91,12 +91,15 @@ class Group:
     def __init__(self, index: int = 0, names: Sequence[str] = ("",), links: Sequence[Link] = ()):
         """``links``: of process 0 to all others in their order; of the others to process 0."""
         self.index, self.names, self._links = index, list(names), list(links)
-        self._ending = threading.Lock()
+        self._ending, self._over = threading.Lock(), threading.Event()
+        self._threads = []
         for link, name in zip(links, names[1:] if self.is_first else names[:1], strict=True):
             link.name = name
-            threading.Thread(target=self._read, args=(link,), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._read, args=(link,), daemon=True))
         if links:
-            threading.Thread(target=self._beat, daemon=True).start()
+            self._threads.append(threading.Thread(target=self._beat, daemon=True))
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_first(self) -> bool:
@@ -170,17 +173,22 @@ class Group:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not self._links:
             return
-        if error is None:
-            self._close()
-        else:
+        if error is not None:
             time.sleep(GRACE_SECONDS)
             self.fail(error)
+        self.exchange("all is done")
+        jax.distributed.shutdown()
+        self.close()
 
-    def _close(self) -> None:
-        self.exchange("done")
+    def close(self) -> None:
+        """Part from the other processes, which do the same."""
+        self._over.set()
         for link in self._links:
             link.send({"end": None})
-        jax.distributed.shutdown()
+        for thread in self._threads:
+            thread.join(SILENCE_SECONDS)
+        for link in self._links:
+            link.close()
 
     def fail(self, error: BaseException) -> NoReturn:
         """End all processes because of an error in this one."""
@@ -220,10 +228,9 @@ class Group:
         os._exit(1)
 
     def _beat(self) -> None:
-        while True:
+        while not self._over.wait(BEAT_SECONDS):
             for link in self._links:
                 link.send({})
-            time.sleep(BEAT_SECONDS)
 
 
 ALONE = Group()

@@ -6,6 +6,7 @@ remain (:mod:`nerf_jax.app.processes`). Once all are there, JAX connects them to
 process with a stack trace of C++ if the coordinator or another process did not come.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -141,6 +142,7 @@ def _gather(place: _Place) -> tuple[list[str], list[Link], int]:
             )
         for link in links.values():
             link.send({"end": f"{place.name} stopped: {error}"})
+            link.close()
         raise error from None
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
@@ -180,6 +182,7 @@ def _admit(place: _Place, link: Link, links: dict[int, Link], names: dict[int, s
         problem = f"--process-id is {index} in both {names[index]} and {name}"
     if problem:
         link.send({"end": f"{place.name} stopped: {problem}"})
+        link.close()
         raise ValueError(problem)
     names[index], links[index] = name, link
 
@@ -188,12 +191,21 @@ def _attend(place: _Place) -> tuple[list[str], list[Link], int]:
     """As another process: the names of all, the link to process 0, and the port for JAX."""
     link = Link(_connect(place))
     link.send({"index": place.index, "count": place.count, "name": place.name})
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(link.close)
+        names, port = _welcome(place, link)
+        on_error.pop_all()
+    return names, [link], port
+
+
+def _welcome(place: _Place, link: Link) -> tuple[list[str], int]:
+    """The answer of process 0: the names of all processes and the port for JAX."""
     try:
         # Process 0 waits as long for the others, from its own start on.
         answer = link.receive(place.seconds_left() + SILENCE_SECONDS)
         if "end" in answer:
             raise ConnectionError(str(answer["end"]))
-        return list(map(str, answer["names"])), [link], int(answer["port"])
+        return list(map(str, answer["names"])), int(answer["port"])
     except TimeoutError as error:
         raise TimeoutError(
             f"the coordinator at {place.address} did not answer in time: is it another program?"
