@@ -91,6 +91,7 @@ class Group:
     def __init__(self, index: int = 0, names: Sequence[str] = ("",), links: Sequence[Link] = ()):
         """``links``: of process 0 to all others in their order; of the others to process 0."""
         self.index, self.names, self._links = index, list(names), list(links)
+        self.before_exit: Callable[[], object] = lambda: None
         self._ending, self._over = threading.Lock(), threading.Event()
         self._threads = []
         for link, name in zip(links, names[1:] if self.is_first else names[:1], strict=True):
@@ -192,7 +193,8 @@ class Group:
 
     def fail(self, error: BaseException) -> NoReturn:
         """End all processes because of an error in this one."""
-        if os.environ.get("NERF_JAX_TRACEBACK"):
+        expected = SystemExit, KeyboardInterrupt, ValueError, OSError, ImportError, ArithmeticError
+        if os.environ.get("NERF_JAX_TRACEBACK") or not isinstance(error, expected):
             traceback.print_exception(error)
         if not isinstance(error, SystemExit):  # of the command line, and printed
             say_error(one_line_of(error))
@@ -225,6 +227,7 @@ class Group:
                 "which continues from the newest checkpoint"
             )
         sys.stdout.flush()
+        self.before_exit()
         os._exit(1)
 
     def _beat(self) -> None:

@@ -8,11 +8,13 @@ process with a stack trace of C++ if the coordinator or another process did not 
 
 import contextlib
 import errno
+import functools
 import os
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -88,10 +90,12 @@ def join(options: Rendezvous) -> Group:
         return ALONE
     names, links, port = _gather(place) if place.index == 0 else _attend(place)
     group = Group(place.index, names, links)
+    group.before_exit = _hold_library_errors()
     if not group.is_first:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
         jax.distributed.initialize(
             *(f"{place.host}:{port}", place.count, place.index, place.device_ids),
             cluster_detection_method="deactivate",
@@ -100,6 +104,38 @@ def join(options: Rendezvous) -> Group:
     except RuntimeError as error:
         group.fail(OSError(f"JAX could not connect the processes: {one_line_of(error)}"))
     return group
+
+
+_RELAY = """
+import os, select
+held = b""
+while True:
+    if not select.select([0], [], [], 1.0 if held else None)[0]:
+        held = held[os.write(2, held):]
+    elif data := os.read(0, 2**16):
+        held += data
+    else:
+        break
+os.write(2, b"" if held.endswith(b"\\0") else held)
+"""
+"""Passes on what comes, after a silence of a second; drops it if it ends in a zero byte."""
+
+
+def _hold_library_errors() -> Callable[[], object]:
+    """Hold back for a second what libraries write to standard error.
+
+    JAX's runtime logs pages when process 0 dies. In a process of its own, as they may abort this.
+
+    Returns:
+        A function that drops what is held back, for good.
+    """
+    command = [sys.executable, "-S", "-c", _RELAY]
+    relay = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    assert relay.stdin is not None
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(relay.stdin.fileno(), 2)
+    relay.stdin.close()
+    return functools.partial(os.write, 2, b"\0")
 
 
 def _find_place(options: Rendezvous) -> _Place:
