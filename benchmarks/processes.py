@@ -16,6 +16,7 @@ import shutil
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import Popen
@@ -41,12 +42,21 @@ class Killed(NamedTuple):
     problems: list[str]
 
 
-def start_two(setup: Setup) -> list[Popen[str]]:
-    """Start two processes of a run, which resume it if there is anything to resume."""
+def start_two(setup: Setup, *index_of: str) -> list[Popen[str]]:
+    """Start two processes of a run, which resume it if there is anything to resume.
+
+    Args:
+        setup: what they share.
+        index_of: options whose value is the index of the process.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     options = ["--num-processes", "2", "--coordinator", address, "--join-seconds", "45"]
-    return [start(setup, *options, "--process-id", str(index)) for index in range(2)]
+    names = ["--process-id", *index_of]
+    return [
+        start(setup, *options, *(word for name in names for word in (name, str(index))))
+        for index in range(2)
+    ]
 
 
 def end_two(processes: list[Popen[str]], timeout: float) -> list[Session]:
@@ -55,14 +65,13 @@ def end_two(processes: list[Popen[str]], timeout: float) -> list[Session]:
         return list(executor.map(lambda process: end(process, timeout), processes))
 
 
-def kill_one(setup: Setup, victim: int, seconds: float) -> Killed | None:
-    """Start two processes and kill one after some seconds; None if both had ended."""
+def kill_one(setup: Setup, victim: int, is_time: Callable[[], bool]) -> Killed | None:
+    """Start two processes and kill one once it is time; None if both had ended."""
     step = Run(setup.folder).checkpoints.latest()
     processes = start_two(setup)
     with ThreadPoolExecutor(2) as executor:
         ends = [executor.submit(end, process, 1800) for process in processes]
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not any(each.done() for each in ends):
+        while not is_time() and not any(each.done() for each in ends):
             time.sleep(0.01)
         if processes[victim].poll() is not None:
             return None
@@ -100,12 +109,12 @@ def compare_to_one_process(work: Path) -> dict[str, Any]:
     if failed:
         raise RuntimeError("\n".join(failed))
     two, one = (end_state(setup.folder) for setup in setups)
-    arrays = [name for name in one if name.startswith((".", "["))]
+    arrays = [name for name in one if name.startswith("[")]
     return {
         "steps": _STEPS,
         "arrays": len(arrays),
         "arrays_that_differ": [name for name in arrays if one[name] != two[name]],
-        "files_that_differ": [n for n in differences(two, one) if n not in arrays],
+        "files_that_differ": [name for name in differences(two, one) if name not in arrays],
     }
 
 
@@ -127,7 +136,8 @@ def campaign(work: Path, kills: int, seed: int = 0) -> dict[str, Any]:
     while len(found) < kills:
         shutil.rmtree(setup.folder, ignore_errors=True)
         for _ in range(min(_KILLS_A_RUN, kills - len(found))):
-            killed = kill_one(setup, choose.randrange(2), choose.uniform(0, life))
+            moment = time.monotonic() + choose.uniform(0, life)
+            killed = kill_one(setup, choose.randrange(2), lambda at=moment: time.monotonic() >= at)
             found += [killed] if killed else []
             failures += killed.problems if killed else []
             print(killed, flush=True)
