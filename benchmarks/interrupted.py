@@ -90,7 +90,8 @@ def start(setup: Setup, *options: str, devices: int = 1) -> subprocess.Popen[str
     arguments = ["--config", setup.config, "--output", setup.folder, *options]
     arguments += ["--resume"] if (setup.folder / "config.json").is_file() else []
     # All programs are cached, not only those that take long to compile: more files to damage.
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    inherited = os.environ.get("XLA_FLAGS", "")
+    flags = {"XLA_FLAGS": f"{inherited} --xla_force_host_platform_device_count={devices}"}
     cached = {"XDG_CACHE_HOME": str(setup.cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.Popen(
         [sys.executable, ROOT / "run.py", *map(str, arguments)],

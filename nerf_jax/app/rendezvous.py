@@ -108,17 +108,17 @@ def join(options: Rendezvous) -> Group:
 
 _RELAY = """
 import os, select
-held = b""
-while True:
+held = data = b""
+while b"\\0" not in data:
     if not select.select([0], [], [], 1.0 if held else None)[0]:
         held = held[os.write(2, held):]
     elif data := os.read(0, 2**16):
         held += data
     else:
+        os.write(2, held)
         break
-os.write(2, b"" if held.endswith(b"\\0") else held)
 """
-"""Passes on what comes, after a silence of a second; drops it if it ends in a zero byte."""
+"""Passes on what comes, after a silence of a second; a zero byte ends it, and drops the rest."""
 
 
 def _hold_library_errors() -> Callable[[], object]:
