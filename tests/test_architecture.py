@@ -188,6 +188,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_570
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_600
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 920
-    assert num_lines(list(MODULES)) <= 17_780
+    assert num_lines(list(MODULES)) <= 18_440
