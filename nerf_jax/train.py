@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from nerf_jax.camera_model import pixel_offset
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
-from nerf_jax.devices import RAYS, REPLICATED, split_evenly
+from nerf_jax.devices import RAYS, REPLICATED, replicate, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
 
@@ -57,7 +57,7 @@ def init_state(
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params, aux = model.init(init_key, dataset.cameras, dataset.size_hw)
     state = TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
-    return jax.device_put(state, NamedSharding(mesh, REPLICATED))
+    return replicate(state, NamedSharding(mesh, REPLICATED))
 
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:

@@ -42,11 +42,12 @@ FLOORS: list[set[str]] = [
         "app.dense_depths",
         "app.photo_buffer",
         "app.prepare",
+        "app.processes",
         "app.programs",
         "app.runs",
         "app.scene_cameras",
     },
-    {"app.fit", "app.report"},
+    {"app.fit", "app.rendezvous", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
     {"app.page", "app.viewer"},
@@ -202,6 +203,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_030
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_050
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
-    assert num_lines(list(MODULES)) <= 19_220
+    assert num_lines(list(MODULES)) <= 19_870

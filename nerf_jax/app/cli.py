@@ -18,7 +18,7 @@ from pkgutil import resolve_name
 import jax
 
 from nerf_jax.app.backend import allow_fast_atomics
-from nerf_jax.app.progress import say
+from nerf_jax.app.progress import say, say_error
 from nerf_jax.config.serialization import near_miss
 from nerf_jax.data.files import cache_folder
 
@@ -77,11 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say_error(str(error))
         return 1
-
-
-def say_error(message: str) -> None:
-    """Print one line to standard error."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
 
 
 def _quiet_libraries() -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from nerf_jax import camera_model
 from nerf_jax.app import appearance
 from nerf_jax.app.images import color_depth, depth_range, write_png
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import pixel_over, solid_background, to_float
@@ -57,21 +58,34 @@ class ViewScore:
     right_half: RightHalf | None = None
     """Of models with appearance codes."""
 
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> "ViewScore":
+        """The inverse of :func:`dataclasses.asdict`."""
+        halves = fields["right_half"]
+        right = halves and RightHalf(*(ImageMetrics(**metrics) for metrics in halves.values()))
+        whole, affine = (ImageMetrics(**fields[name]) for name in ("whole", "affine_color"))
+        return ViewScore(fields["name"], whole, affine, right)
+
     def to_json(self) -> dict[str, Any]:
         """The metrics as in ``results.json``."""
         halves = {"right_half": asdict(self.right_half)} if self.right_half else {}
         return asdict(self.whole) | {"affine_color": asdict(self.affine_color)} | halves
 
 
-def evaluate(scene: Trained, held_out: Split) -> list[Path]:
+def evaluate(scene: Trained, held_out: Split, group: Group = ALONE) -> list[Path]:
     """Score the views of a split as the scene's config says, and print the scores.
+
+    Args:
+        scene: on the devices of this process.
+        held_out: the split.
+        group: the processes that share the views; all of them call this.
 
     Returns:
         The paths written: ``results.json``, and the folder of pictures.
     """
     config, run = scene.config, scene.run
     images = run.folder / "images" / config.eval.split
-    scores = score_views(scene, held_out, images)
+    scores = score_views(scene, held_out, images, group)
     outcome = results(scores, held_out, config, int(scene.state.step), vars(scene.clock))
     for score in scores:
         say(f"  {score.name}: PSNR {score.whole.psnr:.2f} dB, SSIM {score.whole.ssim:.4f}")
@@ -86,21 +100,26 @@ def evaluate(scene: Trained, held_out: Split) -> list[Path]:
             f"right halves: PSNR {right['fitted_code']['psnr']:.2f} dB with codes fitted on the "
             f"left halves, {right['mean_code']['psnr']:.2f} dB with the mean code"
         )
-    return [run.write_json("results.json", outcome), images]
+    if group.is_first:
+        run.write_json("results.json", outcome)
+    return [run.results_file, images]
 
 
-def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
+def score_views(
+    scene: Trained, split: Split, folder: Path, group: Group = ALONE
+) -> list[ViewScore]:
     """Render the held-out views, score them, and write a picture of each.
 
     Args:
         scene: its config gives the background, and which views to skip.
         split: the held-out images.
         folder: receives ``<name>.png``: truth, rendering, error (three times as strong), depth.
+        group: the processes that share the views: each renders some, and writes their pictures.
     """
     config, dataset, state = scene.config, split.dataset, scene.state
     background = solid_background(config.data.background)
     predict = _camera_prediction(scene)
-    chosen = range(0, len(split.names), config.eval.every)
+    chosen = group.share(range(0, len(split.names), config.eval.every))
     has_codes = appearance_codes(state.params) is not None
     fit_code = functools.partial(
         appearance.fit_code,
@@ -135,7 +154,7 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
         parts = (part[:height, :width] for part in (truth, image, error, depth_image))
         strip = np.hstack(list(parts))
         write_png(folder / f"{split.names[index].replace('/', '_')}.png", strip)
-    return scores
+    return [ViewScore.from_json(each) for each in group.gather([asdict(score) for score in scores])]
 
 
 def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rendering]:

@@ -19,6 +19,7 @@ from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
 from nerf_jax.app.dense_depths import densify
 from nerf_jax.app.photo_buffer import PhotoBuffer, WholePhotos, load_photos
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run, clock_and_photos
@@ -79,6 +80,7 @@ def fit(
     *,
     resume: bool = False,
     callback: TrainingCallback | None = None,
+    group: Group = ALONE,
 ) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
@@ -92,6 +94,7 @@ def fit(
         resume: continue from the run's newest checkpoint.
         callback: called before the first step and after every compiled call; training pauses
             while it returns False.
+        group: the processes that the devices belong to; all of them call this.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -107,7 +110,9 @@ def fit(
     if resume:
         state = checkpoints.restore(state)
         clock, _ = checkpoints.metadata(clock_and_photos)
-        run.forget_metrics_after(int(state.step))
+        _say_devices(checkpoints.metadata(lambda saved: saved.get("num_devices")), mesh)
+        if group.is_first:
+            run.forget_metrics_after(int(state.step))
     sharding = NamedSharding(mesh, REPLICATED)
     budget = PhotoBudget(sys.maxsize, sys.maxsize)
     if config.data.memory is not None:
@@ -123,19 +128,32 @@ def fit(
     )
     programs = TrainingPrograms(config, model, optimizer, mesh, like, held_out)
     reporter = _Reporter(run, config, clock)
-    loop = _Loop(config, programs, checkpoints, reporter, photos, state, callback)
+    loop = _Loop(config, programs, checkpoints, reporter, photos, state, callback, group)
     with _stop_signals() as stop:
         try:
             loop.run(stop)
             loop.save()
         finally:
             checkpoints.close()
-    return FitResult(loop.state, clock, stop.signal)
+    return FitResult(loop.state, clock, stop.agreed(group))
+
+
+def _say_devices(before: object, mesh: Mesh) -> None:
+    """Say that the run was on another number of devices."""
+    if before is not None and before != mesh.size:
+        say(
+            f"resumed on {mesh.size} devices, after {before}: sums have another order, so that the "
+            "run is the same to rounding (and to the rays that have no room on a device)"
+        )
 
 
 @dataclass
 class _Stop:
     signal: int | None = None
+
+    def agreed(self, group: Group) -> int | None:
+        """A signal that any of the processes received."""
+        return next((number for number in group.exchange(self.signal) if number is not None), None)
 
 
 @contextlib.contextmanager
@@ -254,6 +272,7 @@ class _Loop:
     photos: WholePhotos | PhotoBuffer
     state: TrainState
     callback: TrainingCallback | None
+    group: Group
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
@@ -268,14 +287,18 @@ class _Loop:
         per_call = settings.steps_per_call or self.programs.steps_per_call(self.state, whole)
         self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
-            while not self._finished() and stop.signal is None:
+            while not self._finished() and stop.agreed(self.group) is None:
                 before = self.step
                 in_period = self.photos.period - self.step % self.photos.period
                 self._call(min(per_call, settings.num_steps - self.step, in_period))
+                self._call(min(per_call, settings.num_steps - self.step))
+                clock = self.reporter.clock  # that of process 0 decides on the end
+                clock.train_seconds = self.group.exchange(clock.train_seconds)[0]
                 if self._due(before, settings.validate_every):
                     self.reporter.add_validation(self.programs.validate(self.state))
                 self._run_callback(stop)
-                self.reporter.report(self.step, progress, is_last=self._finished())
+                if self.group.is_first:
+                    self.reporter.report(self.step, progress, is_last=self._finished())
                 if self._due(before, settings.checkpoint_every) and not self._finished():
                     self.save()
 
@@ -287,6 +310,7 @@ class _Loop:
             "config": to_dict(self.config),
             "clock": vars(self.reporter.clock),
             "num_photos": len(self.programs.dataset.cameras.near),
+            "num_devices": self.programs.mesh.size,
         }
         self.checkpoints.save(self.step, self.state, metadata)
 

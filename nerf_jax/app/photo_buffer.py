@@ -20,6 +20,7 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Int
 
 from nerf_jax.data.memory import read_rows
+from nerf_jax.devices import replicate
 from nerf_jax.types import Bands, Dataset, RayTable
 
 PERIOD = 120
@@ -57,7 +58,7 @@ def load_photos(
     """
     fits = dataset.pixels.nbytes <= max_bytes and not isinstance(dataset.pixels, np.memmap)
     if fits or isinstance(dataset.cameras, RayTable):
-        return WholePhotos(jax.device_put(dataset, sharding))
+        return WholePhotos(replicate(dataset, sharding))
     return PhotoBuffer(dataset, max_bytes, seed, sharding)
 
 
@@ -90,7 +91,7 @@ class PhotoBuffer:
         most = min(max_bytes // self.band_bytes, self.num_bands)
         self.exchanged = max(1, min(_MAX_EXCHANGE // self.band_bytes, most // _MIN_ROUNDS))
         self.size = max(1, most // self.exchanged) * self.exchanged
-        self._cameras = jax.device_put(dataset.cameras, sharding)
+        self._cameras = replicate(dataset.cameras, sharding)
         self._executor = ThreadPoolExecutor(1)
         self._next: Future[Any] = Future()
         self._buffer: Any = None
@@ -126,7 +127,7 @@ class PhotoBuffer:
         image, index = np.divmod(band, self._per_photo)
         bands = Bands(image.astype(np.int32), (index * self.rows).astype(np.int32))
         read = {name: read_rows(part, band) for name, part in self._parts.items()}
-        on_device = jax.device_put({**read, "bands": bands}, self._sharding)
+        on_device = replicate({**read, "bands": bands}, self._sharding)
         return on_device, np.int32(position % self.size)
 
     def _order(self, positions: Int[np.ndarray, " S"]) -> Int[np.ndarray, " S"]:
