@@ -71,6 +71,8 @@ class Session(NamedTuple):
     """What it did last."""
     errors: list[str]
     """Lines of standard error."""
+    lines: list[str]
+    """Of standard output."""
 
 
 class Setup(NamedTuple):
@@ -83,18 +85,20 @@ class Setup(NamedTuple):
     """Of datasets and compiled programs."""
 
 
-def start(setup: Setup) -> subprocess.Popen[str]:
+def start(setup: Setup, *options: str, devices: int = 1) -> subprocess.Popen[str]:
     """Start a session of a run, which resumes if there is anything to resume."""
-    arguments = ["--config", setup.config, "--output", setup.folder]
+    arguments = ["--config", setup.config, "--output", setup.folder, *options]
     arguments += ["--resume"] if (setup.folder / "config.json").is_file() else []
     # All programs are cached, not only those that take long to compile: more files to damage.
+    inherited = os.environ.get("XLA_FLAGS", "")
+    flags = {"XLA_FLAGS": f"{inherited} --xla_force_host_platform_device_count={devices}"}
     cached = {"XDG_CACHE_HOME": str(setup.cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.Popen(
         [sys.executable, ROOT / "run.py", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | cached | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | cached | flags | {"PYTHONPATH": str(ROOT)},
     )
 
 
@@ -111,7 +115,8 @@ def end(process: subprocess.Popen[str], timeout: float) -> Session:
         for head, phase in PHASES.items()
         if line.startswith(head)
     ]
-    return Session(process.returncode, (phases or ["starting"])[-1], errors.splitlines())
+    phase = (phases or ["starting"])[-1]
+    return Session(process.returncode, phase, errors.splitlines(), out.splitlines())
 
 
 def uninterrupted(setup: Setup) -> tuple[dict[str, Any], float]:

@@ -9,6 +9,7 @@ gives the command.
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -285,6 +286,52 @@ def kills(record: Record) -> list[str]:
     return [note, table(["killed while", "kills"], record["killed_while"].items())]
 
 
+def processes(record: Record) -> list[str]:
+    same, seconds = record["compared_to_one_process"], record["seconds_until_the_other_ended"]
+    note = (
+        f"Two processes on loopback, one device each, train the same run for {same['steps']} "
+        f"steps, and so does one process with two devices: of the {same['arrays']} arrays of the "
+        f"training state, **{len(same['arrays_that_differ'])}** differ in any bit. Then one of the "
+        "two processes is killed by SIGKILL at a random moment of the run's life; the other must "
+        "end by itself, with one line that names it, and both are started again, after up to five "
+        "kills to the end, which must be that of an uninterrupted run. "
+        f"{record['kills']} kills: **{len(record['failures'])}** failures; the other process ended "
+        f"after {min(seconds):.1f} to {max(seconds):.1f} s, in the median {median(seconds):.1f} s "
+        "(up to 45 s where it was still waiting for the other to start)."
+    )
+    return [note, table(["process 0 was", "kills"], record["killed_while"].items())]
+
+
+def exchange(record: Record) -> list[str]:
+    def milliseconds(size: float, processes: int, gigabits: float) -> str:
+        return f"{1e3 * 2 * size * (processes - 1) / processes * 8 / (gigabits * 1e9):.2g} ms"
+
+    cases = [(count, rate) for rate in (10, 100) for count in (1, 2, 4, 8, 16, 32, 64)]
+    note = (
+        "On paper: what all devices sum in a step is the gradient, as large as the parameters, and "
+        "a few numbers for the metrics. Rays are sampled where they are used, and the occupancy "
+        "grid is refreshed from equal parameters by equal keys in every process, so that neither "
+        "travels. A ring all-reduce of B bytes among N processes sends 2 B (N - 1) / N bytes from "
+        "each; with the rate of the link, and without latency, that takes:"
+    )
+    head = ["config", "parameters, MB", "summed, MB"]
+    rows = [
+        [name, *(f"{size[kind] / 1e6:.2f}" for kind in ("parameters", "summed"))]
+        + [milliseconds(size["summed"], *case) for case in cases]
+        for name, size in record["bytes"].items()
+    ]
+    large = record["bytes"]["lego, gpu"]["summed"]
+    meaning = (
+        "The time does not depend on the number of rays, and hardly on that of processes beyond "
+        f"four. The GPU preset of lego, whose step moves 7 GB through a GPU's memory (2 ms on an "
+        f"H100), exchanges for {milliseconds(large, 64, 100)} at 100 Gbit/s among 64 processes and "
+        f"for {milliseconds(large, 64, 10)} at 10: there, more processes only pay with more rays a "
+        "step. Fields of a few megabytes, and the networks of the 2020 paper, whose steps take "
+        "longer, scale over 10 Gbit/s."
+    )
+    return [note, table([*head, *(f"{n} at {rate} Gbit/s" for n, rate in cases)], rows), meaning]
+
+
 def full_disk(record: Record) -> list[str]:
     note = (
         f"The same run on a small disk, which is filled at a random moment, {record['times']} "
@@ -357,6 +404,8 @@ SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("The viewer", "viewer", viewer),
     ("Pose refinement", "pose_refinement", pose_refinement),
     ("Killed runs", "kills", kills),
+    ("Several processes", "processes", processes),
+    ("The bytes that processes exchange", "exchange", exchange),
     ("Full disks", "full_disk", full_disk),
     ("Damaged inputs", "fuzz", fuzz),
 ]

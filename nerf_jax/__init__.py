@@ -17,7 +17,9 @@ The algorithm is on the top level, one idea a file. In reading order:
 - ``losses``, ``metrics``: the terms of the training loss; PSNR and SSIM.
 - ``render``, ``render_sparse``: dense rendering; evaluation of the samples that light reaches.
 - ``wavefront``: the same samples without gradients, of all rays of an image, front to back.
+- ``plane_sweep``: depths of textured surfaces, by which captures are supervised.
 - ``pose_refinement``: camera poses as trainable parameters.
+- ``camera_model``: exposure, white balance, vignetting and response as trainable parameters.
 - ``train``: one step, compiled as a scan over many steps and several devices.
 
 The program around it:

@@ -1,13 +1,16 @@
-"""The devices: rays are split over all of them."""
+"""The devices, of one process or of several: rays are split over all of them."""
 
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+
+T = TypeVar("T")
 
 RAYS = "rays"
 """The mesh axis that rays are split over."""
@@ -41,11 +44,35 @@ def split_evenly(count: int, mesh: Mesh, name: str) -> int:
     return share
 
 
+def replicate(tree: T, sharding: Sharding) -> T:
+    """Arrays of this process, equal in all processes, on all devices of a replicated sharding."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)))
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(place, tree)
+
+
+def on_this_process(tree: T) -> T:
+    """Replicated arrays, on the devices of this process: it can compute with them alone."""
+    if jax.process_count() == 1:
+        return tree
+    local = jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    return jax.device_put(local, NamedSharding(ray_mesh(jax.local_devices()), REPLICATED))
+
+
 def device_name() -> str:
     """A description of the devices that jax uses."""
     devices = jax.devices()
     name = f"{devices[0].platform} ({devices[0].device_kind})"
-    return name if len(devices) == 1 else f"{len(devices)} x {name}"
+    count, processes = len(devices), jax.process_count()
+    name = name if count == 1 else f"{count} x {name}"
+    return name if processes == 1 else f"{name} of {processes} processes"
 
 
 def memory_gib() -> float:

@@ -97,7 +97,7 @@ def image_renderer(
     rays_per_chunk: int,
     mesh: Mesh | None = None,
 ) -> ImageRenderer:
-    """A function that renders images in chunks of rays, on all devices.
+    """A function that renders images in chunks of rays, on several devices.
 
     One compilation serves every chunk, camera and image size: the last chunk is padded. The rays'
     ``appearance`` is -1, as a view belongs to no photo.
@@ -105,12 +105,12 @@ def image_renderer(
     Args:
         render: a model's ``render``, of R rays.
         rays_per_chunk: rays at once; bounds the memory.
-        mesh: the devices; all of them unless given.
+        mesh: the devices; all of this process unless given.
 
     Returns:
         ``(params, aux, cameras, image, (height, width)) -> Rendering`` of NumPy arrays [H, W, ...].
     """
-    mesh = ray_mesh() if mesh is None else mesh
+    mesh = ray_mesh(jax.local_devices()) if mesh is None else mesh
     share = split_evenly(rays_per_chunk, mesh, "eval.rays_per_chunk")
 
     def render_share(

@@ -11,9 +11,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt32
 
+from nerf_jax.camera_model import pixel_offset
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
-from nerf_jax.devices import RAYS, REPLICATED, split_evenly
+from nerf_jax.devices import RAYS, REPLICATED, replicate, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
 from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
 
@@ -56,23 +57,28 @@ def init_state(
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params, aux = model.init(init_key, dataset.cameras, dataset.size_hw)
     state = TrainState(jnp.int32(0), params, aux, optimizer.init(params), train_key)
-    return jax.device_put(state, NamedSharding(mesh, REPLICATED))
+    return replicate(state, NamedSharding(mesh, REPLICATED))
 
 
 def sample_ray(dataset: Dataset, key: Array) -> Batch:
     """A random ray of all pixels of all images, with its pixel and known depth."""
-    image, row, column = _random_index(key, dataset.pixels.shape[:3])
-    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[image, row, column]))
+    index = image, row, column = tuple(_random_index(key, dataset.pixels.shape[:3]))
+    pixel = jnp.asarray(to_float(jnp.asarray(dataset.pixels)[index]))
     mask = jnp.float32(1)
     if dataset.mask is not None:
-        mask = jnp.asarray(dataset.mask)[image, row, column].astype(jnp.float32)
-    rays = cast_rays(dataset.cameras, image, jnp.stack([column, row]))
+        mask = jnp.asarray(dataset.mask)[index].astype(jnp.float32)
+    if dataset.bands is not None:
+        row = row + jnp.asarray(dataset.bands.row)[image]
+        image = jnp.asarray(dataset.bands.image)[image]
+    at = jnp.stack([column, row])
+    rays = cast_rays(dataset.cameras, image, at)
+    offset = pixel_offset(dataset.cameras, image, at, dataset.size_hw)
     depth = jnp.float32(0)
     if dataset.depth is not None:
-        depth = jnp.asarray(dataset.depth)[image, row, column]
+        depth = jnp.asarray(dataset.depth)[index]
         # A depth beyond the ray's ends could never be reached.
         depth = jnp.where((rays.near < depth) & (depth < rays.far), depth, 0.0)
-    return Batch(rays, pixel, mask, depth)
+    return Batch(rays, pixel, mask, depth, offset)
 
 
 def _random_index(key: Array, sizes: tuple[int, ...]) -> Int[Array, "3"]:

@@ -119,6 +119,15 @@ class RayTable(NamedTuple):
     far: Float[HostArray, " N"]
 
 
+class Bands(NamedTuple):
+    """The positions of bands of photos: some rows each, over the whole width."""
+
+    image: Int[HostArray, " N"]
+    """The index of the photo."""
+    row: Int[HostArray, " N"]
+    """The photo's row that is the band's first."""
+
+
 class Dataset(NamedTuple):
     """Posed images, as they are kept on the device."""
 
@@ -130,6 +139,8 @@ class Dataset(NamedTuple):
     and padding where images of several sizes share one array."""
     depth: Float[HostArray, "N H W"] | None = None
     """Known distances along the rays, world units, for depth supervision; 0: unknown."""
+    bands: Bands | None = None
+    """If set, the N images are bands of the cameras' photos, of which only some are here."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -147,6 +158,8 @@ class Batch(NamedTuple):
     """1 for a ray to learn from, 0 for a masked one."""
     depth: Float[Array, "*#n"]
     """A known distance along the ray, between its near and far; 0: unknown."""
+    offset: Float[Array, "*#n 2"] | None = None
+    """Of the pixel from the principal point: :func:`nerf_jax.camera_model.pixel_offset`."""
 
 
 class Field(NamedTuple):

@@ -95,6 +95,11 @@ def ray(
     )
 
 
+def stack(rays: list[Rays]) -> Rays:
+    """The rays as a batch, by NumPy: JAX would compile a program for each number of them."""
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *rays)
+
+
 def random_params(like: Params, seed: int = 0) -> Params:
     """A network's, unlike the initial ones: biases matter, and densities take both signs."""
     rng = np.random.default_rng(seed)

@@ -1,6 +1,8 @@
 """Two virtual devices, checked shapes, strict broadcasting; warnings are errors (pyproject)."""
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +46,19 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("real scenes are absent: set NERF_JAX_DATA to the folder that holds them")
     return Path(root).resolve()
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """The programs of equal configs are traced once, although each run builds its own."""
+    from nerf_jax import methods
+    from nerf_jax.app import fit, programs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "build", functools.cache(methods.build))
+        patch.setattr(fit, "make_optimizer", functools.cache(fit.make_optimizer))
+        patch.setattr(programs, "make_train_steps", functools.cache(programs.make_train_steps))
+        yield
 
 
 @pytest.fixture

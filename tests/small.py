@@ -67,7 +67,7 @@ def dataset(num_images: int = 4) -> Dataset:
     )
     column, row = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     pixels = np.stack([column.ravel(), row.ravel()], axis=1)
-    cast = jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, 0, None))
+    cast = jax.jit(jax.vmap(jax.vmap(cast_rays, (None, None, 0)), (None, 0, None)))
     rays = jax.tree.map(np.asarray, cast(cameras, np.arange(num_images), pixels))
     along = -np.sum(rays.origin * rays.direction, axis=-1)
     gap = np.sum(rays.origin**2, axis=-1) - along**2

@@ -17,7 +17,10 @@ FLOORS: list[set[str]] = [
         *{"cameras", "lenses", "cones", "sampling", "encodings", "hashgrid"},
         *{"contraction", "occupancy", "compositing", "losses", "metrics"},
     },
-    {"fields", "render", "render_sparse", "wavefront", "pose_refinement"},
+    {
+        *{"fields", "render", "render_sparse", "wavefront", "pose_refinement", "camera_model"},
+        "plane_sweep",
+    },
     {"train"},
     {"config"},
     {"methods"},
@@ -34,8 +37,17 @@ FLOORS: list[set[str]] = [
         },
         *{"app.normals", "app.ply", "app.progress", "app.splines"},
     },
-    {"app.advice", "app.prepare", "app.programs", "app.runs", "app.scene_cameras"},
-    {"app.fit", "app.report"},
+    {
+        "app.advice",
+        "app.dense_depths",
+        "app.photo_buffer",
+        "app.prepare",
+        "app.processes",
+        "app.programs",
+        "app.runs",
+        "app.scene_cameras",
+    },
+    {"app.fit", "app.rendezvous", "app.report"},
     {"app.trained"},
     {"app.evaluate", "app.video", "app.mesh"},
     {"app.page", "app.viewer"},
@@ -191,6 +203,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 3_570
-    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 920
-    assert num_lines(list(MODULES)) <= 17_780
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_050
+    assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
+    assert num_lines(list(MODULES)) <= 19_870

@@ -71,6 +71,15 @@ def test_integers_are_accepted_for_float_fields():
     assert config == Config(data=DataConfig(near=1.0, far=3.0))
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [("2GB", 2e9), ("1.5 GiB", 1.5 * 2**30), ("500m", 5e8), ("64kib", 2**16), (" 1TB ", 1e12)],
+)
+def test_sizes_have_units(size: str, expected: float):
+    assert DataConfig(memory=size).memory_bytes == expected
+    assert DataConfig().memory_bytes is None
+
+
 # -------------------------------------------------------------------------------- mistakes
 
 
@@ -114,6 +123,10 @@ def test_errors_in_a_saved_config_give_the_path_of_the_field(values, message: st
     ("section", "values", "message"),
     [
         (DataConfig, {"downscale": 0}, "data.downscale must be at least 1, but is 0"),
+        *(
+            (DataConfig, {"memory": size}, f"data.memory must be a size such as 2GB .* is '{size}'")
+            for size in ("2", "GB", "-1GB", "0GB", "two GB", "1e3MB", "2GBs")
+        ),
         (DataConfig, {"near": -1.0}, "data.near must be finite and at least 0, but is -1.0"),
         (DataConfig, {"near": 6.0, "far": 6.0}, "data.near must be below data.far=6.0, but is 6.0"),
         (DataConfig, {"near": float("nan")}, "data.near must be finite"),

@@ -38,9 +38,9 @@ def random_tables(levels: tuple[Level, ...], num_features: int = 2) -> list[np.n
     return [rng.normal(size=(level.num_entries, num_features)) for level in levels]
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def encode_all(tables: list, levels: tuple[Level, ...], x: np.ndarray):
-    batch = jax.vmap(lambda tables, x: hashgrid.encode(tables, levels, x), in_axes=(None, 0))
-    return jax.jit(batch)(jax.tree.map(jnp.asarray, tables), jnp.asarray(x))
+    return jax.vmap(lambda x: hashgrid.encode(tables, levels, x))(x)
 
 
 # ---------------------------------------------------------------------------- slow references

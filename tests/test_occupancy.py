@@ -35,17 +35,40 @@ def some_rays(seed: int, count: int):
     origins = rng.normal(size=(count, 3)) * rng.choice([0.3, 3.0], (count, 1))
     targets = rng.uniform(-1.5, 1.5, (count, 3))
     rays = [closed_forms.ray(o, t - o, 0.0, 8.0) for o, t in zip(origins, targets, strict=True)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
+    return closed_forms.stack(rays)
+
+
+@jax.jit
+def distances_of(steps):
+    return jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(steps)
+
+
+@jax.jit
+def to_unit(space: Space, places):
+    return jax.vmap(space.to_unit)(places)
+
+
+@jax.jit
+def from_unit(space: Space, unit):
+    return jax.vmap(space.from_unit)(unit)
+
+
+occupied_at = jax.jit(jax.vmap(occupancy.occupied_at, (None, 0)))
+choose_cells = jax.jit(occupancy.choose_cells, static_argnums=3)
+
+
+def update(grid: Occupancy, density, cells, threshold: float) -> Occupancy:
+    """Compiled: primitive by primitive it takes seconds."""
+    key = jax.random.key(0)
+    return jax.jit(lambda grid: occupancy.update(grid, density, key, cells, threshold))(grid)
 
 
 def candidates_loop(occupied: np.ndarray, space: Space, rays, steps) -> list[tuple[int, int]]:
     """Every candidate of every ray, looked up by itself."""
     found = []
-    distances = jax.vmap(lambda march: march.t(jnp.arange(CANDIDATES)))(steps)
-    to_unit = jax.jit(jax.vmap(space.to_unit))
-    for ray, t in enumerate(np.asarray(distances)):
+    for ray, t in enumerate(np.asarray(distances_of(steps))):
         place = np.asarray(rays.origin)[ray] + t[:, None] * np.asarray(rays.direction)[ray]
-        unit = np.asarray(to_unit(jnp.asarray(place, jnp.float32)))
+        unit = np.asarray(to_unit(space, np.float32(place)))
         cell = (unit * CELLS).astype(int).clip(0, CELLS - 1)
         hit = occupied[tuple(cell.T)] & (t < float(steps.stop[ray]))
         found += [(ray, int(number)) for number in np.flatnonzero(hit)]
@@ -92,14 +115,14 @@ def test_a_position_is_occupied_as_its_cell_is_and_outside_the_space_never(space
     cells = rng.random((CELLS,) * 3) < 0.4
     grid = grid_of(cells, space)
     unit = rng.uniform(0, 1, (300, 3)).astype(np.float32)
-    places = jax.vmap(space.from_unit)(unit)
+    places = from_unit(space, unit)
     near_middle = np.abs(unit * CELLS % 1 - 0.5).max(axis=1) < 0.4  # rounding moves none of these
-    found = np.asarray(jax.vmap(occupancy.occupied_at, (None, 0))(grid, places))
+    found = np.asarray(occupied_at(grid, places))
     expected = cells[tuple(np.floor(unit * CELLS).astype(int).T)]
     np.testing.assert_array_equal(found[near_middle], expected[near_middle])
     if not isinstance(space, Contracted):
         everything = grid_of(np.ones((CELLS,) * 3), space)
-        assert not occupancy.occupied_at(everything, jnp.array([9.0, 9.0, 0.2]))
+        assert not occupied_at(everything, jnp.array([[9.0, 9.0, 0.2]])).any()
 
 
 @pytest.mark.slow
@@ -109,7 +132,7 @@ def test_cells_invisible_to_all_cameras_stay_empty():
     np.testing.assert_array_equal(grid.occupied, visible)
     cells = jnp.arange(8**3)
     full = jnp.full(8**3, 9.0)
-    grid = occupancy.update(grid, lambda x: full, jax.random.key(0), cells, threshold=1.0)
+    grid = update(grid, lambda x: full, cells, threshold=1.0)
     np.testing.assert_array_equal(grid.occupied, visible)
 
 
@@ -119,9 +142,7 @@ def test_a_new_grid_is_occupied_until_updated():
     assert grid.occupied.all()
     assert grid.near_occupied.all()
     cells = jnp.arange(100)
-    grid = occupancy.update(
-        grid, lambda x: jnp.zeros(len(x)), jax.random.key(0), cells, threshold=1.0
-    )
+    grid = update(grid, lambda x: jnp.zeros(len(x)), cells, threshold=1.0)
     np.testing.assert_array_equal(grid.occupied.reshape(-1), np.arange(8**3) >= 100)
 
 
@@ -152,13 +173,8 @@ def test_cells_are_sampled_inside_and_keep_a_decaying_maximum():
 @pytest.mark.slow
 def test_a_cell_updated_twice_at_once_keeps_the_larger_density():
     cells = jnp.array([3, 3, 3])
-    grid = occupancy.update(
-        occupancy.init_grid(BOX, 4),
-        lambda x: jnp.array([1.0, 7.0, 2.0]),
-        jax.random.key(0),
-        cells,
-        1.0,
-    )
+    density = jnp.array([1.0, 7.0, 2.0])
+    grid = update(occupancy.init_grid(BOX, 4), lambda x: density, cells, threshold=1.0)
     assert grid.density.reshape(-1)[3] == 7.0
 
 
@@ -172,7 +188,7 @@ def test_an_empty_scene_empties_the_grid():
 def test_the_sweep_reaches_every_cell():
     grid = occupancy.init_grid(BOX, 4)
     seen = [
-        occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(turn), 24, jnp.int32(24))
+        choose_cells(jax.random.key(0), grid, jnp.int32(turn), 24, jnp.int32(24))
         for turn in range(3)
     ]
     assert set(np.concatenate(seen).tolist()) == set(range(64))
@@ -183,11 +199,11 @@ def test_the_other_cells_are_sampled_from_the_occupied():
     occupied = np.zeros((4, 4, 4), bool)
     occupied[1, 2, 3] = occupied[3, 0, 0] = True
     grid = occupancy.init_grid(BOX, 4)._replace(occupied=jnp.asarray(occupied))
-    cells = occupancy.choose_cells(jax.random.key(0), grid, jnp.int32(0), 64, jnp.int32(16))
+    cells = choose_cells(jax.random.key(0), grid, jnp.int32(0), 64, jnp.int32(16))
     assert len(set(cells[:16].tolist())) == 16
     assert set(cells[16:].tolist()) == {16 + 8 + 3, 48}
     none = grid._replace(occupied=jnp.zeros((4, 4, 4), bool))
-    cells = occupancy.choose_cells(jax.random.key(0), none, jnp.int32(0), 64, jnp.int32(16))
+    cells = choose_cells(jax.random.key(0), none, jnp.int32(0), 64, jnp.int32(16))
     assert ((cells >= 0) & (cells < 64)).all()
 
 

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,9 @@ from nerf_jax import pose_refinement
 from nerf_jax.types import Batch, Model, Point
 from tests import closed_forms, small
 
+rotate = jax.jit(pose_refinement.rotate)
+rotate_jacobian = jax.jit(jax.jacrev(pose_refinement.rotate))
+
 
 @pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.01, 1.0, 3.1])
 def test_rotations_equal_scipy(angle: float):
@@ -18,16 +19,14 @@ def test_rotations_equal_scipy(angle: float):
         axis, x = rng.normal(size=(2, 3))
         turn = angle * axis / np.linalg.norm(axis)
         expected = Rotation.from_rotvec(turn).apply(x)
-        found = pose_refinement.rotate(jnp.asarray(turn, jnp.float32), jnp.asarray(x, jnp.float32))
+        found = rotate(np.float32(turn), np.float32(x))
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("angle", [0.0, 5e-4, 2e-3, 0.05, 0.19, 0.21, 0.7])
 def test_gradients_of_rotations_equal_scipy(angle: float):
     turn, x = angle * np.array([0.6, -0.64, 0.48]), np.array([0.3, -1.2, 0.7])
-    found = jax.jacrev(pose_refinement.rotate)(
-        jnp.asarray(turn, jnp.float32), jnp.asarray(x, jnp.float32)
-    )
+    found = rotate_jacobian(np.float32(turn), np.float32(x))
     step = 1e-4
     expected = [
         (Rotation.from_rotvec(turn + e).apply(x) - Rotation.from_rotvec(turn - e).apply(x))
@@ -59,7 +58,7 @@ def toy(weight: float = 1.0) -> Model:
 
 def batch(appearance) -> Batch:
     rays = [closed_forms.ray([0.1, 0, 0], [1, 0.1, 0], appearance=number) for number in appearance]
-    rays = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rays)
+    rays = closed_forms.stack(rays)
     count = len(appearance)
     return Batch(rays, jnp.zeros((count, 3)), jnp.ones(count), jnp.zeros(count))
 
@@ -117,8 +116,7 @@ def test_gradient_descent_finds_where_the_camera_was():
     motions = params["poses"]
     for _ in range(200):
         motions = motions - 0.1 * slope(motions)
-    moved = jax.vmap(functools.partial(pose_refinement.move, pose_refinement.centered(motions)[7]))(
-        given.rays
-    )
+    move = jax.jit(jax.vmap(pose_refinement.move, (None, 0)))
+    moved = move(pose_refinement.centered(motions)[7], given.rays)
     np.testing.assert_allclose(moved.direction[0], [1, 0, 0], atol=1e-3)
     np.testing.assert_allclose(moved.origin[0], 0, atol=1e-3)

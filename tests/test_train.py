@@ -1,6 +1,7 @@
 """Training: exact repetition, devices that do not matter, and learning."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -24,23 +25,32 @@ from nerf_jax.train import (
     make_validation,
     sample_ray,
 )
+from nerf_jax.types import Metrics
 from tests import small
 
 sample_rays = jax.jit(jax.vmap(sample_ray, (None, 0)))
 
 
-@pytest.fixture(scope="module")
-def method():
-    return methods.build(small.config())
+METHOD = methods.build(small.config())
+OPTIMIZER = make_optimizer(small.config().optimizer)
 
 
-@pytest.fixture(scope="module")
-def optimizer():
-    return make_optimizer(small.config().optimizer)
+def begin(mesh, method=METHOD) -> TrainState:
+    return init_state(method, OPTIMIZER, small.dataset(), mesh)
 
 
-def begin(method, optimizer, mesh) -> TrainState:
-    return init_state(method, optimizer, small.dataset(), mesh)
+@functools.cache
+def steps_of(num_devices: int, num_steps: int, num_passes: int = 1):
+    """``(state, dataset) -> (state, metrics)``"""
+    mesh = ray_mesh(jax.devices()[:num_devices])
+    return make_train_steps(METHOD, OPTIMIZER, mesh, 32, num_steps, num_passes)
+
+
+@functools.cache
+def trained(num_devices: int, num_passes: int = 1) -> tuple[TrainState, Metrics]:
+    """The state after six steps, and their metrics."""
+    state = begin(ray_mesh(jax.devices()[:num_devices]))
+    return steps_of(num_devices, 6, num_passes)(state, small.dataset())
 
 
 def same_bits(a, b) -> bool:
@@ -54,63 +64,50 @@ def same_bits(a, b) -> bool:
 
 
 @pytest.mark.slow
-def test_calls_of_any_length_give_the_same_bits(method, optimizer):
-    mesh, data = ray_mesh(jax.devices()[:1]), small.dataset()
-    whole, _ = make_train_steps(method, optimizer, mesh, 32, 6)(
-        begin(method, optimizer, mesh), data
-    )
-    parts = begin(method, optimizer, mesh)
-    for length in (1, 2, 3):
-        parts, _ = make_train_steps(method, optimizer, mesh, 32, length)(parts, data)
-    assert same_bits(whole, parts)
+def test_calls_of_any_length_give_the_same_bits():
+    parts = begin(ray_mesh(jax.devices()[:1]))
+    for length in (1, 2, 1, 2):
+        parts, _ = steps_of(1, length)(parts, small.dataset())
+    assert same_bits(trained(1)[0], parts)
+
+
+def assert_same(end: tuple[TrainState, Metrics], other: tuple[TrainState, Metrics]) -> None:
+    np.testing.assert_allclose(end[1]["loss"], other[1]["loss"], rtol=1e-5)
+    close = functools.partial(np.testing.assert_allclose, atol=2e-5)
+    jax.tree.map(close, end[0].params, other[0].params)
 
 
 @pytest.mark.slow
-def test_two_devices_agree_with_one(method, optimizer):
-    data, ends = small.dataset(), []
+def test_two_devices_agree_with_one():
     assert len(jax.devices()) == 2, "conftest asks for two virtual devices"
-    for devices in (jax.devices()[:1], jax.devices()):
-        mesh = ray_mesh(devices)
-        steps = make_train_steps(method, optimizer, mesh, 32, 5)
-        state, metrics = steps(begin(method, optimizer, mesh), data)
-        ends.append((state.params, metrics))
-    np.testing.assert_allclose(ends[0][1]["loss"], ends[1][1]["loss"], rtol=1e-5)
-    for one, two in zip(*(jax.tree.leaves(params) for params, _ in ends), strict=True):
-        np.testing.assert_allclose(one, two, atol=2e-5)
+    assert_same(trained(2), trained(1))
 
 
 @pytest.mark.slow
-def test_passes_change_nothing_but_the_memory(method, optimizer):
-    data, mesh, ends = small.dataset(), ray_mesh(), []
-    for passes in (1, 4):
-        steps = make_train_steps(method, optimizer, mesh, 32, 3, passes)
-        ends.append(steps(begin(method, optimizer, mesh), data))
-    np.testing.assert_allclose(ends[0][1]["loss"], ends[1][1]["loss"], rtol=1e-5)
-    for one, four in zip(*(jax.tree.leaves(state.params) for state, _ in ends), strict=True):
-        np.testing.assert_allclose(one, four, atol=2e-5)
+def test_passes_change_nothing_but_the_memory():
+    assert_same(trained(2, num_passes=4), trained(2))
     with pytest.raises(ValueError, match="3 passes cannot share 16 rays"):
-        make_train_steps(method, optimizer, mesh, 32, 1, num_passes=3)
+        steps_of(2, 1, num_passes=3)
 
 
-def test_rays_that_do_not_divide_by_the_devices_are_refused(method, optimizer):
+def test_rays_that_do_not_divide_by_the_devices_are_refused():
     with pytest.raises(ValueError, match=r"train.rays_per_step is 33, which 2 devices .* 32"):
-        make_train_steps(method, optimizer, ray_mesh(), 33, 1)
+        make_train_steps(METHOD, OPTIMIZER, ray_mesh(), 33, 1)
 
 
 @pytest.mark.slow
-def test_one_step_is_adam_on_the_gradient_of_the_loss(method, optimizer):
+def test_one_step_is_adam_on_the_gradient_of_the_loss():
     """The compiled step, retraced by hand from the contracts alone."""
-    data, mesh = small.dataset(), ray_mesh(jax.devices()[:1])
-    state = begin(method, optimizer, mesh)
+    data, state = small.dataset(), begin(ray_mesh(jax.devices()[:1]))
     _, loss_key = jax.random.split(jax.random.fold_in(state.key, 0))
     ray_keys = [jax.random.split(jax.random.fold_in(loss_key, number)) for number in range(32)]
     batch = sample_rays(data, jnp.stack([keys[0] for keys in ray_keys]))
     sample_keys = jnp.stack([keys[1] for keys in ray_keys])
-    slope = jax.jit(jax.grad(lambda p: method.loss(p, (), sample_keys, batch)[0]))
+    slope = jax.jit(jax.grad(lambda p: METHOD.loss(p, (), sample_keys, batch)[0]))
     gradient = slope(state.params)
     updates, _ = optax.adam(5e-3).update(gradient, optax.adam(5e-3).init(state.params))
     expected = optax.apply_updates(state.params, updates)
-    after, _ = make_train_steps(method, optimizer, mesh, 32, 1)(state, data)
+    after, _ = steps_of(1, 1)(state, data)
     # Adam's first step is the gradient's sign: where that is all but zero, rounding decides it.
     for got, wanted, slope in zip(
         *map(jax.tree.leaves, (after.params, expected, gradient)), strict=True
@@ -222,13 +219,13 @@ MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, dire
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [small.config().model, MIP], ids=lambda sizes: sizes.method)
-def test_training_improves_the_validation_score(sizes, optimizer):
+def test_training_improves_the_validation_score(sizes):
     method = methods.build(dataclasses.replace(small.config(), model=sizes))
     data, mesh = small.dataset(), ray_mesh()
     validate = make_validation(method, mesh, 512, solid_background("white"))
-    state = begin(method, optimizer, mesh)
+    state = begin(mesh, method)
     before = float(validate(state.params, state.aux, data))
-    steps = make_train_steps(method, optimizer, mesh, 128, 150)
+    steps = make_train_steps(method, OPTIMIZER, mesh, 128, 150)
     state, metrics = steps(state, data)
     after = float(validate(state.params, state.aux, data))
     assert metrics["loss"].shape == (150,)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool
 
+from nerf_jax.data.memory import read_rows
 from nerf_jax.fields import appearance_codes, with_appearance_code
 from nerf_jax.train import sample_ray
 from nerf_jax.types import Aux, Dataset, HostArray, Model, Params
@@ -81,7 +82,7 @@ def valid_pixels(dataset: Dataset, index: int) -> Bool[np.ndarray, "H W"]:
     """The pixels of a photo that its mask does not hide."""
     if dataset.mask is None:
         return np.ones(dataset.size_hw, bool)
-    return np.asarray(dataset.mask[index])
+    return read_rows(dataset.mask, index)
 
 
 def middle_column(valid: Bool[HostArray, "H W"]) -> int:

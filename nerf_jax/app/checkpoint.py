@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from nerf_jax.devices import replicate
+
 T = TypeVar("T")
 
 
@@ -140,9 +142,9 @@ def _without_keys(tree: Any) -> Any:
 
 def _with_keys_of(like: T, tree: Any) -> T:
     def restored(wanted: Any, found: Any) -> Any:
-        if _is_key(wanted):
-            found = jax.random.wrap_key_data(jax.numpy.asarray(found))
-        return jax.device_put(found, wanted.sharding) if isinstance(wanted, jax.Array) else found
+        if isinstance(wanted, jax.Array):
+            found = replicate(found, wanted.sharding)
+        return jax.random.wrap_key_data(jax.numpy.asarray(found)) if _is_key(wanted) else found
 
     return jax.tree.map(restored, like, tree)
 

@@ -18,8 +18,9 @@ from pkgutil import resolve_name
 import jax
 
 from nerf_jax.app.backend import allow_fast_atomics
-from nerf_jax.app.progress import say
+from nerf_jax.app.progress import say, say_error
 from nerf_jax.config.serialization import near_miss
+from nerf_jax.data.files import cache_folder
 
 USAGE = """\
 nerf_jax: neural radiance fields in pure JAX
@@ -78,11 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def say_error(message: str) -> None:
-    """Print one line to standard error."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
-
-
 def _quiet_libraries() -> None:
     """Silence libraries whose errors we report in one line; cache compilations for later runs."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -91,7 +87,7 @@ def _quiet_libraries() -> None:
     _quiet_threads()
     # A full disk, or an entry that is not whole: the program is compiled.
     warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax" / "xla"
+    cache = cache_folder() / "xla"
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache))
         with contextlib.suppress(OSError):

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,17 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from nerf_jax import camera_model
 from nerf_jax.app import appearance
 from nerf_jax.app.images import color_depth, depth_range, write_png
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import pixel_over, solid_background, to_float
-from nerf_jax.config import Config
+from nerf_jax.config import Config, HashConfig
+from nerf_jax.data.memory import read_rows
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import device_name, processor
 from nerf_jax.fields import appearance_codes
 from nerf_jax.metrics import psnr, ssim
-from nerf_jax.types import Rendering
+from nerf_jax.types import Cameras, Rendering
 
 
 @dataclass(frozen=True)
@@ -49,30 +53,46 @@ class ViewScore:
 
     name: str
     whole: ImageMetrics
+    affine_color: ImageMetrics
+    """After the affine map of the three channels that fits the photo best."""
     right_half: RightHalf | None = None
     """Of models with appearance codes."""
+
+    @staticmethod
+    def from_json(fields: dict[str, Any]) -> "ViewScore":
+        """The inverse of :func:`dataclasses.asdict`."""
+        halves = fields["right_half"]
+        right = halves and RightHalf(*(ImageMetrics(**metrics) for metrics in halves.values()))
+        whole, affine = (ImageMetrics(**fields[name]) for name in ("whole", "affine_color"))
+        return ViewScore(fields["name"], whole, affine, right)
 
     def to_json(self) -> dict[str, Any]:
         """The metrics as in ``results.json``."""
         halves = {"right_half": asdict(self.right_half)} if self.right_half else {}
-        return asdict(self.whole) | halves
+        return asdict(self.whole) | {"affine_color": asdict(self.affine_color)} | halves
 
 
-def evaluate(scene: Trained, held_out: Split) -> list[Path]:
+def evaluate(scene: Trained, held_out: Split, group: Group = ALONE) -> list[Path]:
     """Score the views of a split as the scene's config says, and print the scores.
+
+    Args:
+        scene: on the devices of this process.
+        held_out: the split.
+        group: the processes that share the views; all of them call this.
 
     Returns:
         The paths written: ``results.json``, and the folder of pictures.
     """
     config, run = scene.config, scene.run
     images = run.folder / "images" / config.eval.split
-    scores = score_views(scene, held_out, images)
+    scores = score_views(scene, held_out, images, group)
     outcome = results(scores, held_out, config, int(scene.state.step), vars(scene.clock))
     for score in scores:
         say(f"  {score.name}: PSNR {score.whole.psnr:.2f} dB, SSIM {score.whole.ssim:.4f}")
     say(
         f"{config.eval.split}: PSNR {outcome['psnr']:.2f} dB, SSIM {outcome['ssim']:.4f} "
-        f"(mean of {len(scores)} views)"
+        f"(mean of {len(scores)} views); {outcome['affine_color']['psnr']:.2f} dB after an affine "
+        "fit of each view's colours"
     )
     if "right_half" in outcome:
         right = outcome["right_half"]
@@ -80,20 +100,26 @@ def evaluate(scene: Trained, held_out: Split) -> list[Path]:
             f"right halves: PSNR {right['fitted_code']['psnr']:.2f} dB with codes fitted on the "
             f"left halves, {right['mean_code']['psnr']:.2f} dB with the mean code"
         )
-    return [run.write_json("results.json", outcome), images]
+    if group.is_first:
+        run.write_json("results.json", outcome)
+    return [run.results_file, images]
 
 
-def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
+def score_views(
+    scene: Trained, split: Split, folder: Path, group: Group = ALONE
+) -> list[ViewScore]:
     """Render the held-out views, score them, and write a picture of each.
 
     Args:
         scene: its config gives the background, and which views to skip.
         split: the held-out images.
         folder: receives ``<name>.png``: truth, rendering, error (three times as strong), depth.
+        group: the processes that share the views: each renders some, and writes their pictures.
     """
     config, dataset, state = scene.config, split.dataset, scene.state
     background = solid_background(config.data.background)
-    chosen = range(0, len(split.names), config.eval.every)
+    predict = _camera_prediction(scene)
+    chosen = group.share(range(0, len(split.names), config.eval.every))
     has_codes = appearance_codes(state.params) is not None
     fit_code = functools.partial(
         appearance.fit_code,
@@ -104,8 +130,8 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
     )
     scores = []
     for index in track(chosen, f"eval {config.eval.split}", len(chosen)):
-        rendering = scene.render(dataset.cameras, index, dataset.size_hw)
-        photo = jnp.asarray(to_float(np.asarray(dataset.pixels[index])))
+        rendering = predict(scene.render(dataset.cameras, index, dataset.size_hw), split, index)
+        photo = jnp.asarray(to_float(read_rows(dataset.pixels, index)))
         image, truth = _clipped_rgb(rendering), np.asarray(pixel_over(photo, background))
         valid, right_half = appearance.valid_pixels(dataset, index), None
         if has_codes:
@@ -116,7 +142,9 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
                 _compare(_clipped_rgb(fitted)[right], truth[right], valid[right]),
                 _compare(image[right], truth[right], valid[right]),
             )
-        scores.append(ViewScore(split.names[index], _compare(image, truth, valid), right_half))
+        affine = _compare(_affine_color(image, truth, valid), truth, valid)
+        whole = _compare(image, truth, valid)
+        scores.append(ViewScore(split.names[index], whole, affine, right_half))
         error = np.clip(3 * np.abs(image - truth), 0.0, 1.0)
         depth, opacity = np.asarray(rendering.median_depth), np.asarray(rendering.opacity)
         depth_image = color_depth(depth, opacity, *depth_range(depth, opacity))
@@ -126,7 +154,48 @@ def score_views(scene: Trained, split: Split, folder: Path) -> list[ViewScore]:
         parts = (part[:height, :width] for part in (truth, image, error, depth_image))
         strip = np.hstack(list(parts))
         write_png(folder / f"{split.names[index].replace('/', '_')}.png", strip)
-    return scores
+    return [ViewScore.from_json(each) for each in group.gather([asdict(score) for score in scores])]
+
+
+def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rendering]:
+    """The function that gives a rendering the colours that the camera model expects of a photo.
+
+    The photo itself is not read: its exposure and white balance are those of the training cameras
+    nearby. Without a camera model it is the identity.
+    """
+    method = scene.config.model
+    if not (isinstance(method, HashConfig) and method.camera_model):
+        return lambda rendering, split, index: rendering
+    params = scene.state.params
+    params = params.get("scene", params)["camera_model"]
+    gains = np.asarray(camera_model.log_gains(params))
+    # A background is not photographed, but a learned environment is.
+    behind = np.asarray(solid_background(scene.config.data.background)) * (not method.environment)
+
+    def predict(rendering: Rendering, split: Split, index: int) -> Rendering:
+        cameras, gain = split.dataset.cameras, np.zeros(3)
+        if isinstance(cameras, Cameras) and "train" in scene.all_cameras.splits:
+            pose = np.asarray(cameras.world_from_camera)[index]
+            gain = camera_model.predict_log_gain(gains, scene.cameras(), pose)
+        rest = (1 - np.asarray(rendering.opacity)[..., None]) * behind
+        rgb = camera_model.apply_image(
+            params, gain, cameras, index, np.asarray(rendering.rgb) - rest
+        )
+        return rendering._replace(rgb=rgb + rest)
+
+    return predict
+
+
+def _affine_color(
+    image: Float[np.ndarray, "H W 3"],
+    truth: Float[np.ndarray, "H W 3"],
+    valid: Bool[np.ndarray, "H W"],
+) -> Float[np.ndarray, "H W 3"]:
+    """The image after the affine map of its colours nearest to the photo's, by least squares."""
+    colors = np.concatenate([image, np.ones_like(image[..., :1])], axis=-1)
+    # In double precision: the colours of a photo are nearly dependent.
+    matrix, *_ = np.linalg.lstsq(colors[valid].astype(float), truth[valid].astype(float))
+    return np.clip(colors @ matrix, 0.0, 1.0).astype(np.float32)
 
 
 def _compare(
@@ -151,8 +220,9 @@ def results(
 ) -> dict[str, Any]:
     """The content of ``results.json``: scores, protocol, times and versions.
 
-    The means and the scores of each image have ``psnr`` and ``ssim``, and for models with
-    appearance codes ``right_half``, with the same fields under ``fitted_code`` and ``mean_code``.
+    The means and the scores of each image have ``psnr`` and ``ssim``; the same fields under
+    ``affine_color``, after an affine fit of the colours; and for models with appearance codes
+    ``right_half``, with the same fields under ``fitted_code`` and ``mean_code``.
     """
     background = "black" if config.data.background == "black" else "white"
     metrics = [score.to_json() for score in scores]
@@ -170,6 +240,9 @@ def results(
             "quantisation": "none: float32 renderings clipped to [0, 1]",
             "psnr": "mean of per-image values",
             "ssim": "11x11 Gaussian window, sigma 1.5",
+            "affine_color": "the whole view after the affine map of its colours, by least squares "
+            "on all its valid pixels, that is nearest to the photo",
+            **({"camera_model": _CAMERA_MODEL} if getattr(config.model, "camera_model", 0) else {}),
             **({"right_half": _HALVES} if "right_half" in means else {}),
         },
         "steps": step,
@@ -185,6 +258,11 @@ def results(
         ],
     }
 
+
+_CAMERA_MODEL = (
+    "views have the vignetting and response of the camera, and the exposure and white balance "
+    "interpolated from the nearest training cameras by pose; the held-out photos are not read"
+)
 
 _HALVES = (
     "the right half of each view: fitted_code, seen with an appearance code fitted on the left "

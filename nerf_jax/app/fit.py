@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,15 @@ from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.advice import advise
 from nerf_jax.app.checkpoint import Checkpoints
+from nerf_jax.app.dense_depths import densify
+from nerf_jax.app.photo_buffer import PhotoBuffer, WholePhotos, load_photos
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.programs import TrainingPrograms
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.app.runs import Clock, Run, clock_and_photos
 from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import to_dict
+from nerf_jax.data.memory import PhotoBudget, photo_budget
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import REPLICATED
 from nerf_jax.methods import make_optimizer
@@ -60,7 +65,9 @@ def training_dataset(split: Split, config: Config) -> Dataset:
     """The dataset of a split, with depths only if the method learns from them: they take memory."""
     if not config.model.learns_depth:
         return split.dataset
-    return split.dataset._replace(depth=split.depth)
+    sweep = config.data.plane_sweep
+    depth = densify(split.dataset, split.depth) if sweep else split.depth
+    return split.dataset._replace(depth=depth)
 
 
 def fit(
@@ -73,6 +80,7 @@ def fit(
     *,
     resume: bool = False,
     callback: TrainingCallback | None = None,
+    group: Group = ALONE,
 ) -> FitResult:
     """Train until the steps or the time of the config are used up.
 
@@ -86,6 +94,7 @@ def fit(
         resume: continue from the run's newest checkpoint.
         callback: called before the first step and after every compiled call; training pauses
             while it returns False.
+        group: the processes that the devices belong to; all of them call this.
 
     Raises:
         FloatingPointError: the loss or a parameter is no longer finite; the newest checkpoint is
@@ -101,24 +110,50 @@ def fit(
     if resume:
         state = checkpoints.restore(state)
         clock, _ = checkpoints.metadata(clock_and_photos)
-        run.forget_metrics_after(int(state.step))
-    dataset, held_out = jax.device_put(
-        (dataset, held_out if settings.validate_every else None), NamedSharding(mesh, REPLICATED)
+        _say_devices(checkpoints.metadata(lambda saved: saved.get("num_devices")), mesh)
+        if group.is_first:
+            run.forget_metrics_after(int(state.step))
+    sharding = NamedSharding(mesh, REPLICATED)
+    budget = PhotoBudget(sys.maxsize, sys.maxsize)
+    if config.data.memory is not None:
+        budget = photo_budget(config.data)
+    photos = load_photos(dataset, budget.train, sharding, seed=settings.seed)
+    if held_out is not None and settings.validate_every:
+        held_out = load_photos(held_out, budget.held_out, sharding).at(0)
+    else:
+        held_out = None
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        photos.at(int(state.step)),
     )
-    programs = TrainingPrograms(config, model, optimizer, mesh, dataset, held_out)
-    loop = _Loop(config, programs, checkpoints, _Reporter(run, config, clock), state, callback)
+    programs = TrainingPrograms(config, model, optimizer, mesh, like, held_out)
+    reporter = _Reporter(run, config, clock)
+    loop = _Loop(config, programs, checkpoints, reporter, photos, state, callback, group)
     with _stop_signals() as stop:
         try:
             loop.run(stop)
             loop.save()
         finally:
             checkpoints.close()
-    return FitResult(loop.state, clock, stop.signal)
+    return FitResult(loop.state, clock, stop.agreed(group))
+
+
+def _say_devices(before: object, mesh: Mesh) -> None:
+    """Say that the run was on another number of devices."""
+    if before is not None and before != mesh.size:
+        say(
+            f"resumed on {mesh.size} devices, after {before}: sums have another order, so that the "
+            "run is the same to rounding (and to the rays that have no room on a device)"
+        )
 
 
 @dataclass
 class _Stop:
     signal: int | None = None
+
+    def agreed(self, group: Group) -> int | None:
+        """A signal that any of the processes received."""
+        return next((number for number in group.exchange(self.signal) if number is not None), None)
 
 
 @contextlib.contextmanager
@@ -234,8 +269,10 @@ class _Loop:
     programs: TrainingPrograms
     checkpoints: Checkpoints
     reporter: _Reporter
+    photos: WholePhotos | PhotoBuffer
     state: TrainState
     callback: TrainingCallback | None
+    group: Group
 
     def __post_init__(self) -> None:
         self.step = int(self.state.step)
@@ -246,16 +283,22 @@ class _Loop:
         if self._finished():
             say(f"nothing left to train: step {self.step} of {settings.num_steps} is reached")
             return
-        per_call = settings.steps_per_call or self.programs.steps_per_call(self.state)
+        whole = min(settings.num_steps, self.photos.period)
+        per_call = settings.steps_per_call or self.programs.steps_per_call(self.state, whole)
         self._run_callback(stop)
         with Progress("train", settings.num_steps) as progress:
-            while not self._finished() and stop.signal is None:
+            while not self._finished() and stop.agreed(self.group) is None:
                 before = self.step
+                in_period = self.photos.period - self.step % self.photos.period
+                self._call(min(per_call, settings.num_steps - self.step, in_period))
                 self._call(min(per_call, settings.num_steps - self.step))
+                clock = self.reporter.clock  # that of process 0 decides on the end
+                clock.train_seconds = self.group.exchange(clock.train_seconds)[0]
                 if self._due(before, settings.validate_every):
                     self.reporter.add_validation(self.programs.validate(self.state))
                 self._run_callback(stop)
-                self.reporter.report(self.step, progress, is_last=self._finished())
+                if self.group.is_first:
+                    self.reporter.report(self.step, progress, is_last=self._finished())
                 if self._due(before, settings.checkpoint_every) and not self._finished():
                     self.save()
 
@@ -266,7 +309,8 @@ class _Loop:
         metadata = {
             "config": to_dict(self.config),
             "clock": vars(self.reporter.clock),
-            "num_photos": len(self.programs.dataset.pixels),
+            "num_photos": len(self.programs.dataset.cameras.near),
+            "num_devices": self.programs.mesh.size,
         }
         self.checkpoints.save(self.step, self.state, metadata)
 
@@ -284,7 +328,7 @@ class _Loop:
         compiled = time.perf_counter()
         self.reporter.clock.compile_seconds += compiled - start
         end = horizon(self.config.train, self.step, self.reporter.clock.train_seconds)
-        self.state, metrics = steps(self.state, self.programs.dataset, np.float32(end))
+        self.state, metrics = steps(self.state, self.photos.at(self.step), np.float32(end))
         metrics = jax.device_get(metrics)  # the one wait for the device
         self.reporter.add_call(metrics, time.perf_counter() - compiled)
         finite = np.isfinite(metrics["loss"])

@@ -27,7 +27,8 @@ class TrainingPrograms:
         config: resolved.
         model, optimizer: the config's.
         mesh: the devices.
-        dataset, held_out: the images to train on and to validate on, on the devices.
+        dataset: the shapes of the images to train on.
+        held_out: the images to validate on, on the devices.
     """
 
     config: Config
@@ -68,19 +69,17 @@ class TrainingPrograms:
             return None
         return float(psnr(self._error(state.params, state.aux, self.held_out)))
 
-    def steps_per_call(self, state: TrainState) -> int:
+    def steps_per_call(self, state: TrainState, whole: int) -> int:
         """The number of steps that take about a second, estimated from their arithmetic.
 
-        It divides the number of all steps if a divisor is near: then no shorter last call is
-        compiled.
+        It divides ``whole`` if a divisor is near: then no shorter last call is compiled.
         """
         # In a single pass, as the arithmetic of a loop's body is counted once.
         step: Any = self._make_steps(num_steps=1, num_passes=1)
         flops = (step.lower(state, self.dataset).cost_analysis() or {}).get("flops", 0.0)
         flops_per_second = 5e10 if _on_cpu() else 2e13
         estimate = int(np.clip(flops_per_second / max(flops, 1.0), 1, 100))
-        total = self.config.train.num_steps
-        divisors = (count for count in range(estimate, estimate // 2, -1) if total % count == 0)
+        divisors = (count for count in range(estimate, estimate // 2, -1) if whole % count == 0)
         return next(divisors, estimate)
 
     def _compile_validation(self, state: TrainState) -> None:

@@ -24,6 +24,11 @@ def say_notes(lines: Iterable[str]) -> None:
         say(f"  {line}")
 
 
+def say_error(message: str) -> None:
+    """Print one line to standard error."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
 def duration(seconds: float) -> str:
     """Seconds as text: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if not math.isfinite(seconds):

@@ -1,6 +1,7 @@
 """Constraints on config fields: declared in their annotations, checked at construction."""
 
 import math
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,18 @@ def at_least(minimum: int) -> Constraint:
 def below_power_of_two(exponent: int) -> Constraint:
     """The value is below 2^exponent."""
     return Constraint(f"below 2^{exponent}", lambda value: value < 2**exponent)
+
+
+def num_bytes(size: str) -> int:
+    """The bytes of a size such as ``2GB``, ``1.5 GiB`` or ``500M``; 0 if it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B?", size.strip(), re.IGNORECASE)
+    if match is None:
+        return 0
+    power = 1 + "KMGT".index(match[2].upper())
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+BYTES = Constraint("a size such as 2GB or 500MiB", lambda size: num_bytes(size) > 0)
 
 
 class Section:

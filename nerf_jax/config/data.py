@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from nerf_jax.config.checks import NON_NEGATIVE, Constraint, Section, at_least, require
+from nerf_jax.config.checks import (
+    BYTES,
+    NON_NEGATIVE,
+    Constraint,
+    Section,
+    at_least,
+    num_bytes,
+    require,
+)
 
 _SPLITS_OFF_SOME = Constraint("0 or at least 2: 1 leaves no photo to train on", lambda k: k != 1)
 _POSITIVE_SIDES = Constraint("positive", lambda size: min(size) >= 1)
@@ -30,10 +38,16 @@ class DataConfig(Section):
     hold_out: Annotated[int, at_least(0), _SPLITS_OFF_SOME] = 8
     """Every k-th photo of a capture, starting with the first, is held out for validation; 0 for
     none. Ignored by captures that define their own splits."""
+    memory: Annotated[str | None, BYTES] = None
+    """Memory of training, such as `2GB`. Photos that take more than a quarter of it are decoded
+    once into a cache on disk, and exchanged in parts as training goes on. Default: what is free."""
     normalize: Literal["points", "cameras", "none"] = "cameras"
     """Placement of a capture: `cameras` rotates it upright (z up) and scales the cameras into the
     cube [-1, 1]; `points` fills that cube with the subject, by the sparse points, which also give
     `near` and `far`; `none` keeps the frame of the files."""
+    plane_sweep: bool = False
+    """Find more known depths in a capture of up to 100 photos by comparing them (plane-sweep
+    stereo), for methods that learn from depths. It takes some seconds."""
     image_size: Annotated[tuple[int, int] | None, _POSITIVE_SIDES] = None
     """Height and width of a ray dataset's images, if its file does not give them."""
     near: Annotated[float | None, NON_NEGATIVE] = None
@@ -47,6 +61,10 @@ class DataConfig(Section):
         super().__post_init__()
         if self.near is not None and self.far is not None:
             self.bounds(self.near, self.far)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory is None else num_bytes(self.memory)
 
     def bounds(self, near: float, far: float) -> tuple[float, float]:
         """The config's near and far, or the given defaults where it has none.

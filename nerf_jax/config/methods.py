@@ -170,7 +170,7 @@ class GridConfig(MethodConfig):
     distortion: Annotated[float, NON_NEGATIVE] = 0.0
     """Weight of the distortion loss, which prevents fog in front of the cameras."""
     depth_weight: Annotated[float, NON_NEGATIVE] = 0.0
-    """Weight of the loss on the depths of the capture's sparse points."""
+    """Weight of the loss on known depths: of the capture's sparse points, and by a plane sweep."""
 
     @property
     def bounded(self) -> bool:
@@ -231,6 +231,12 @@ class HashConfig(GridConfig):
     """Candidates with less transmittance than this are not evaluated."""
     min_alpha: Annotated[float, BELOW_ONE] = 1e-4
     """Samples with less alpha than this are dropped."""
+    camera_model: bool = False
+    """Learn exposure and white balance of each photo, vignetting and response of the camera. New
+    viewpoints are rendered without; held-out photos are scored with the values of the nearest
+    training cameras."""
+    camera_weight: Annotated[float, NON_NEGATIVE] = 1e-3
+    """Weight of the camera model's distance from the identity."""
     roulette_weight: Annotated[float, BELOW_ONE] = 0.0
     """In training, of the samples with a smaller weight only a random part is taken, and weighs as
     much as all of them: more rays fit into a step. 0: all are taken."""

@@ -46,7 +46,9 @@ CPU = Config(
     name="capture",
     note="8 levels of 2^17 entries, an occupancy grid of 96^3 cells, images of at most 500 pixels: "
     "for two CPU cores and ten minutes",
-    data=DataConfig(scene="capture", max_side=500, normalize="points", background="random"),
+    data=DataConfig(
+        scene="capture", max_side=500, normalize="points", background="random", plane_sweep=True
+    ),
     model=CPU_MODEL,
     optimizer=OptimizerConfig(
         learning_rate=2e-2,

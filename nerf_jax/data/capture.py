@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,10 +17,12 @@ from jaxtyping import Float, Int
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import normalize
-from nerf_jax.data.lens_check import check_lenses, mask_pixels_without_ray
+from nerf_jax.data.images import log_exposure
+from nerf_jax.data.lens_check import check_lenses
+from nerf_jax.data.memory import SparseArray, photo_budget
 from nerf_jax.data.photo_files import find_masks, is_inverted, mask_folders, natural
 from nerf_jax.data.photos import Photo, read_photos
-from nerf_jax.data.scene import Scene, Split
+from nerf_jax.data.scene import Scene, Split, Track
 from nerf_jax.types import Cameras, Dataset
 
 NEAR, FAR = 0.05, 100.0
@@ -90,9 +92,11 @@ def to_scene(capture: Capture, config: DataConfig) -> Scene:
         notes.append(f"photos of {folder} at 1/{total}, {reason}")
     elif capture.factor != 1:
         notes.append(f"photos of {folder}, which data.downscale={config.downscale} chooses")
+    budget, config = photo_budget(config), replace(config, downscale=rest)
     loaders = {
-        split: partial(_read_split, capture, indices, replace(config, downscale=rest))
+        split: partial(_read_split, capture, indices, config, limit)
         for split, indices in _splits(capture, config, notes).items()
+        for limit in [budget.train if split == "train" else budget.held_out]
     }
     return Scene(capture.name, capture.source, loaders, world_from_original, tuple(notes))
 
@@ -194,26 +198,29 @@ def _splits(capture: Capture, config: DataConfig, notes: list[str]) -> dict[str,
     return splits
 
 
-def _read_split(capture: Capture, indices: Sequence[int], config: DataConfig) -> Split:
+def _read_split(
+    capture: Capture, indices: Sequence[int], config: DataConfig, limit: int, track: Track
+) -> Split:
     masks = capture.masks or (None,) * len(capture.photos)
     photos = [
         Photo(capture.photos[index], (int(height), int(width)), masks[index])
         for index in indices
         for height, width in [capture.size_hw[index]]
     ]
-    pixels, mask, scale = read_photos(photos, config)
-    if not mask.any():
+    cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
+    pixels, mask, cameras, scale = read_photos(photos, cameras, config, limit=limit, track=track)
+    if mask is not None and not any(map(np.any, mask)):
         raise ValueError(
             f"{capture.source}: the masks of {photos[0].path.name} and of all others of its split "
             "exclude every pixel; only black excludes"
         )
-    cameras: Cameras = jax.tree.map(lambda leaf: np.asarray(leaf)[list(indices)], capture.cameras)
-    cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
-    cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
-    mask = mask_pixels_without_ray(cameras, mask)
     names = _names([photo.path for photo in photos])
-    depth = _depth(capture, indices, scale, mask.shape)
-    return Split(Dataset(cameras, pixels, None if mask.all() else mask), names, depth)
+    depth = _depth(capture, indices, scale, pixels.shape[:3])
+    if depth is not None and not isinstance(pixels, np.memmap):
+        depth = depth[:]
+    exposure = np.array([log_exposure(photo.path) for photo in photos])
+    known = None if np.isnan(exposure).all() else exposure
+    return Split(Dataset(cameras, pixels, mask), names, depth, known)
 
 
 def _depth(
@@ -221,7 +228,7 @@ def _depth(
     indices: Sequence[int],
     scale: Float[np.ndarray, "N 2"],
     shape: tuple[int, ...],
-) -> Float[np.ndarray, "N H W"] | None:
+) -> Any:
     """Distances from the cameras to the points, at the pixels that observe them; 0 elsewhere.
 
     Of several points in one pixel the nearest counts: it occludes the others. None if no photo
@@ -229,7 +236,7 @@ def _depth(
     """
     if not capture.observations:
         return None
-    depth = np.full(shape, np.inf, np.float32)
+    pixel, depth = [np.zeros(0, int)], [np.zeros(0, np.float32)]
     for image, index in enumerate(indices):
         points, pixels = capture.observations[index]
         with np.errstate(over="ignore"):  # too large values become inf, which means unknown
@@ -238,10 +245,14 @@ def _depth(
             column, row = np.floor(pixels * scale[image]).T
         # Inside the array: the mask excludes the padding of smaller photos.
         inside = (column >= 0) & (column < shape[2]) & (row >= 0) & (row < shape[1])
-        pixel = row[inside].astype(int), column[inside].astype(int)
-        np.minimum.at(depth[image], pixel, distance[inside])
-    depth[np.isinf(depth)] = 0
-    return depth if depth.any() else None
+        inside &= (distance > 0) & (distance < np.inf)
+        position = image, row[inside].astype(int), column[inside].astype(int)
+        pixel.append(np.ravel_multi_index(np.broadcast_arrays(*position), shape))
+        depth.append(distance[inside])
+    flat, values = np.concatenate(pixel), np.concatenate(depth)
+    order = np.lexsort((values, flat))
+    flat, first = np.unique(flat[order], return_index=True)
+    return SparseArray(shape, flat, values[order][first]) if len(flat) else None
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:

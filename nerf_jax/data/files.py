@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ def optional_import(module: str, package: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"{package} is needed here: pip install '{package}'") from error
+
+
+def cache_folder() -> Path:
+    """The user's folder for files that can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerf_jax"
 
 
 def one_line(error: BaseException) -> str:
@@ -64,14 +70,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> None:
+def remove_unfinished(folder: Path, idle_seconds: float = 0) -> None:
     """Delete the temporary files that a process left in a folder when it was killed.
 
-    A process that writes there meanwhile loses its file, with a ``FileNotFoundError``.
+    A process that writes there meanwhile loses its file, with a ``FileNotFoundError``, unless it
+    has changed it within ``idle_seconds``.
     """
     for path in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            is_idle = time.time() - path.stat().st_mtime >= idle_seconds
+            if is_idle and _TEMPORARY.fullmatch(path.name):
+                path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int = 2) -> None:

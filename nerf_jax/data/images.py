@@ -5,6 +5,7 @@ Pillow is imported only when a file is read, so that the built-in scene works wi
 
 import functools
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import one_line, optional_import
 from nerf_jax.data.intrinsics import PANORAMA
+from nerf_jax.data.scene import Track
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
@@ -29,6 +31,7 @@ _PLAIN_MODES, _PLAIN_FORMATS = ("L", "RGB", "RGBA"), ("JPEG", "MPO", "PNG")
 # 16 bits of grey. Pillow reads 16 bits of colour as the upper 8: the error is at most one level.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B")
 _ORIENTATION_TAG = 0x0112
+_EXIF_TAG, _EXPOSURE_TAGS = 0x8769, (0x829A, 0x8827, 0x829D)
 # Pillow warns above this number, and refuses twice as many; its own limit is 90 megapixels, which
 # phones exceed.
 _MAX_PIXELS = 2**30
@@ -126,6 +129,18 @@ def upright_exif(path: Path) -> Any:
     return _pillow().Exif()
 
 
+def log_exposure(path: Path) -> float:
+    """The light that a photo collected by its EXIF data: the natural logarithm of exposure time
+    (s) times ISO over the squared f-number; nan if one of them is unknown.
+    """
+    with suppress(Exception):  # damaged, of several values, or with a denominator of zero
+        exif = upright_exif(path).get_ifd(_EXIF_TAG)
+        time, iso, aperture = (float(exif[tag]) for tag in _EXPOSURE_TAGS)
+        exposure = math.log(time * iso / aperture**2)
+        return exposure if math.isfinite(exposure) else math.nan
+    return math.nan
+
+
 def read_image(path: Path) -> UInt8[np.ndarray, "H W C"]:
     """Read one image, upright: C = 3, or 4 if the file has transparency.
 
@@ -156,11 +171,21 @@ def _upright(pixels: UInt8[np.ndarray, "h w C"], orientation: int) -> UInt8[np.n
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
-def on_threads(task: Callable[[int], None], indices: Sequence[int]) -> None:
-    """Run a task for each index in several threads; raises the first error."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases the GIL
-        for _ in pool.map(task, indices):
-            pass
+def on_threads(
+    task: Callable[[int], None], indices: Sequence[int], track: Track, most_threads: int
+) -> None:
+    """Run a task for each index, on all cores but on no more threads than given.
+
+    Shows the progress; raises the first error.
+    """
+    # Decoding releases the GIL.
+    with ThreadPoolExecutor(min(most_threads, os.cpu_count() or 1)) as pool:
+        try:
+            for _ in track(pool.map(task, indices), "read photos", len(indices)):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _pillow() -> Any:

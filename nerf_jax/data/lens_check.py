@@ -47,17 +47,23 @@ def check_lenses(
     )
 
 
-def mask_pixels_without_ray(
-    cameras: Cameras, mask: Bool[np.ndarray, "N H W"]
-) -> Bool[np.ndarray, "N H W"]:
-    """The mask without the pixels that have no ray, of cameras in pixels of its images."""
-    size_hw = np.array(mask.shape[1:])
-    pixels = np.stack(np.meshgrid(*map(np.arange, mask.shape[:0:-1])), axis=-1) + 0.5
-    mask = mask.copy()
-    for group in _groups(cameras, np.broadcast_to(size_hw, (len(mask), 2))):
-        if not _have_rays(cameras, group[0], _grid(size_hw)).all():
-            mask[group] &= _have_rays(cameras, group[0], pixels.reshape(-1, 2)).reshape(size_hw)
-    return mask
+def pixels_with_ray(
+    cameras: Cameras, size_hw: tuple[int, int]
+) -> dict[int, Bool[np.ndarray, "H W"]]:
+    """The pixels that have a ray, by the index of each photo in which some have none.
+
+    Args:
+        cameras: N, in pixels of images of ``size_hw``.
+        size_hw: of all images.
+    """
+    sizes = np.broadcast_to(size_hw, (len(cameras.near), 2))
+    pixels = np.stack(np.meshgrid(*map(np.arange, size_hw[::-1])), axis=-1) + 0.5
+    found: dict[int, Bool[np.ndarray, "H W"]] = {}
+    for group in _groups(cameras, sizes):
+        if not _have_rays(cameras, group[0], _grid(sizes[0])).all():
+            have = _have_rays(cameras, group[0], pixels.reshape(-1, 2)).reshape(size_hw)
+            found |= dict.fromkeys(group, have)
+    return found
 
 
 def _groups(cameras: Cameras, size_hw: Int[np.ndarray, "N 2"]) -> list[list[int]]:

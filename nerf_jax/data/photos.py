@@ -1,15 +1,24 @@
 """Photos of any sizes, shrunk and stacked into one array, each in the orientation of its camera."""
 
-from collections.abc import Callable, Sequence
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data import images
+from nerf_jax.data.lens_check import pixels_with_ray
+from nerf_jax.data.memory import describe_bytes, photo_budget
+from nerf_jax.data.photo_cache import Decode, ForEach, cached_photos, identity
 from nerf_jax.data.photo_files import is_inverted
+from nerf_jax.data.scene import Track, untracked
+from nerf_jax.types import Cameras
 
 
 class Photo(NamedTuple):
@@ -39,42 +48,111 @@ class _Plan(NamedTuple):
         return self.full_hw[0] // self.factor, self.full_hw[1] // self.factor
 
 
+class Photos(NamedTuple):
+    """Photos as arrays, in memory or in files."""
+
+    pixels: UInt8[np.ndarray, "N H W C"]
+    """With alpha if any photo has it; each photo is in the upper left corner."""
+    mask: Bool[np.ndarray, "N H W"] | None
+    """False in the padding, where the photos' masks are black, and at pixels without a ray; None:
+    nothing is excluded."""
+    cameras: Cameras
+    """In pixels of these images."""
+    scale: Float[np.ndarray, "N 2"]
+    """The factors along x and y from each photo's ``size_hw`` to its final size."""
+
+
 def read_photos(
-    photos: Sequence[Photo], config: DataConfig
-) -> tuple[UInt8[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"], Float[np.ndarray, "N 2"]]:
+    photos: Sequence[Photo],
+    cameras: Cameras,
+    config: DataConfig,
+    *,
+    limit: float = math.inf,
+    track: Track = untracked,
+) -> Photos:
     """Read photos in several threads, shrunk by ``config.downscale`` or to ``config.max_side``.
 
     Args:
         photos: at least one.
+        cameras: of the photos, in pixels of their ``size_hw``.
         config: sizes.
-
-    Returns:
-        The pixels, with alpha if any photo has it, each photo in the upper left corner; the mask,
-        which is False in the padding and where the photos' masks are black; and the factors along
-        x and y from each photo's ``size_hw`` to its final size.
+        limit: bytes of pixels above which they are mapped from files, and not in memory.
+        track: shows the progress.
 
     Raises:
         FileNotFoundError: a photo or a mask does not exist.
         ValueError: one is unusable, has another shape than ``size_hw``, or no pixel is left of it.
+        OSError: the files could not be written.
     """
     plans = [_plan(photo, config) for photo in photos]
-    height, width = np.max([plan.small_hw for plan in plans], axis=0)
-    channels = max(plan.channels for plan in plans)
-    pixels = np.zeros((len(plans), height, width, channels), np.uint8)
-    mask = np.zeros((len(plans), height, width), bool)
-
-    def fill(index: int) -> None:
-        plan, rows, columns = plans[index], *map(slice, plans[index].small_hw)
-        image = images.downscale_by_area(plan.read(plan.photo.path)[None], plan.factor)[0]
-        pixels[index, rows, columns, -1] = 255  # opaque, if other photos have transparency
-        pixels[index, rows, columns, : image.shape[-1]] = image
-        mask[index, rows, columns] = _read_mask(plan)
-
-    images.on_threads(fill, range(len(plans)))
+    height, width = (int(max(sides)) for sides in zip(*(p.small_hw for p in plans), strict=True))
+    shape = len(plans), height, width, max(plan.channels for plan in plans)
+    _require_memory(plans, shape, config)
     # Pixel centres are at halves, so that coordinates scale like sizes, without an offset. Cropping
     # incomplete blocks at the bottom and the right changes no coordinate.
-    scale = [np.divide(plan.full_hw, plan.photo.size_hw)[::-1] / plan.factor for plan in plans]
-    return pixels, mask, np.array(scale)
+    scale = np.array([np.divide(p.full_hw, p.photo.size_hw)[::-1] / p.factor for p in plans])
+    cameras = cameras._replace(focal=cameras.focal * scale, principal=cameras.principal * scale)
+    cameras = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), cameras)
+    with_ray = pixels_with_ray(cameras, (height, width))
+
+    def decode(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, valid = _decode(plans[index], shape[1:])
+        return image, valid & with_ray.get(index, True)
+
+    # A decoder has a photo in about four copies.
+    largest = max(4 * 3 * math.prod(plan.full_hw) for plan in plans)
+    most_threads = int(min(max(1, limit / largest), 1024))
+    for_each = partial(images.on_threads, track=track, most_threads=most_threads)
+    if math.prod(shape) > limit:
+        key = _identity(plans, shape, with_ray)
+        return Photos(*cached_photos(key, shape, decode, for_each), cameras, scale)
+    return Photos(*_in_memory(shape, decode, for_each), cameras, scale)
+
+
+def _in_memory(
+    shape: tuple[int, ...], decode: Decode, for_each: ForEach
+) -> tuple[UInt8[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"] | None]:
+    pixels, mask = np.zeros(shape, np.uint8), np.zeros(shape[:3], bool)
+
+    def fill(index: int) -> None:
+        pixels[index], mask[index] = decode(index)
+
+    for_each(fill, range(len(pixels)))
+    return pixels, None if mask.all() else mask
+
+
+def _identity(
+    plans: Sequence[_Plan], shape: tuple[int, ...], with_ray: Mapping[int, np.ndarray]
+) -> str:
+    """A key of all that the pixels and masks follow from."""
+    paths = [path for plan in plans for path in (plan.photo.path, plan.photo.mask)]
+    steps = [(plan.read.__name__, *plan[2:]) for plan in plans]
+    masks = [(index, zlib.crc32(mask.tobytes())) for index, mask in with_ray.items()]
+    return identity(paths, shape, steps, masks)
+
+
+def _require_memory(plans: Sequence[_Plan], shape: tuple[int, ...], config: DataConfig) -> None:
+    limit, size = photo_budget(config).train, math.prod(shape[1:])
+    if size > limit:
+        path = max(plans, key=lambda plan: plan.small_hw).photo.path
+        raise ValueError(
+            f"data.memory is {config.memory or describe_bytes(4 * limit)}, of which photos may "
+            f"take a quarter, but {path} takes {describe_bytes(size)}; set at least "
+            f"{describe_bytes(4 * size)}, or reduce the photos by data.downscale or data.max_side"
+        )
+
+
+def _decode(
+    plan: _Plan, shape: tuple[int, ...]
+) -> tuple[UInt8[np.ndarray, "H W C"], Bool[np.ndarray, "H W"]]:
+    """The pixels of a photo, and which of them are the photo's and not excluded by its mask."""
+    pixels, mask = np.zeros(shape, np.uint8), np.zeros(shape[:2], bool)
+    rows, columns = map(slice, plan.small_hw)
+    image = images.downscale_by_area(plan.read(plan.photo.path)[None], plan.factor)[0]
+    pixels[rows, columns, -1] = 255  # opaque, if other photos have transparency
+    pixels[rows, columns, : image.shape[-1]] = image
+    mask[rows, columns] = _read_mask(plan)
+    return pixels, mask
 
 
 def _plan(photo: Photo, config: DataConfig) -> _Plan:

@@ -23,7 +23,8 @@ from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.config import DataConfig
 from nerf_jax.data.array_files import read_arrays, require_rows
 from nerf_jax.data.files import atomic_write
-from nerf_jax.data.scene import Scene, Split
+from nerf_jax.data.memory import describe_bytes
+from nerf_jax.data.scene import Scene, Split, Track
 from nerf_jax.types import Dataset, RayTable
 
 SPLITS = ("train", "val", "test")
@@ -116,7 +117,7 @@ def save(path: Path, split: Split, background: str) -> None:
         )
 
 
-def _read_split(path: Path, config: DataConfig) -> Split:
+def _read_split(path: Path, config: DataConfig, track: Track) -> Split:
     arrays = read_arrays(path, "rays")
     if "rays" not in arrays:
         raise ValueError(
@@ -124,6 +125,11 @@ def _read_split(path: Path, config: DataConfig) -> Split:
             "numpy.savez(path, rays=rays)"
         )
     rays = arrays["rays"]
+    if rays.nbytes > (config.memory_bytes or rays.nbytes):
+        raise ValueError(
+            f"{path}: its rays take {describe_bytes(rays.nbytes)}, and are in memory as a whole, "
+            f"but data.memory is {config.memory}; set a larger one, or none"
+        )
     if rays.ndim != 2 or rays.shape[1] != 9 or len(rays) == 0 or rays.dtype.kind != "f":
         raise ValueError(
             f"{path}: rays must be N rows of 9 floats (origin, direction, colour), but have shape "

@@ -1,5 +1,8 @@
 """The methods, each a function of a page that joins a field, a sampler and a renderer."""
 
+import numpy as np
+from jaxtyping import Float
+
 from nerf_jax.config import (
     Config,
     HashConfig,
@@ -36,8 +39,8 @@ __all__ = [
 ]
 
 
-def build(config: Config) -> Model:
-    """The model of a config."""
+def build(config: Config, log_exposure: Float[np.ndarray, " N"] | None = None) -> Model:
+    """The model of a config, whose camera model, if any, starts at the photos' exposures."""
     background = config.data.background
     match config.model:
         case TutorialConfig():
@@ -47,7 +50,7 @@ def build(config: Config) -> Model:
         case MipConfig():
             method = mip(config.model, background)
         case HashConfig():
-            method = hash_grid(config.model, background)
+            method = hash_grid(config.model, background, log_exposure)
         case ProposalConfig():
             method = proposal(config.model, background)
     if config.optimizer.pose_learning_rate:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nerf_jax import losses, occupancy
+from nerf_jax import camera_model, losses, occupancy
 from nerf_jax.compositing import Background, pixel_over, sample_background, solid_background
 from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Space, required_steps
@@ -26,10 +26,17 @@ _WARMUP = 256
 """Steps during which the occupancy grid is updated more often, and all of it."""
 
 
-def hash_grid(config: HashConfig, background: Background = "random") -> Model:
-    """The model. Its ``aux`` is the occupancy grid, with the space that it divides."""
+def hash_grid(
+    config: HashConfig,
+    background: Background = "random",
+    log_exposure: Float[np.ndarray, " N"] | None = None,
+) -> Model:
+    """The model. Its ``aux`` is the occupancy grid, with the space that it divides.
+
+    ``log_exposure`` is that of the training photos, as for :func:`nerf_jax.camera_model.init`.
+    """
     return Model(
-        init=functools.partial(_init, config),
+        init=functools.partial(_init, config, log_exposure),
         loss=functools.partial(_loss, config, background),
         refresh=functools.partial(_refresh, config),
         render=functools.partial(_render, config, background),
@@ -38,7 +45,11 @@ def hash_grid(config: HashConfig, background: Background = "random") -> Model:
 
 
 def _init(
-    config: HashConfig, key: Array, cameras: Cameras | RayTable, size_hw: tuple[int, int]
+    config: HashConfig,
+    log_exposure: Float[np.ndarray, " N"] | None,
+    key: Array,
+    cameras: Cameras | RayTable,
+    size_hw: tuple[int, int],
 ) -> tuple[Params, Occupancy]:
     space = fit_space(config, cameras, size_hw)
     _check_steps(config, space, cameras)
@@ -46,7 +57,11 @@ def _init(
     if not config.bounded and isinstance(cameras, Cameras):
         grid = occupancy.mask_invisible(grid, occupancy.visible_cells(grid, cameras, size_hw))
     field = grid_field(config, space, len(cameras.near))
-    return jax.jit(field.init)(key), grid
+    params = jax.jit(field.init)(key)
+    if config.camera_model:
+        camera = camera_model.init(len(cameras.near), log_exposure)
+        params = {**params, "camera_model": camera}
+    return params, grid
 
 
 def _check_steps(config: HashConfig, space: Space, cameras: Cameras | RayTable) -> None:
@@ -84,9 +99,16 @@ def _loss(
     rendering, kept, counts, samples = render_sparse(
         field, params, grid, _budget(config), keys, batch.rays
     )
+    # Backgrounds are not photographed, but a learned environment is.
+    if config.camera_model and not config.environment:
+        rendering = _photographed(params["camera_model"], rendering, batch)
     rendering = over_background(field, params, batch.rays, rendering, backgrounds)
+    if config.camera_model and config.environment:
+        rendering = _photographed(params["camera_model"], rendering, batch)
     mask = kept * batch.mask
     loss, errors = rendering_loss(config, rendering, target, batch, mask)
+    if config.camera_model:
+        loss = loss + config.camera_weight * camera_model.regularizer(params["camera_model"])
     if config.depth_weight:
         termination = losses.termination_packed(
             samples.w, samples.t, batch.depth, samples.packed, config.num_candidates
@@ -99,6 +121,15 @@ def _loss(
     outside = (steps.start >= steps.stop) & (jnp.max(jnp.abs(target - backgrounds), axis=-1) > 0.1)
     shares = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
     return loss, {"loss": loss, **errors, **shares, **{k: v * 1.0 for k, v in counts.items()}}
+
+
+def _photographed(camera: Params, rendering: Rendering, batch: Batch) -> Rendering:
+    """The rendering with the colours of the rays' photos; of no photo: with the mean gains."""
+    photo = batch.rays.appearance[:, None]
+    gains = jnp.where(photo < 0, 0.0, camera_model.log_gains(camera)[jnp.maximum(photo[:, 0], 0)])
+    offset = jnp.zeros((len(photo), 2)) if batch.offset is None else batch.offset
+    apply = jax.vmap(camera_model.apply, (None, 0, 0, 0))
+    return rendering._replace(rgb=apply(camera, gains, offset, rendering.rgb))
 
 
 def _distortion(samples: Samples, stride: Array, num_candidates: int) -> Float[Array, " R"]:

@@ -51,8 +51,8 @@ def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
 
 def _choose_space(dataset: Dataset) -> tuple[Literal["box", "contracted", "frustum"], str]:
     """The space that suits the photos, and why."""
-    known = dataset.depth is not None
-    if dataset.pixels.shape[-1] == 4 and known:
+    depth = dataset.depth
+    if dataset.pixels.shape[-1] == 4 and depth is not None:
         return "box", "an object on transparent ground"
     if not isinstance(dataset.cameras, Cameras):
         return "contracted", "rays without cameras"
@@ -60,9 +60,9 @@ def _choose_space(dataset: Dataset) -> tuple[Literal["box", "contracted", "frust
     origins, parallel = poses[:, :, 3], np.linalg.norm(poses[:, :, 2].mean(axis=0))
     near, far = np.min(dataset.cameras.near), np.max(dataset.cameras.far)
     distance = 2 / (1 / near + 1 / far)
-    if known:
-        depth = np.asarray(dataset.depth)
-        distance = np.median(depth[depth > 0])
+    if depth is not None:
+        # Photo by photo, as all depths may not fit in memory.
+        distance = np.median(np.concatenate([each[each > 0] for each in depth]))
     apart = np.linalg.norm(origins - origins.mean(axis=0), axis=1).max() / distance
     seen = f"optical axes {parallel:.0%} parallel, cameras {apart:.2g} of the distance apart"
     lens = dataset.cameras.lens

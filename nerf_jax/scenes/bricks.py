@@ -10,7 +10,6 @@ the top of the lawn at 0) and scaled to world units, in which no coordinate exce
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,9 @@ from jaxtyping import Array, Float, UInt8
 
 from nerf_jax.cameras import look_at, resize
 from nerf_jax.config import DataConfig
-from nerf_jax.data.files import atomic_write, remove_unfinished
+from nerf_jax.data.files import atomic_write, cache_folder, remove_unfinished
 from nerf_jax.data.images import downscale_by_area, srgb_to_linear
-from nerf_jax.data.scene import Scene, Split
+from nerf_jax.data.scene import Scene, Split, Track
 from nerf_jax.scenes import raytrace
 from nerf_jax.scenes.raytrace import BOX, LYING, UPRIGHT, Lights, RayHit, Solids
 from nerf_jax.types import Cameras, Dataset
@@ -229,7 +228,7 @@ def _cameras(split: str, near: float, far: float) -> Cameras:
     )
 
 
-def _read_split(split: str, config: DataConfig) -> Split:
+def _read_split(split: str, config: DataConfig, track: Track) -> Split:
     cameras = _cameras(split, *config.bounds(2.0, 6.0))
     count, size = NUM_VIEWS[split], IMAGE_SIZE // config.downscale
     small = resize(cameras, 1 / config.downscale)
@@ -290,6 +289,5 @@ def _cached(
 
 
 def _cache_path(name: str) -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     source = b"".join(Path(file).read_bytes() for file in (__file__, raytrace.__file__))
-    return folder / "nerf_jax" / f"bricks-{hashlib.sha256(source).hexdigest()[:16]}-{name}.npz"
+    return cache_folder() / f"bricks-{hashlib.sha256(source).hexdigest()[:16]}-{name}.npz"

@@ -196,6 +196,24 @@ def test_resume_goes_on(place, capsys):
     assert Run(place / "run").checkpoints.latest() == 12
 
 
+@pytest.mark.slow
+def test_photos_larger_than_the_memory(place, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    assert run(*arguments, "--data.memory", "8KB", "--render.num-frames", "0") == 0
+    out = capsys.readouterr().out
+    files = sorted((tmp_path / "nerf_jax" / "photos").glob("*.pixels"))
+    assert len(files) == 2, "train and val"
+    assert re.search(r"data\.memory 8KB: pixels are read from \S+\.pixels, \S+\.pixels\n", out)
+    assert re.search(r"read photos 4/4 .*\nread photos 2/2 ", out)
+    assert re.search(
+        r"peak memory of the process: [\d.]+ [MG]B\nthat is more than data\.memory", out
+    )
+    records = Run(tmp_path / "run").metrics()
+    assert records[-1]["step"] == 8
+    assert records[-1]["val_psnr"] > 5
+
+
 def test_eval_another_split_and_size(place, capsys):
     arguments = ["eval", place / "run", "--split", "train", "--every", "2"]
     assert run(*arguments, "--data.downscale", "2") == 0

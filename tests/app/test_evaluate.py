@@ -1,5 +1,6 @@
 """What results.json says of a model with appearance codes, and of one without."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nerf_jax import camera_model
 from nerf_jax.app.evaluate import results, score_views
 from nerf_jax.app.runs import Clock, Run
-from nerf_jax.app.scene_cameras import SceneCameras
+from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.data.images import read_image
 from nerf_jax.data.scene import Split
@@ -20,19 +22,26 @@ from nerf_jax.train import TrainState
 from nerf_jax.types import Model
 from tests import small
 from tests.app.test_appearance import GAINS, SIZE, exposures, photos
+from tests.methods.test_hash_grid import HASH
 
 NAMES = ("a", "b", "c", "d")
 
 
-def outcome(method: Model, folder, mask: np.ndarray | None = None) -> dict:
+def outcome(
+    method: Model, folder, mask: np.ndarray | None = None, camera: dict | None = None
+) -> dict:
     config = small.config(rays_per_step=128)
     params, aux = method.init(jax.random.key(0), *small.cameras())
+    if camera:
+        config = dataclasses.replace(config, model=dataclasses.replace(HASH, camera_model=True))
+        params["camera_model"] = camera
     state = TrainState(jnp.int32(7), params, aux, (), jax.random.key(0))
     split = Split(photos()._replace(mask=mask), NAMES)
-    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
-    scene = Trained(
-        Run(folder), config, method, state, Clock(), SceneCameras(np.eye(4), {}), renderer
+    cameras = SceneCameras(
+        np.eye(4), {"train": SplitCameras(NAMES, split.dataset.cameras, (SIZE, SIZE))}
     )
+    renderer = image_renderer(method.render, config.eval.rays_per_chunk)
+    scene = Trained(Run(folder), config, method, state, Clock(), cameras, renderer)
     scores = score_views(scene, split, folder)
     return json.loads(json.dumps(results(scores, split, config, 7, {"train_seconds": 1.0})))
 
@@ -51,13 +60,14 @@ def test_right_halves_are_scored_by_both_codes(tmp_path, wrap):
     found = outcome(wrap(exposures()), tmp_path)
     for index, image in enumerate(found["per_image"]):
         assert image["name"] == NAMES[index]
-        assert set(image) == {"name", "psnr", "ssim", "right_half"}
+        assert set(image) == {"name", "psnr", "ssim", "affine_color", "right_half"}
         assert set(image["right_half"]) == {"fitted_code", "mean_code"}
         mean, fitted = (image["right_half"][code] for code in ("mean_code", "fitted_code"))
         for scores, first in ((image, 0), (mean, SIZE // 2)):
             expected = by_mean_code(index, first)
             np.testing.assert_allclose((scores["psnr"], scores["ssim"]), expected, rtol=1e-3)
         assert fitted["psnr"] > 50
+        assert image["affine_color"]["psnr"] > 50  # an exposure is an affine map
         assert fitted["ssim"] > 0.999
     for code in ("fitted_code", "mean_code"):
         for score in ("psnr", "ssim"):
@@ -94,3 +104,18 @@ def test_a_photo_without_a_valid_pixel_is_pictured_whole(tmp_path):
     with np.errstate(invalid="ignore"):
         outcome(exposures(), images, mask)
     assert read_image(images / "b.png").shape[0] == SIZE
+
+
+def test_views_are_scored_with_the_exposures_of_the_training_cameras_there(tmp_path):
+    """Here they are at the same viewpoints, and the scene has the mean exposure."""
+    camera = camera_model.init(len(GAINS), 2.2 * np.log(GAINS))
+    mean = np.exp(np.mean(np.log(GAINS)))
+
+    def init(key, cameras, size_hw):
+        params, aux = exposures().init(key, cameras, size_hw)
+        return {"params": {**params["params"], "head": mean * params["params"]["head"]}}, aux
+
+    found = outcome(exposures()._replace(init=init), tmp_path, camera=camera)
+    assert found["psnr"] > 50
+    assert found["affine_color"]["psnr"] > 50
+    assert "nearest training cameras" in found["protocol"]["camera_model"]

@@ -24,6 +24,8 @@ from nerf_jax.train import init_state
 from tests import small
 from tests.test_train import same_bits
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 
 def run_fit(
     folder, *, resume: bool = False, method=None, callback=None, **train: object
@@ -173,7 +175,7 @@ def test_the_length_of_a_call_divides_the_run():
     optimizer = make_optimizer(config.optimizer)
     state = init_state(model, optimizer, data, mesh)
     programs = TrainingPrograms(config, model, optimizer, mesh, data, held_out=None)
-    length = programs.steps_per_call(state)
+    length = programs.steps_per_call(state, 120)
     assert 50 < length <= 100
     assert 120 % length == 0
 

@@ -27,7 +27,7 @@ def camera(size_hw: tuple[int, int], position, target=(0.0, 0.0, 0.0), lens=None
 def cast(cameras: Cameras, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     column, row = np.meshgrid(np.arange(size_hw[1]), np.arange(size_hw[0]))
     pixels = jnp.asarray(np.stack([column, row], axis=-1).reshape(-1, 2))
-    rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(0), pixels)
+    rays = jax.jit(jax.vmap(cast_rays, (None, None, 0)))(cameras, jnp.int32(0), pixels)
     return tuple(np.asarray(v, float).reshape(*size_hw, 3) for v in (rays.origin, rays.direction))
 
 

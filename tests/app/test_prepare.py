@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -239,11 +240,11 @@ def test_guided_matching_finds_more_matches_and_leaves_the_others(tmp_path, caps
     colmap.match(path, [("a.png", "b.png")])
     before = colmap.matches(path)
     assert list(before) == [("a.png", "b.png")]
-    guided = colmap.matches(colmap.match_guided(path))
+    guided = colmap.matches(colmap.match_guided(path, {"a.png"}))
     assert guided["a.png", "b.png"] > before["a.png", "b.png"]
     assert colmap.matches(path) == before
     assert "guided pairs 1/1" in capsys.readouterr().out
-    colmap.match_guided(path)
+    colmap.match_guided(path, {"a.png"})
     assert "guided pairs" not in capsys.readouterr().out, "its matches are used again"
 
 
@@ -256,9 +257,13 @@ class Model:
     def __init__(self, photos: int, error: float = 1.0) -> None:
         self.photos, self.error = photos, error
         self.cameras: dict[int, object] = {}
+        self.images = {key: SimpleNamespace(name=f"{key}.png") for key in range(photos)}
 
     def num_reg_images(self) -> int:
         return self.photos
+
+    def reg_image_ids(self) -> list[int]:
+        return list(self.images)
 
     def compute_mean_reprojection_error(self) -> float:
         return self.error
@@ -268,8 +273,9 @@ class Model:
     ("found", "linked", "tried", "best"),
     [
         ([[Model(25)]], 25, [16], 25),
-        ([[Model(23)]], 25, [16], 23),
-        ([[Model(19)]], 20, [16], 19),  # five photos match no other: no attempt places them
+        ([[Model(23)], [Model(25)]], 25, [16, "guided"], 25),
+        ([[Model(20)]], 20, [16], 20),  # five photos match no other: no attempt places them
+        ([[Model(19)], [Model(19, 2.0)]], 20, [16, "guided"], 19),
         ([[], [Model(25)]], 25, [16, 4], 25),
         ([[Model(2)], [Model(3), Model(25)]], 25, [16, 4], 25),
         ([[Model(9)], [], [Model(25)]], 25, [16, 4, "guided"], 25),
@@ -290,7 +296,7 @@ def test_attempts_are_made_until_nearly_all_photos_are_placed(
         return dict(enumerate(found[len(made) - 1]))
 
     monkeypatch.setattr(pycolmap, "incremental_mapping", attempt)
-    monkeypatch.setattr(colmap, "match_guided", lambda path: path.with_name("guided.db"))
+    monkeypatch.setattr(colmap, "match_guided", lambda path, _: path.with_name("guided.db"))
     _, models = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, linked)
     assert made == tried
     assert [model.num_reg_images() for model in models[:1]] == [best] * bool(best)
@@ -301,11 +307,12 @@ def test_of_attempts_with_as_many_photos_the_one_with_the_lower_error_is_chosen(
     tmp_path, monkeypatch
 ):
     pytest.importorskip("pycolmap")
-    models = {"a": Model(9, 0.9), "b": Model(9, 0.5), "c": Model(9, 0.7), "d": Model(8, 0.1)}
-    attempts = {name: lambda *_, model=model: {0: model} for name, model in models.items()}
-    monkeypatch.setattr(colmap, "_ATTEMPTS", attempts)
-    chosen, best = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, 25)
-    assert (chosen, best) == ("b", [models["b"]])
+    models = [Model(9, 0.9), Model(9, 0.5), Model(9, 0.7)]
+    attempts = iter(models)
+    monkeypatch.setattr(colmap, "_incremental", lambda *_, **__: {0: next(attempts)})
+    monkeypatch.setattr(colmap, "match_guided", lambda path, _: path)
+    name, best = colmap.reconstruct(tmp_path / "database.db", tmp_path, 25, 25)
+    assert (name, best) == ("incremental mapping from a smaller angle", [models[1]])
 
 
 def synthetic(monkeypatch, counts: tuple[int, ...]) -> list[str]:
@@ -421,11 +428,13 @@ def test_the_missing_link_is_named():
     assert few.startswith("c: at most 40 matches with a placed photo, between c and a: take")
     assert none.startswith("d to e: no match with the other photos")
     assert diagnosis.missing_links("abcde", ["abcde"], matches) == []
+    assert diagnosis.missing_links("abcde", ["abcde", ""], matches) == [], "part of the first"
 
 
 def test_groups_without_a_link_are_named_if_no_photo_is_placed(tmp_path, monkeypatch, capsys):
     names = synthetic(monkeypatch, (6, 4))
-    monkeypatch.setattr(colmap, "_ATTEMPTS", {"none": lambda *_: {}})
+    monkeypatch.setattr(colmap, "_incremental", lambda *_, **__: {})
+    monkeypatch.setattr(colmap, "match_guided", lambda path, _: path)
     error = error_of(
         capsys, write_named(tmp_path / "photos", names), "--output", tmp_path / "scene"
     )

@@ -3,6 +3,8 @@
 import numpy as np
 
 from nerf_jax.cameras import look_at
+from nerf_jax.config import DataConfig
+from nerf_jax.data import photos as photo_reader
 from nerf_jax.types import Cameras
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -53,3 +55,13 @@ def project(cameras: Cameras, image: int, point: np.ndarray) -> np.ndarray:
     pose = np.asarray(cameras.world_from_camera[image], float)
     x, y, z = pose[:, :3].T @ (point - pose[:, 3])
     return np.array([x, -y]) / -z * cameras.focal[image] + cameras.principal[image]
+
+
+def read_photos(
+    photos: list[photo_reader.Photo], config: DataConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels of photos, their mask, and their scales, with some cameras."""
+    poses = ring(np.random.default_rng(0), len(photos))
+    read = photo_reader.read_photos(photos, cameras(poses), config)
+    mask = np.ones(read.pixels.shape[:3], bool) if read.mask is None else read.mask
+    return read.pixels, mask, read.scale

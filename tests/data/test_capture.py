@@ -247,6 +247,28 @@ def test_without_observations_no_depth_is_known(nine):
         assert to_scene(blind, DataConfig()).split("train").depth is None
 
 
+def test_rays_reach_from_before_the_points_to_behind_them(nine):
+    """By their distances from the cameras that see them, but for one wrong point in a thousand."""
+    _, capture = nine
+    points = np.random.default_rng(0).uniform(-0.4, 0.4, (250, 3))
+    wrong = np.vstack([points, [[0, 0, 1e6]]])
+    pixels = np.ones((251, 2))
+    seen = [Observations(points, pixels[1:])] * 8 + [Observations(wrong, pixels)]
+    capture = dataclasses.replace(capture, observations=tuple(seen))
+    scene = to_scene(capture, DataConfig(normalize="points", hold_out=0))
+    scale = np.cbrt(np.linalg.det(scene.world_from_original[:3, :3]))
+    origins = capture.cameras.world_from_camera[:, :, 3]
+    distances = scale * np.linalg.norm(points - origins[:, None], axis=2)
+    cameras = scene.split("train").dataset.cameras
+    near, far = cameras.near[0], cameras.far[0]
+    assert 0.5 * distances.min() <= near < 0.6 * distances.min()
+    assert 3.6 * distances.max() < far <= 4 * distances.max()
+    assert (cameras.near == near).all()
+    own = to_scene(capture, DataConfig(normalize="points", hold_out=0, near=0.1, far=7.0))
+    cameras = own.split("train").dataset.cameras
+    assert (cameras.near[0], cameras.far[0]) == (np.float32(0.1), 7.0)
+
+
 def test_the_lens_comes_along(tmp_path):
     _, photos = write_photos(tmp_path, 3)
     capture = make_capture(photos)

@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps
 from nerf_jax.data.images import (
     downscale_by_area,
     is_readable,
+    log_exposure,
     read_header,
     read_image,
     read_stored,
@@ -268,3 +269,21 @@ def test_text_is_no_image(tmp_path):
     (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1")
     with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("time", "iso", "aperture", "expected"),
+    [
+        (1 / 50, 200, 2.0, np.log(1 / 50 * 200 / 4)),
+        (1 / 50, None, 2.0, np.nan),
+        (1 / 50, 200, 0.0, np.nan),  # a lens that the camera does not know
+    ],
+)
+def test_the_light_of_a_photo_is_known_by_its_exif(tmp_path, time, iso, aperture, expected):
+    exif = Image.Exif()
+    values = {0x829A: time, 0x8827: iso, 0x829D: aperture}
+    exif.get_ifd(0x8769).update({tag: value for tag, value in values.items() if value is not None})
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.jpg", exif=exif)
+    np.testing.assert_allclose(log_exposure(tmp_path / "a.jpg"), expected, rtol=1e-5)
+    Image.new("RGB", (5, 4)).save(tmp_path / "plain.png")
+    assert np.isnan(log_exposure(tmp_path / "plain.png"))

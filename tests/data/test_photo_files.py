@@ -5,7 +5,8 @@ from PIL import Image
 from nerf_jax.config import DataConfig
 from nerf_jax.data import photo_files
 from nerf_jax.data.photo_files import Finder, find_masks, locate_photos, natural, photos_in
-from nerf_jax.data.photos import Photo, read_photos
+from nerf_jax.data.photos import Photo
+from tests.data.rigs import read_photos
 
 
 def touch(root, *names):

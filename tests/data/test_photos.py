@@ -4,7 +4,8 @@ from PIL import Image, ImageOps
 
 from nerf_jax.config import DataConfig
 from nerf_jax.data.images import downscale_by_area
-from nerf_jax.data.photos import Photo, read_photos
+from nerf_jax.data.photos import Photo
+from tests.data.rigs import read_photos
 
 WHOLE = DataConfig()
 

@@ -173,6 +173,7 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path, arrays, message
     [
         ("toy.npy", {"image_size": (4, 4)}, r"holds 6 rays, .* data\.image_size 4x4"),
         ("toy.npy", {"downscale": 2}, r"data\.downscale is 2, .*toy\.npy cannot be shrunk"),
+        ("toy.npy", {"memory": "0.1KB"}, r"toy\.npy: its rays take .* data\.memory is 0\.1KB; set"),
         ("empty", {}, r"no ray dataset; expected a \.npz or \.npy"),
         ("absent", {}, r"no ray dataset; expected a \.npz or \.npy"),
         ("notes.txt", {}, r"no ray dataset; expected a \.npz or \.npy"),

@@ -122,6 +122,7 @@ def test_proposals_use_footprints_if_the_field_does(footprint: str):
 
 @pytest.mark.slow
 def test_the_misfit_is_of_colours_and_known_depths():
+    misfit = jax.jit(rendering_loss, static_argnums=0)
     rng = np.random.default_rng(0)
     rgb, target = jnp.asarray(rng.uniform(size=(2, 9, 3)), jnp.float32)
     depth, known = jnp.asarray(rng.uniform(1, 2, (2, 9)), jnp.float32)
@@ -129,18 +130,18 @@ def test_the_misfit_is_of_colours_and_known_depths():
     learned = jnp.ones(9).at[:3].set(0.0)
     seen = Rendering(rgb, jnp.ones(9), depth, depth)
     batch = some(9)[1]._replace(depth=known)
-    alone, told = rendering_loss(HASH, seen, target, batch, learned)
+    alone, told = misfit(HASH, seen, target, batch, learned)
     assert set(told) == {"mse"}
     np.testing.assert_allclose(told["mse"], np.mean((rgb - target)[3:] ** 2), rtol=1e-5)
     expected = np.mean([losses.huber(rgb[i], target[i], HASH.huber) for i in range(3, 9)])
     np.testing.assert_allclose(alone, expected, rtol=1e-5)
     config = dataclasses.replace(HASH, depth_weight=0.5)
-    both, told = rendering_loss(config, seen, target, batch, learned)
+    both, told = misfit(config, seen, target, batch, learned)
     expected = np.mean([losses.depth_error(depth[i], known[i]) for i in (3, 5, 7)])
     np.testing.assert_allclose(told["depth"], expected, rtol=1e-5)
     np.testing.assert_allclose(both, alone + 0.5 * expected, rtol=1e-5)
     nowhere = batch._replace(depth=jnp.zeros(9))
-    assert rendering_loss(config, seen, target, nowhere, learned)[0] == alone
+    assert misfit(config, seen, target, nowhere, learned)[0] == alone
 
 
 @pytest.mark.slow

@@ -103,9 +103,9 @@ def test_the_density_is_that_of_the_field_and_zero_outside_the_space():
     position = jnp.asarray(np.random.default_rng(0).uniform(-1.5, 1.5, (200, 3)), jnp.float32)
     points = Point(position, jnp.zeros_like(position))
     field = methods.grid_field(PROPOSAL, aux.space)
-    sigma, _ = jax.vmap(field.density, (None, 0))(params["field"], points)
+    sigma, _ = jax.jit(jax.vmap(field.density, (None, 0)))(params["field"], points)
     inside = np.abs(position).max(axis=1) <= PROPOSAL.box_radius
-    found = build().density(params, aux, points)
+    found = jax.jit(build().density)(params, aux, points)
     np.testing.assert_allclose(found, np.where(inside, sigma, 0.0), rtol=1e-5)
     assert 0.1 < inside.mean() < 0.9
 
@@ -114,7 +114,8 @@ def test_the_density_is_that_of_the_field_and_zero_outside_the_space():
 def test_the_trust_in_proposals_grows_linearly():
     params, aux = build().init(jax.random.key(0), *small.cameras())
     key, steps = jax.random.key(0), jnp.array([0, 25, 999])
-    trust = [float(build().refresh(params, aux, key, step).trust) for step in steps]
+    refresh = jax.jit(build().refresh)
+    trust = [float(refresh(params, aux, key, step).trust) for step in steps]
     np.testing.assert_allclose(trust, [0.0, 0.5, 1.0])
 
 

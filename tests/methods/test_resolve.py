@@ -77,12 +77,16 @@ def test_the_initial_opacity_of_a_frustum_does_not_depend_on_its_unit_of_length(
     assert config.space == "frustum"
     space = methods.fit_space(config, dataset.cameras, dataset.size_hw)
     field = grid_field(config, space, 7)
-    rays = cast_rays(dataset.cameras, 3, np.array([8, 8]))
     t = np.geomspace(near[0], far[0], 1000)
-    points = rays.origin[None] + jnp.outer(jnp.asarray(t, jnp.float32), rays.direction)
-    sigma, _ = jax.vmap(field.density, (None, 0))(
-        field.init(jax.random.key(0)), Point(points, jnp.zeros_like(points))
-    )
+
+    @jax.jit
+    def densities(key):
+        rays = cast_rays(dataset.cameras, 3, np.array([8, 8]))
+        points = rays.origin[None] + jnp.outer(jnp.asarray(t, jnp.float32), rays.direction)
+        points = Point(points, jnp.zeros_like(points))
+        return jax.vmap(field.density, (None, 0))(field.init(key), points)[0]
+
+    sigma = densities(jax.random.key(0))
     assert np.trapezoid(sigma, t) == pytest.approx(np.exp(-1) * np.log(40), rel=0.05)
 
 

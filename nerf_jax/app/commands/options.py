@@ -23,6 +23,12 @@ def parse(kind: type[T], arguments: list[str], default: T) -> T:
     return tyro.cli(kind, prog="run.py", args=arguments, default=default, config=config)
 
 
+def pick(kind: type[T], arguments: list[str]) -> T:
+    """The options of one dataclass among those of others."""
+    named = [argument for argument in arguments if argument not in ("-h", "--help")]
+    return tyro.cli(kind, prog="run.py", args=named, return_unknown_args=True)[0]
+
+
 def peek(arguments: list[str]) -> argparse.Namespace:
     """The options that determine the defaults of all other options."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

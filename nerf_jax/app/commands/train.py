@@ -1,7 +1,9 @@
 """``run.py train``: train a scene, evaluate it, render a video, write a report."""
 
+import functools
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,22 +12,25 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, methods
-from nerf_jax.app.commands.options import OUTPUT, parse, peek, tyro
+from nerf_jax.app.commands.options import OUTPUT, parse, peek, pick, tyro
 from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
 from nerf_jax.app.page import write_page
-from nerf_jax.app.progress import duration, say, say_notes
+from nerf_jax.app.processes import ALONE, Group
+from nerf_jax.app.progress import duration, say, say_notes, track
+from nerf_jax.app.rendezvous import Rendezvous, join
 from nerf_jax.app.report import write_curves, write_report
 from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video import render_video
 from nerf_jax.config import Config
-from nerf_jax.config.serialization import to_dict
+from nerf_jax.config.serialization import from_dict, to_dict
 from nerf_jax.data.files import remove_unfinished
+from nerf_jax.data.memory import describe_bytes, free_bytes, peak_bytes
 from nerf_jax.data.scene import Scene, Split
-from nerf_jax.devices import device_name, memory_gib, ray_mesh
+from nerf_jax.devices import device_name, memory_gib, on_this_process, ray_mesh
 from nerf_jax.render import image_renderer
 from nerf_jax.train import TrainState
 from nerf_jax.types import Model
@@ -48,29 +53,46 @@ class TrainArgs:
     """Show the training in the browser; the page stays open until Ctrl-C."""
     port: int = PORT
     """The port of that page."""
+    processes: Annotated[Rendezvous, tyro.conf.arg(name="")] = field(default_factory=Rendezvous)
 
 
 def train(arguments: list[str]) -> int:
     """Run the command."""
-    run, args = _parse(arguments)
+    asks_for_help = {"-h", "--help"} & set(arguments)
+    with ALONE if asks_for_help else join(pick(Rendezvous, arguments)) as group:
+        return _train(arguments, group)
+
+
+def _train(arguments: list[str], group: Group) -> int:
+    run, args = _parse(arguments, group)
     config, port = args.settings, args.port if args.view else None
+    if port is not None and len(group.names) > 1:
+        raise ValueError("--view shows the training of one process: leave it out, or the others")
+    group.require_same({"jax": jax.__version__} | to_dict(config))
+    group.require_shared(run.folder)
     resume = _check_run(run, config, args.resume)
     if port is not None:
         load_viewer(port)  # a missing package is an error before training, not after
 
     say(f"config {config.name} on {device_name()}" + (f": {config.note}" if config.note else ""))
+    if not data.is_local(config.data):
+        group.from_first(lambda: bool(data.load(config.data)))  # one process downloads
     scene = data.load(config.data)
-    split = scene.split("train")
-    held_out = scene.split(config.eval.split) if config.eval.split in scene.loaders else None
-    config, notes = _resolve(config, split)
-    dataset, model = training_dataset(split, config), methods.build(config)
+    split = scene.split("train", track)
+    held_out = scene.split(config.eval.split, track) if config.eval.split in scene.loaders else None
+    config, notes = _resolve(config, split, held_out)
+    dataset, model = training_dataset(split, config), methods.build(config, split.log_exposure)
     _print_summary(scene, split, held_out, model, notes)
     all_cameras = SceneCameras.of(
         scene, {"train": split} | ({config.eval.split: held_out} if held_out else {})
     )
     if resume and run.setting_file.is_file():
         SceneCameras.load(run.setting_file).require_same(all_cameras, run.folder)
-    _begin(run, config, all_cameras, resume=resume)
+    if len(group.names) > 1:
+        step = run.checkpoints.latest()
+        group.require_same({"data (checksum)": _checksum(split), "newest checkpoint": step})
+    if group.is_first:
+        _begin(run, config, all_cameras, resume=resume)
     renderer = image_renderer(model.render, config.eval.rays_per_chunk)
 
     def make_scene(state: TrainState, clock: Clock | None = None) -> Trained:
@@ -81,30 +103,37 @@ def train(arguments: list[str]) -> int:
             *(run, config, model, dataset, held_out.dataset if held_out else None, ray_mesh()),
             resume=resume,
             callback=page.scene_state if page else None,
+            group=group,
         )
-        write_curves(run)
+        if group.is_first:
+            write_curves(run)
         say(f"trained {int(fitted.state.step)} steps in {duration(fitted.clock.train_seconds)}")
         if fitted.interrupted_by is not None:
             say(f"saved; continue with: run.py --output {run.folder} --resume")
             return 128 + fitted.interrupted_by
         if page:
             page.scene_state.finish(fitted.state)
-        _write_outputs(make_scene(fitted.state, fitted.clock), held_out, page=args.page)
+        trained = make_scene(on_this_process(fitted.state), fitted.clock)
+        _write_outputs(trained, held_out, group, page=args.page)
+        _say_peak(config)
         if page:
             keep_open()
     return 0
 
 
-def _parse(arguments: list[str]) -> tuple[Run, TrainArgs]:
+def _parse(arguments: list[str], group: Group) -> tuple[Run, TrainArgs]:
     """The run, and the options over the defaults of its config file or, resumed, of itself."""
     first = peek(arguments)
     base = configs.load(first.config, jax.default_backend(), memory_gib())
     run = Run(first.output) if first.output else None
+    group.require_same({"--resume": first.resume})
     if first.resume:
-        run = run or latest_run(base.name)
-        base = run.config()
+        # As process 0 sees it: whether all see its files is checked next.
+        run = Run(Path(group.from_first(lambda: str((run or latest_run(base.name)).folder))))
+        base = from_dict(Config, group.from_first(lambda: to_dict(run.config())))
     args = parse(TrainArgs, arguments, TrainArgs(base, first.config))
-    return run or new_run(args.settings.name), args
+    folder = (run or new_run(args.settings.name)).folder
+    return Run(Path(group.from_first(lambda: str(folder)))), args
 
 
 def _check_run(run: Run, config: Config, resume: bool) -> bool:
@@ -131,11 +160,23 @@ def _check_run(run: Run, config: Config, resume: bool) -> bool:
     return True
 
 
-def _resolve(config: Config, split: Split) -> tuple[Config, tuple[str, ...]]:
+def _resolve(
+    config: Config, split: Split, held_out: Split | None
+) -> tuple[Config, tuple[str, ...]]:
     """The config with what it leaves to the photos, and a line about each choice."""
     model, notes = methods.resolve(config.model, split.dataset._replace(depth=split.depth))
-    if model.learns_depth and split.depth is None:
+    if model.learns_depth and split.depth is None and not config.data.plane_sweep:
         notes += ("no sparse points are known to be seen in a photo: depths are not learned from",)
+    files = [
+        each.dataset.pixels.filename
+        for each in (split, held_out)
+        if each and isinstance(each.dataset.pixels, np.memmap)
+    ]
+    if files:
+        # Saved with the config, as a resumed run must not depend on what is free then.
+        memory = config.data.memory or describe_bytes(free_bytes())
+        config = replace(config, data=replace(config.data, memory=memory))
+        notes += (f"data.memory {memory}: pixels are read from {', '.join(map(str, files))}",)
     return replace(config, model=model), notes
 
 
@@ -157,6 +198,14 @@ def _print_summary(
     say(f"model: {count:,} parameters")
 
 
+def _checksum(split: Split) -> int:
+    """Of all that is in memory: neither of files that are mapped, nor of depths found since."""
+    leaves = [x for x in jax.tree.leaves(split.dataset) if not isinstance(x, np.memmap)]
+    return functools.reduce(
+        lambda total, leaf: zlib.crc32(np.ascontiguousarray(leaf).data, total), leaves, 0
+    )
+
+
 def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool) -> None:
     """Write the files that a run has before its first step."""
     remove_unfinished(run.folder)
@@ -167,32 +216,46 @@ def _begin(run: Run, config: Config, all_cameras: SceneCameras, *, resume: bool)
         run.forget_metrics_after(-1)
 
 
-def _write_outputs(scene: Trained, held_out: Split | None, *, page: bool) -> None:
-    """Evaluate the scene, render its video, write its page and its report, and print all paths."""
+def _write_outputs(scene: Trained, held_out: Split | None, group: Group, *, page: bool) -> None:
+    """Evaluate the scene, render its video, write its page and its report, and print all paths.
+
+    All processes evaluate and render, each some views and frames; process 0 does the rest.
+    """
     config, run = scene.config, scene.run
     written = [run.folder / "curves.png"]
     if held_out is None:
         say(f"no {config.eval.split} split: nothing to evaluate on")
     else:
-        written += evaluate(scene, held_out)
+        written += evaluate(scene, held_out, group)
     if scene.all_cameras.splits:
         if config.optimizer.pose_learning_rate:
             _print_pose_changes(scene)
         if config.render.num_frames:
-            written += _render_video(scene)
-        if page:
+            written += _render_video(scene, group)
+        if page and group.is_first:
             written += _write_page(scene)
-    if held_out is not None:
+    if held_out is not None and group.is_first:
         written.append(write_report(run))  # last, as it contains the video and links the page
     say("everything is in", run.folder)
     for path in written:
         say("  ", path)
 
 
-def _render_video(scene: Trained) -> list[Path]:
+def _say_peak(config: Config) -> None:
+    peak, limit = peak_bytes(), config.data.memory_bytes
+    if peak is not None:
+        say(f"peak memory of the process: {describe_bytes(peak)}")
+    if peak is not None and limit is not None and peak > limit:
+        say(
+            f"that is more than data.memory {config.data.memory}, of which photos take a quarter: "
+            "train.rays_per_step and eval.rays_per_chunk are what else takes memory"
+        )
+
+
+def _render_video(scene: Trained, group: Group) -> list[Path]:
     """The files of the run's video; none, with the reason printed, if its path is not possible."""
     try:
-        return render_video(scene, scene.config.render, folder=scene.run.folder)
+        return render_video(scene, scene.config.render, folder=scene.run.folder, group=group)
     except ValueError as error:
         say(f"no video: {error}")
         return []

@@ -6,11 +6,10 @@ and an interrupted run continues: photos and pairs already in the database are s
 
 import contextlib
 import copy
-import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nerf_jax.app.prepare.photos import Sizes, focal_length
+from nerf_jax.app.prepare.scene import placed_images
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.data.files import atomic_write, optional_import
 
@@ -29,13 +29,13 @@ _SIMPLE_LENS = "SIMPLE_RADIAL"
 all placed with it, but four in two models with OPENCV's eight parameters."""
 _NUM_NEXT = 10
 """In a sequence, the number of following photos that each photo is matched with."""
-_NUM_GUIDED = 8
-"""The number of photos that each photo is matched with again: it takes seconds a pair."""
+_NUM_GUIDED, _MAX_GUIDED = 8, 100
+"""The number of photos a photo is matched with again, and of such pairs: each takes seconds."""
 _MIN_MATCHES = 15
 """COLMAP ignores pairs of photos with fewer."""
 _SEED = 0  # COLMAP's own differs each time, and so did the attempt that placed LLFF's flower
 _MIN_PHOTOS, _NEARLY_ALL = 3, 0.9
-"""Of a model; the fraction of the photos at which no other attempt is made."""
+"""Of a model; the fraction of the photos at which only those not placed are matched again."""
 
 
 def load() -> ModuleType:
@@ -113,15 +113,16 @@ def match(database: Path, wanted: Iterable[tuple[str, str]], *, guided: bool = F
             pycolmap.match_image_pairs(database, options, pairing, geometry)
 
 
-def match_guided(database: Path) -> Path:
-    """Guided matching of photos with those that share most matches, into a copy of the database.
+def match_guided(database: Path, placed: Collection[str]) -> Path:
+    """Guided matching of the photos not placed, with those that share most matches, into a copy.
 
     An interrupted run continues it.
     """
     found, guided = matches(database), database.with_name("guided.db")
-    names = sorted({name for pair in found for name in pair})
     ranked = sorted(found, key=lambda pair: -found[pair])
-    wanted = {pair for name in names for pair in [p for p in ranked if name in p][:_NUM_GUIDED]}
+    missing = sorted({name for pair in found for name in pair} - {*placed})
+    chosen = {pair for name in missing for pair in [p for p in ranked if name in p][:_NUM_GUIDED]}
+    wanted = [pair for pair in ranked if pair in chosen][:_MAX_GUIDED]
     if not guided.exists():
         with atomic_write(guided) as aside:
             shutil.copyfile(database, aside)
@@ -157,43 +158,45 @@ def _incremental(
         )
 
 
-def _guided(database: Path, images: Path, out: Path, total: int) -> dict[int, Any]:
-    return _incremental(match_guided(database), images, out, total, min_angle=4.0)
-
-
-_ATTEMPTS: dict[str, Callable[[Path, Path, Path, int], dict[int, Any]]] = {
-    "incremental mapping": functools.partial(_incremental, min_angle=16.0),  # COLMAP's default
+_ANGLES = {
+    "incremental mapping": 16.0,  # COLMAP's default
     # For photos from one side: of LLFF's flower, all 25 are placed, and none or two by the first.
-    "incremental mapping from a smaller angle": functools.partial(_incremental, min_angle=4.0),
-    # For large steps: of 13 of the kitchen's photos all are placed, and 6 without it. It is slow,
-    # and the poses are less accurate (centres by 1 % of the extent instead of 0.3 %).
-    "incremental mapping with guided matching": _guided,
+    "incremental mapping from a smaller angle": 4.0,
 }
-"""Not global mapping: it placed nearly all of such photos, but in half of the models some of them
-were wrong by more than 80 degrees, at a mean reprojection error of 0.2 to 0.9 px."""
+_GUIDED = "incremental mapping with guided matching"
+"""For large steps: of 13 of the kitchen's photos all are placed, and 6 without it; of 25 all, and
+24 without it. It is slow, and of the 13 the centres are less accurate (by 1 % of the extent instead
+of 0.3 %).
+
+Not global mapping: it placed nearly all of such photos, but in half of the models some of them were
+wrong by more than 80 degrees, at a mean reprojection error of 0.2 to 0.9 px."""
 
 
 def reconstruct(database: Path, images: Path, total: int, linked: int) -> tuple[str, list[Any]]:
     """Reconstruct the cameras and sparse points from the matches of ``total`` photos.
 
-    Attempts are made until one places nearly all of the ``linked`` photos that matches connect.
+    Attempts are made until one places nearly all of the ``linked`` photos that matches connect;
+    those that are left are matched once more.
 
     Returns:
         The attempt that placed the most photos, with the lowest error among equals: its name and
         ``pycolmap.Reconstruction``, the largest first, whose cameras are OPENCV; maybe none.
     """
-    best, models, placed = "", list[Any](), 0
-    for name, mapping in _ATTEMPTS.items():
-        if placed >= _NEARLY_ALL * linked or linked < _MIN_PHOTOS:
-            break
-        say(f"placed {placed} of {total} photos; trying again: {name}" if best else name)
+    best, models, placed = "", list[Any](), set[str]()
+    for name in (*_ANGLES, _GUIDED):
+        enough = linked if name == _GUIDED else _NEARLY_ALL * linked
+        if len(placed) >= enough or linked < _MIN_PHOTOS:
+            continue
+        say(f"placed {len(placed)} of {total} photos; trying again: {name}" if best else name)
+        source = match_guided(database, placed) if name == _GUIDED else database
+        angle = _ANGLES.get(name, 4.0)
         with tempfile.TemporaryDirectory() as folder:
-            found = mapping(database, images, Path(folder), total).values()
+            found = _incremental(source, images, Path(folder), total, min_angle=angle).values()
         usable = [model for model in found if model.num_reg_images() >= _MIN_PHOTOS]
         usable.sort(key=_rank, reverse=True)
         if not best or [*map(_rank, usable[:1])] > [*map(_rank, models[:1])]:
             best, models = name, usable
-            placed = models[0].num_reg_images() if models else 0
+            placed = {image.name for model in models[:1] for image in placed_images(model)}
     return best, [*map(_refined, models[:1]), *models[1:]]
 
 

@@ -41,6 +41,7 @@ def missing_links(
         f"{ranges(models[0], names)} and {ranges(model, names)} were placed apart: take photos "
         "from between"
         for model in models[1:]
+        if model
     ]
     left, unlinked = [name for name in names if name not in known], list[str]()
     for group in groups(left, [pair for pair in matches if not known & {*pair}]):

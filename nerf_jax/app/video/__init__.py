@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nerf_jax.app.ffmpeg import ffmpeg
+from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video.frames import Frames
@@ -28,6 +29,7 @@ def render_video(
     *,
     folder: Path,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    group: Group = ALONE,
 ) -> list[Path]:
     """Render a scene along a camera path: videos, image sequences, stills, and the depth scale.
 
@@ -40,9 +42,10 @@ def render_video(
         cameras: one per frame, for images of :func:`frame_size`; by ``config.path`` if None.
         folder: for all files.
         on_progress: called with ``(done, total)`` after each frame.
+        group: the processes that share the frames; all of them call this.
 
     Returns:
-        The files and folders written.
+        The files and folders written; none in other processes than the first.
 
     Raises:
         ValueError: there are no frames, the camera-path file is invalid, or the scene was trained
@@ -52,15 +55,19 @@ def render_video(
     """
     trajectory = make_trajectory(scene, config, cameras)
     _check(config, trajectory, folder)
-    frames = Frames.open(folder / "frames" / trajectory.name, trajectory, scene)
-    missing, total = frames.missing(), trajectory.num_frames
+    frames = Frames(folder / "frames" / trajectory.name, trajectory.num_frames)
+    missing = group.from_first(lambda: frames.begin(trajectory, scene))
+    total = trajectory.num_frames
     existing = total - len(missing)
     if existing:
         say(f"{existing} of {total} frames exist already, in {frames.folder}")
     label = f"render {trajectory.name}"
-    for done, index in enumerate(track(missing, label, len(missing)), existing + 1):
+    for done, index in enumerate(track(group.share(missing), label, len(missing)), existing + 1):
         frames.write(index, scene.render(trajectory.cameras, index, trajectory.size_hw))
         on_progress(done, total)
+    group.exchange("all frames are rendered")
+    if not group.is_first:
+        return []
     similarity = scene.all_cameras.world_from_original
     written = write_outputs(frames, trajectory, config, similarity, folder)
     if not config.keep_frames:

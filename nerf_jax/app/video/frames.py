@@ -43,19 +43,14 @@ class Frames:
     count: int
     """Of the whole trajectory."""
 
-    @staticmethod
-    def open(folder: Path, trajectory: Trajectory, scene: Trained) -> "Frames":
-        """Open a folder, and delete its frames if they are of another trajectory or scene."""
+    def begin(self, trajectory: Trajectory, scene: Trained) -> list[int]:
+        """Delete frames of another trajectory or scene; the indices of frames without a file."""
         about = _about(trajectory, scene)
-        file = folder / _ABOUT
+        file = self.folder / _ABOUT
         if not file.is_file() or file.read_bytes() != about.encode():
-            _clear(folder)
+            _clear(self.folder)
             with atomic_write(file) as aside:
                 aside.write_bytes(about.encode())
-        return Frames(folder, trajectory.num_frames)
-
-    def missing(self) -> list[int]:
-        """The indices of the frames that have no file."""
         return [index for index in range(self.count) if not self._file(index).is_file()]
 
     def write(self, index: int, rendering: Rendering) -> None:

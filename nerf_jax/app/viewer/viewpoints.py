@@ -15,6 +15,7 @@ from nerf_jax.app.splines import pose_between
 from nerf_jax.cameras import focus_point
 from nerf_jax.compositing import pixel_over, to_float
 from nerf_jax.data.files import optional_import
+from nerf_jax.data.memory import read_rows
 from nerf_jax.types import Cameras
 
 _MIN_NEAR = 0.02  # the least near bound of a ray, as a fraction of the photos' near bound
@@ -164,7 +165,7 @@ class Photos:
         """A photo on white, resized to ``longer_side`` pixels; None before the photos are read."""
         if self.pixels is None:
             return None
-        photo = pixel_over(jnp.asarray(to_float(np.asarray(self.pixels[index]))), jnp.ones(3))
+        photo = pixel_over(jnp.asarray(to_float(read_rows(self.pixels, index))), jnp.ones(3))
         pillow = optional_import("PIL.Image", "pillow")
         scale = longer_side / max(self.size_hw)
         height, width = (max(1, round(side * scale)) for side in self.size_hw)

@@ -1,0 +1,163 @@
+"""The known depths of the training photos: of the sparse points, and by plane-sweep stereo."""
+
+import functools
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from nerf_jax.app.progress import Progress, duration, say
+from nerf_jax.cameras import cast_rays, focus_point, resize
+from nerf_jax.plane_sweep import agreeing, overlaps, sweep
+from nerf_jax.types import Cameras, Dataset
+
+_MAX_PHOTOS = 100
+"""With more, photos overlap so much that the field finds the depths as soon."""
+_MAX_PIXELS = 25_000
+"""Of a photo while it is swept: it is reduced to as many."""
+_NUM_DISTANCES, _NUM_OTHERS = 96, 4
+_NUM_POINTS = 256
+"""Of each photo, by which the others are chosen."""
+_LEAST_ALIKE, _TOLERANCE = 0.7, 0.02
+
+
+class _Reduced(NamedTuple):
+    """The photos as they are swept: every ``factor``-th pixel of both axes."""
+
+    cameras: Cameras
+    grey: Float[np.ndarray, "N H W"]
+    factor: int
+
+
+def densify(
+    dataset: Dataset, known: Float[np.ndarray, "N H W"] | None
+) -> Float[np.ndarray, "N H W"] | None:
+    """The known depths, and more where photos that overlap agree on them.
+
+    Args:
+        dataset: the training photos.
+        known: distances along the rays of sparse points, 0 elsewhere; None if there are none.
+
+    Returns:
+        As ``known``, whose distances are kept. It is returned as it is for ray tables, for fewer
+        than three photos and for very many, and if the pixels are mapped from a file.
+    """
+    cameras, count = dataset.cameras, len(dataset.pixels)
+    in_memory = not isinstance(dataset.pixels, np.memmap)
+    if not (isinstance(cameras, Cameras) and in_memory and 3 <= count <= _MAX_PHOTOS):
+        return known
+    start, reduced = time.monotonic(), _reduce(cameras, dataset)
+    inverse = _trial_distances(cameras, known)
+    others = _choose_others(cameras, dataset.size_hw, known)
+    swept = np.zeros_like(reduced.grey)
+    workers = os.cpu_count() or 1
+    with Progress("depths of photos", count) as progress, ThreadPoolExecutor(workers) as threads:
+
+        def one(image: int) -> Float[np.ndarray, "H W"]:
+            found = sweep(reduced.cameras, reduced.grey, image, others[image], inverse)
+            distance, alike = map(np.asarray, found)
+            return np.where(alike > _LEAST_ALIKE, distance, 0)
+
+        for image, swept[image] in enumerate(threads.map(one, range(count))):
+            taken = time.monotonic() - start
+            left = duration(taken / (image + 1) * (count - image - 1))
+            progress.update(image + 1, f"ETA {left}" if image + 1 < count else "")
+    check = functools.partial(agreeing, reduced.cameras, swept, tolerance=_TOLERANCE)
+    sure = [check(image=image, others=others[image]) for image in range(count)]
+    dense = _enlarge(np.where(np.stack(sure), swept, 0), reduced.factor, dataset.size_hw)
+    if dataset.mask is not None:
+        dense = np.where(dataset.mask, dense, 0)
+    share, seconds = np.mean(dense > 0), duration(time.monotonic() - start)
+    say(f"  known depths: {share:.0%} of the pixels, by plane-sweep stereo in {seconds}")
+    return dense if known is None else np.where(known > 0, known, dense)
+
+
+def _reduce(cameras: Cameras, dataset: Dataset) -> _Reduced:
+    """The means of blocks of pixels; not a number where any is masked or transparent."""
+    height, width = dataset.size_hw
+    factor = int(np.ceil(np.sqrt(height * width / _MAX_PIXELS)))
+    rows, columns = height // factor, width // factor
+
+    def blocks(values: np.ndarray) -> np.ndarray:
+        cropped = values[:, : rows * factor, : columns * factor]
+        return cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4))
+
+    pixels = np.asarray(dataset.pixels)
+    scale = 255 if pixels.dtype == np.uint8 else 1
+    grey = blocks(pixels[..., :3].mean(axis=-1, dtype=np.float32) / scale)
+    if dataset.mask is not None:
+        grey[blocks(np.asarray(dataset.mask, np.float32)) < 1] = np.nan
+    if pixels.shape[-1] == 4:
+        grey[blocks(pixels[..., 3] / np.float32(scale)) < 0.5] = np.nan
+    return _Reduced(resize(cameras, 1 / factor), grey, factor)
+
+
+def _trial_distances(
+    cameras: Cameras, known: Float[np.ndarray, "N H W"] | None
+) -> Float[np.ndarray, " D"]:
+    """Ascending reciprocals of distances: of the known ones, else around the focus point."""
+    if known is None:
+        nearest, farthest = _typical_distance(cameras, None) * np.array([0.25, 20])
+    else:  # a few points are wrong
+        nearest, farthest = np.percentile(known[known > 0], (0.5, 99.5)) * [0.8, 1.5]
+    return np.linspace(1 / farthest, 1 / nearest, _NUM_DISTANCES, dtype=np.float32)
+
+
+def _typical_distance(cameras: Cameras, known: Float[np.ndarray, "N H W"] | None) -> float:
+    if known is not None:
+        return float(np.median(known[known > 0]))
+    poses = np.asarray(cameras.world_from_camera, float)
+    return float(np.median(np.linalg.norm(poses[:, :, 3] - focus_point(poses), axis=1)))
+
+
+def _choose_others(
+    cameras: Cameras, size_hw: tuple[int, int], known: Float[np.ndarray, "N H W"] | None
+) -> Int[np.ndarray, "N V"]:
+    """For each photo, those to compare it with: they see its known points from a good angle.
+
+    Points at a typical distance stand in for those of a photo that has none.
+    """
+    count, (height, width) = len(cameras.near), size_hw
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, (width, height), (count, _NUM_POINTS, 2))
+    distances = np.full((count, _NUM_POINTS), _typical_distance(cameras, known))
+    for image, depth in enumerate([] if known is None else known):
+        row, column = np.nonzero(depth)
+        if len(row):
+            chosen = random.integers(0, len(row), _NUM_POINTS)
+            pixels[image] = np.stack([column, row], axis=1)[chosen]
+            distances[image] = depth[row[chosen], column[chosen]]
+    points = jnp.asarray(pixels), jnp.asarray(distances, jnp.float32)
+    weights = _overlaps_at(cameras, size_hw, *points)
+    return np.argsort(-np.asarray(weights), axis=1)[:, : min(_NUM_OTHERS, count - 1)]
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def _overlaps_at(
+    cameras: Cameras,
+    size_hw: tuple[int, int],
+    pixels: Int[Array, "N P 2"],
+    distances: Float[Array, "N P"],
+) -> Float[Array, "N N"]:
+    """The overlaps by the points at distances along the rays of pixels."""
+
+    def point(image: Array, pixel: Array, distance: Array) -> Float[Array, "3"]:
+        ray = cast_rays(cameras, image, pixel)
+        return ray.origin + distance * ray.direction
+
+    each = jax.vmap(jax.vmap(point, (None, 0, 0)))
+    return overlaps(cameras, size_hw, each(jnp.arange(len(pixels)), pixels, distances))
+
+
+def _enlarge(
+    reduced: Float[np.ndarray, "N H W"], factor: int, size_hw: tuple[int, int]
+) -> Float[np.ndarray, "N h w"]:
+    """Each value for a block of pixels; 0 where the blocks end before the image does."""
+    full = reduced.repeat(factor, axis=1).repeat(factor, axis=2)
+    missing = [(0, side - have) for side, have in zip(size_hw, full.shape[1:], strict=True)]
+    return np.pad(full, [(0, 0), *missing]).astype(np.float32)
