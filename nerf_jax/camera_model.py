@@ -85,7 +85,11 @@ def pixel_offset(
     pixel: Int[HostArray, "2"],
     size_hw: tuple[int, int],
 ) -> Float[Array, "2"]:
-    """The position of a pixel from the principal point, x and y, in half diagonals of the image."""
+    """The position of a pixel from the principal point, x and y.
+
+    The unit is the distance from there to the image's upper left corner: half a diagonal if the
+    principal point is at the centre.
+    """
     center = jnp.array(size_hw[::-1]) / 2
     if isinstance(cameras, Cameras):  # whose images may be bands of photos
         center = jnp.asarray(cameras.principal)[image]

@@ -68,12 +68,12 @@ def test_exposures_that_are_known_are_the_first_guess():
     np.testing.assert_allclose(found, np.repeat(expected[:, None], 3, axis=1), atol=1e-5)
 
 
-def test_offsets_are_from_the_principal_point_in_half_diagonals():
+def test_offsets_are_from_the_principal_point():
     cameras, size = small.cameras(2)
     off_centre = cameras._replace(principal=cameras.principal + np.array([[0, 0], [3, -2]]))
     found = camera_model.pixel_offset(off_centre, 1, jnp.array([4, 9]), size)
     principal = np.array([11, 6])
-    expected = (np.array([4.5, 9.5]) - principal) / (np.hypot(*size) / 2)
+    expected = (np.array([4.5, 9.5]) - principal) / np.hypot(*principal)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
