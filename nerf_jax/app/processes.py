@@ -62,18 +62,13 @@ class Link:
 
         Raises:
             TimeoutError: none came in that many seconds.
-            EOFError: the connection was closed.
+            EOFError, OSError: the connection was closed.
             ValueError: the other side does not speak this protocol.
         """
         self._connection.settimeout(timeout)
-        try:
-            line = self._lines.readline()
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise EOFError(str(error)) from error
+        line = self._lines.readline()
         if not line.endswith("\n"):
-            raise EOFError("closed")
+            raise EOFError("the connection was closed")
         message = json.loads(line)
         if not isinstance(message, dict):
             raise ValueError(f"unexpected message: {line[:80]!r}")
@@ -196,9 +191,9 @@ class Group:
         expected = SystemExit, KeyboardInterrupt, ValueError, OSError, ImportError, ArithmeticError
         if os.environ.get("NERF_JAX_TRACEBACK") or not isinstance(error, expected):
             traceback.print_exception(error)
-        if not isinstance(error, SystemExit):  # of the command line, and printed
-            say_error(one_line_of(error))
-        self._end(f"{self.names[self.index]} stopped: {one_line_of(error)}", quiet=True)
+        line = one_line_of(error)
+        is_printed = isinstance(error, SystemExit)  # a mistake in the command line
+        self._end(f"{self.names[self.index]} stopped: {line}", "" if is_printed else line)
 
     def _read(self, link: Link) -> None:
         """Receive the messages of another process until it ends."""
@@ -211,21 +206,20 @@ class Group:
                     break
         except TimeoutError:
             message = {"end": f"{link.name} has been silent for {SILENCE_SECONDS:.0f} s"}
-        except (EOFError, ValueError):
+        except (EOFError, OSError, ValueError):
             message = {"end": f"{link.name} was killed, or its machine is lost"}
-        if message["end"] is not None:
-            self._end(message["end"])
+        reason = message["end"]
+        if reason is not None:
+            remedy = "start all of them again with --resume to continue from the newest checkpoint"
+            self._end(reason, f"{reason}. All other processes end too: {remedy}")
 
-    def _end(self, reason: str, *, quiet: bool = False) -> NoReturn:
+    def _end(self, reason: str, line: str) -> NoReturn:
         """End this process at once, as JAX would wait for the others, and those linked to it."""
         self._ending.acquire()  # the first reason is the one that counts
         for link in self._links:
             link.send({"end": reason})
-        if not quiet:
-            say_error(
-                f"{reason}. All other processes end too; start all of them again with --resume, "
-                "which continues from the newest checkpoint"
-            )
+        if line:
+            say_error(line)
         sys.stdout.flush()
         self.before_exit()
         os._exit(1)

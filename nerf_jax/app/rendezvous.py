@@ -239,18 +239,18 @@ def _welcome(place: _Place, link: Link) -> tuple[list[str], int]:
     try:
         # Process 0 waits as long for the others, from its own start on.
         answer = link.receive(place.seconds_left() + SILENCE_SECONDS)
-        if "end" in answer:
-            raise ConnectionError(str(answer["end"]))
-        return list(map(str, answer["names"])), int(answer["port"])
+        if "end" not in answer:
+            return list(map(str, answer["names"])), int(answer["port"])
     except TimeoutError as error:
         raise TimeoutError(
             f"the coordinator at {place.address} did not answer in time: is it another program?"
         ) from error
-    except (EOFError, ValueError, KeyError, TypeError) as error:
+    except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
         raise ConnectionError(
             f"{place.address} does not answer as process 0 of this run does: is it another "
             "program, or was process 0 ended?"
         ) from error
+    raise ConnectionError(str(answer["end"]))
 
 
 def _connect(place: _Place) -> socket.socket:
