@@ -1,13 +1,14 @@
 """What results.json says of a model with appearance codes, and of one without."""
 
 import json
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerf_jax.app.evaluate import results, score_views
+from nerf_jax.app.evaluate import ImageMetrics, RightHalf, ViewScore, results, score_views
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
@@ -94,3 +95,11 @@ def test_a_photo_without_a_valid_pixel_is_pictured_whole(tmp_path):
     with np.errstate(invalid="ignore"):
         outcome(exposures(), images, mask)
     assert read_image(images / "b.png").shape[0] == SIZE
+
+
+@pytest.mark.parametrize(
+    "halves", [None, RightHalf(ImageMetrics(3.0, 0.3), ImageMetrics(2.0, 0.2))]
+)
+def test_scores_travel_between_processes(halves):
+    score = ViewScore("r_4", ImageMetrics(21.5, 0.9), halves)
+    assert ViewScore.from_json(json.loads(json.dumps(asdict(score)))) == score
