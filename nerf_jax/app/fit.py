@@ -142,8 +142,9 @@ def _say_devices(before: object, mesh: Mesh) -> None:
     """Say that the run was on another number of devices."""
     if before is not None and before != mesh.size:
         say(
-            f"resumed on {mesh.size} devices, after {before}: sums have another order, so that the "
-            "run is the same to rounding (and to the rays that have no room on a device)"
+            f"resumed with another number of devices, {mesh.size} after {before}: sums have "
+            "another order, so that the run is the same to rounding (and to the rays that are "
+            "dropped, as each device has its own room for samples)"
         )
 
 

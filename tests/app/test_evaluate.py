@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from nerf_jax import camera_model
-from nerf_jax.app.evaluate import results, score_views
+from nerf_jax.app.evaluate import ImageMetrics, RightHalf, ViewScore, results, score_views
 from nerf_jax.app.runs import Clock, Run
 from nerf_jax.app.scene_cameras import SceneCameras, SplitCameras
 from nerf_jax.app.trained import Trained
@@ -119,3 +120,10 @@ def test_views_are_scored_with_the_exposures_of_the_training_cameras_there(tmp_p
     assert found["psnr"] > 50
     assert found["affine_color"]["psnr"] > 50
     assert "nearest training cameras" in found["protocol"]["camera_model"]
+
+
+@pytest.mark.parametrize("has_halves", [False, True])
+def test_scores_travel_between_processes(has_halves):
+    halves = RightHalf(ImageMetrics(3.0, 0.3), ImageMetrics(2.0, 0.2)) if has_halves else None
+    score = ViewScore("r_4", ImageMetrics(21.5, 0.9), ImageMetrics(23.0, 0.8), halves)
+    assert ViewScore.from_json(json.loads(json.dumps(asdict(score)))) == score

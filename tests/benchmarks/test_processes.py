@@ -41,7 +41,7 @@ def test_they_train_as_one_process_with_two_devices(reference):
     assert one.keys() == two.keys()  # the same files
     assert one["metrics.jsonl"] == two["metrics.jsonl"]
     resumed = end(start(alone, "--train.num-steps", "44"), 600)  # on one device
-    assert any("resumed on 1 devices, after 2" in line for line in resumed.lines)
+    assert any("another number of devices, 1 after 2:" in line for line in resumed.lines)
 
 
 def test_the_other_ends_and_the_run_resumes(reference):
