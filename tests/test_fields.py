@@ -8,6 +8,7 @@ import pytest
 from nerf_jax import fields
 from nerf_jax.config import NerfConfig, TutorialConfig
 from nerf_jax.encodings import frequency
+from nerf_jax.hashgrid import make_levels
 from nerf_jax.types import Field, Params, Point, View
 from tests import closed_forms, oracles
 
@@ -172,3 +173,20 @@ def test_density_is_never_negative_and_colours_are_in_range(method: str):
     assert (sigma >= 0).all()
     assert ((rgb >= 0) & (rgb <= 1)).all()
     assert np.ptp(rgb) > 0.1
+
+
+def test_activations_of_16_bits_change_a_hash_field_little_and_no_type():
+    levels = make_levels(3, 2**10, 4, 16)
+    half, full = (fields.HashField(levels, width=16, dtype=dtype) for dtype in (jnp.bfloat16, None))
+    point, view = Point(jnp.array([0.2, 0.6, 0.7]), jnp.zeros(3)), View(jnp.eye(3)[0], jnp.int32(0))
+    params = full.init(jax.random.key(0), point, view)
+    # Features as large as trained ones, so that the networks matter.
+    params["params"]["tables"] = [1e4 * table for table in params["params"]["tables"]]
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    for method in ("density", "__call__"):
+        given = (point,) if method == "density" else (point, view)
+        found, expected = (one.apply(params, *given, method=method) for one in (half, full))
+        found, expected = (one[0] if method == "density" else one for one in (found, expected))
+        assert found.dtype == jnp.float32
+        assert not np.array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=0.03)
