@@ -77,7 +77,7 @@ def device_name() -> str:
 
 def memory_gib() -> float:
     """The memory of a device that jax may use; 24 GiB where it does not say."""
-    found = jax.devices()[0].memory_stats() or {}
+    found = jax.local_devices()[0].memory_stats() or {}
     return found.get("bytes_limit", 24 << 30) / 2**30
 
 

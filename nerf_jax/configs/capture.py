@@ -41,6 +41,7 @@ CPU_MODEL = HashConfig(
     min_transmittance=1e-3,
     min_alpha=1e-3,
     roulette_weight=0.125,
+    camera_model=True,
 )
 CPU = Config(
     name="capture",

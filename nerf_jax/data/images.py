@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 
 from nerf_jax.data.files import one_line, optional_import
 from nerf_jax.data.intrinsics import PANORAMA
-from nerf_jax.data.scene import Track
+from nerf_jax.data.scene import Track, untracked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 """Suffixes of image files in a folder, in lower case."""
@@ -172,7 +172,10 @@ def _upright(pixels: UInt8[np.ndarray, "h w C"], orientation: int) -> UInt8[np.n
 
 
 def on_threads(
-    task: Callable[[int], None], indices: Sequence[int], track: Track, most_threads: int
+    task: Callable[[int], None],
+    indices: Sequence[int],
+    track: Track = untracked,
+    most_threads: int = 1024,
 ) -> None:
     """Run a task for each index, on all cores but on no more threads than given.
 
