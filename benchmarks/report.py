@@ -147,13 +147,13 @@ def captures(record: Record) -> list[str]:
         "held-out views, dB",
     ]
     note = (
-        "`capture.py` but where a config is named, every eighth photo held out (of the fox at 300 "
-        "steps every third of these); float32, means of per-image values. Equal steps were measured beside other "
-        "work, which changes times and no score. The fox and the fern with the poses that come with "
-        "them, the others as `prepare` placed them; `fox_quarter` learns from every fourth photo. Of "
-        "the kitchen in 5 minutes with a plane sweep one photo more is placed, so that others are "
-        "held out. The outer held-out photo of sceaux shows a tree, over a fifth of it, that no "
-        "other photo shows."
+        "`capture.py` but where a config is named, every eighth photo held out (of the fox at "
+        "300 steps every third of these); float32, means of per-image values. Equal steps were "
+        "measured beside other work, which changes times and no score. The fox and the fern "
+        "with the poses that come with them, the others as `prepare` placed them; `fox_quarter` "
+        "learns from every fourth photo. Of the kitchen in 5 minutes with a plane sweep one "
+        "photo more is placed, so that others are held out. The outer held-out photo of sceaux "
+        "shows a tree, over a fifth of it, that no other photo shows."
     )
     return [note, table(head, rows)]
 
