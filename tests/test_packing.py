@@ -14,7 +14,7 @@ from tests import oracles
 
 pack = jax.jit(packing.pack, static_argnums=1)
 pack_ragged = jax.jit(packing.pack_ragged, static_argnums=3)
-sample_indices = jax.jit(packing.sample_indices, static_argnums=2)
+sample_indices = jax.jit(packing.sample_indices, static_argnums=2, static_argnames="search")
 cumsum_by_ray = jax.jit(packing.cumsum_by_ray, static_argnums=2)
 last_of_each_ray = jax.jit(packing.last_of_each_ray)
 
