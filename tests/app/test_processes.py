@@ -138,6 +138,7 @@ def test_a_process_that_is_killed_ends_the_others(exits, groups, killed):
     for link in links:
         link._connection.shutdown(socket.SHUT_RDWR)  # as the kernel does
     exits.wait(3)
+    members[killed]._links = links
     named = [line for line in exits.lines if f"process {killed} was killed" in line]
     assert len(named) >= 2
 
