@@ -292,7 +292,6 @@ class _Loop:
                 before = self.step
                 in_period = self.photos.period - self.step % self.photos.period
                 self._call(min(per_call, settings.num_steps - self.step, in_period))
-                self._call(min(per_call, settings.num_steps - self.step))
                 clock = self.reporter.clock  # that of process 0 decides on the end
                 clock.train_seconds = self.group.exchange(clock.train_seconds)[0]
                 if self._due(before, settings.validate_every):

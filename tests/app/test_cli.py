@@ -90,7 +90,8 @@ def test_results_say_what_they_mean(place):
     assert {"device", "versions"} <= set(results)
     each = results["per_image"]
     assert [score["name"] for score in each] == ["r_4", "r_5"]
-    assert all(set(score) == {"name", "psnr", "ssim"} for score in each)
+    assert all(set(score) == {"name", "psnr", "ssim", "affine_color"} for score in each)
+    assert all(set(score["affine_color"]) == {"psnr", "ssim"} for score in each)
     assert not {"right_half"} & (set(results) | set(results["protocol"])), "it has no codes"
     assert np.isclose(results["psnr"], np.mean([score["psnr"] for score in each]))
     assert np.isclose(results["ssim"], np.mean([score["ssim"] for score in each]))
