@@ -46,6 +46,14 @@ def init(num_photos: int, log_exposure: Float[HostArray, " N"] | None = None) ->
     }
 
 
+def of(params: Params) -> Params | None:
+    """The camera model's parameters, in a method's with or without learned poses; None if it has
+    none.
+    """
+    found: Params | None = params.get("scene", params).get("camera_model")
+    return found
+
+
 def log_gains(params: Params) -> Float[Array, "N 3"]:
     """Logarithms of the factors of each photo's channels.
 

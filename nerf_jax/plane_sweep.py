@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax.cameras import cast_image_rays, project
@@ -179,12 +180,5 @@ def _window_mean(values: Float[Array, "H W"]) -> Float[Array, "H W"]:
 
 def _interpolate(grey: Float[Array, "H W"], position: Float[Array, "2"]) -> Float[Array, ""]:
     """Bilinear interpolation at a position in pixels; NaN outside of the pixels' centres."""
-    height, width = grey.shape
-    corner = jnp.clip(jnp.floor(position - 0.5), 0, jnp.array([width - 2, height - 2]))
-    x, y = position - 0.5 - corner
-    column, row = corner.astype(jnp.int32)
-    first, flat = row * width + column, grey.reshape(-1)
-    top = flat[first] * (1 - x) + flat[first + 1] * x
-    bottom = flat[first + width] * (1 - x) + flat[first + width + 1] * x
-    inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
-    return jnp.where(inside, top * (1 - y) + bottom * y, jnp.nan)
+    column, row = position - 0.5
+    return map_coordinates(grey, [row, column], order=1, cval=jnp.nan)

@@ -54,8 +54,13 @@ def traced_once() -> Iterator[None]:
     from nerf_jax import methods
     from nerf_jax.app import fit, programs
 
+    build, cached = methods.build, functools.cache(methods.build)
+
+    def build_once(config: object, log_exposure: object = None) -> object:
+        return cached(config) if log_exposure is None else build(config, log_exposure)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "build", functools.cache(methods.build))
+        patch.setattr(methods, "build", build_once)
         patch.setattr(fit, "make_optimizer", functools.cache(fit.make_optimizer))
         patch.setattr(programs, "make_train_steps", functools.cache(programs.make_train_steps))
         yield

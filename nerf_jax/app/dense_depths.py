@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from nerf_jax.app.progress import Progress, duration, say
 from nerf_jax.cameras import cast_rays, focus_point, resize
+from nerf_jax.compositing import to_float
 from nerf_jax.plane_sweep import agreeing, overlaps, sweep
 from nerf_jax.types import Cameras, Dataset
 
@@ -88,12 +89,11 @@ def _reduce(cameras: Cameras, dataset: Dataset) -> _Reduced:
         return cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4))
 
     pixels = np.asarray(dataset.pixels)
-    scale = 255 if pixels.dtype == np.uint8 else 1
-    grey = blocks(pixels[..., :3].mean(axis=-1, dtype=np.float32) / scale)
+    grey = blocks(np.stack([to_float(photo[..., :3]).mean(axis=-1) for photo in pixels]))
     if dataset.mask is not None:
         grey[blocks(np.asarray(dataset.mask, np.float32)) < 1] = np.nan
     if pixels.shape[-1] == 4:
-        grey[blocks(pixels[..., 3] / np.float32(scale)) < 0.5] = np.nan
+        grey[blocks(np.asarray(to_float(pixels[..., 3]))) < 0.5] = np.nan
     return _Reduced(resize(cameras, 1 / factor), grey, factor)
 
 

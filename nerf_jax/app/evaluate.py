@@ -20,7 +20,7 @@ from nerf_jax.app.processes import ALONE, Group
 from nerf_jax.app.progress import say, track
 from nerf_jax.app.trained import Trained
 from nerf_jax.compositing import pixel_over, solid_background, to_float
-from nerf_jax.config import Config, HashConfig
+from nerf_jax.config import Config
 from nerf_jax.data.memory import read_rows
 from nerf_jax.data.scene import Split
 from nerf_jax.devices import device_name, processor
@@ -163,14 +163,14 @@ def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rend
     The photo itself is not read: its exposure and white balance are those of the training cameras
     nearby. Without a camera model it is the identity.
     """
-    method = scene.config.model
-    if not (isinstance(method, HashConfig) and method.camera_model):
+    config, params = scene.config, camera_model.of(scene.state.params)
+    if params is None:
         return lambda rendering, split, index: rendering
-    params = scene.state.params
-    params = params.get("scene", params)["camera_model"]
     gains = np.asarray(camera_model.log_gains(params))
     # A background is not photographed, but a learned environment is.
-    behind = np.asarray(solid_background(scene.config.data.background)) * (not method.environment)
+    behind = np.asarray(solid_background(config.data.background)) * (
+        not config.model.has_environment
+    )
 
     def predict(rendering: Rendering, split: Split, index: int) -> Rendering:
         cameras, gain = split.dataset.cameras, np.zeros(3)
@@ -242,7 +242,7 @@ def results(
             "ssim": "11x11 Gaussian window, sigma 1.5",
             "affine_color": "the whole view after the affine map of its colours, by least squares "
             "on all its valid pixels, that is nearest to the photo",
-            **({"camera_model": _CAMERA_MODEL} if getattr(config.model, "camera_model", 0) else {}),
+            **({"camera_model": _CAMERA_MODEL} if config.model.has_camera_model else {}),
             **({"right_half": _HALVES} if "right_half" in means else {}),
         },
         "steps": step,

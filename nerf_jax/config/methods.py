@@ -45,6 +45,16 @@ class MethodConfig(Section):
         return False
 
     @property
+    def has_environment(self) -> bool:
+        """Whether the colour of what is infinitely far away is learned."""
+        return False
+
+    @property
+    def has_camera_model(self) -> bool:
+        """Whether exposure, white balance, vignetting and response are learned."""
+        return False
+
+    @property
     def is_sparse(self) -> bool:
         """Whether a small field is evaluated at few positions, not a large one at every sample."""
         return False
@@ -189,6 +199,10 @@ class GridConfig(MethodConfig):
         return self.depth_weight > 0
 
     @property
+    def has_environment(self) -> bool:
+        return self.environment
+
+    @property
     def is_sparse(self) -> bool:
         return True
 
@@ -240,6 +254,10 @@ class HashConfig(GridConfig):
     roulette_weight: Annotated[float, BELOW_ONE] = 0.0
     """In training, of the samples with a smaller weight only a random part is taken, and weighs as
     much as all of them: more rays fit into a step. 0: all are taken."""
+
+    @property
+    def has_camera_model(self) -> bool:
+        return self.camera_model
 
     def __post_init__(self) -> None:
         super().__post_init__()

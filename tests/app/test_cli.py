@@ -206,7 +206,7 @@ def test_photos_larger_than_the_memory(place, capsys, tmp_path, monkeypatch):
     files = sorted((tmp_path / "nerf_jax" / "photos").glob("*.pixels"))
     assert len(files) == 2, "train and val"
     assert re.search(r"data\.memory 8KB: pixels are read from \S+\.pixels, \S+\.pixels\n", out)
-    assert re.search(r"read photos 4/4 .*\nread photos 2/2 ", out)
+    assert re.search(r"read photos 4/4 .*\nread photos 1/2 .*\nread photos 2/2 ", out)
     assert re.search(
         r"peak memory of the process: [\d.]+ [MG]B\nthat is more than data\.memory", out
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,13 +23,17 @@ config = replace(config, data=replace(config.data, scene="ball", root=Path({root
 """
 
 
+def small_setup(folder: Path) -> Setup:
+    """A small scene and its config, and what the sessions of a run of them share."""
+    small.write_blender(folder / "ball")
+    (folder / "small.py").write_text(CONFIG.format(root=str(folder / "ball")))
+    return Setup(folder / "small.py", folder / "run", folder / "cache")
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """What the sessions share, and the end state and the seconds of a run."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    small.write_blender(folder / "ball")
-    (folder / "small.py").write_text(CONFIG.format(root=str(folder / "ball")))
-    setup = Setup(folder / "small.py", folder / "run", folder / "cache")
+    setup = small_setup(tmp_path_factory.mktemp("interrupted"))
     began = time.monotonic()
     assert end(start(setup), 600)[:3] == (0, "ending", [])
     seconds = time.monotonic() - began

@@ -7,8 +7,7 @@ from interrupted import Setup, differences, end, end_state, start
 from processes import end_two, kill_one, start_two
 
 from nerf_jax.app.runs import Run
-from tests import small
-from tests.benchmarks.test_interruptions import CONFIG
+from tests.benchmarks.test_interruptions import small_setup
 
 pytestmark = pytest.mark.slow
 
@@ -16,10 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
     """What the sessions share, and the end state of two processes."""
-    folder = tmp_path_factory.mktemp("processes")
-    small.write_blender(folder / "ball")
-    (folder / "small.py").write_text(CONFIG.format(root=str(folder / "ball")))
-    setup = Setup(folder / "small.py", folder / "run", folder / "cache")
+    setup = small_setup(tmp_path_factory.mktemp("processes"))
     sessions = end_two(start_two(setup), 600)
     assert [session.code for session in sessions] == [0, 0], sessions
     assert sessions[1].errors == []

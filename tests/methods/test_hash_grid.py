@@ -382,7 +382,7 @@ def test_the_exposures_of_photos_are_learned_beside_the_scene(environment):
     if environment:  # photos without alpha, of a black surrounding
         pixels = pixels[..., :3] * (photos.pixels[..., 3:] > 0)
     data = photos._replace(pixels=pixels.astype(np.uint8))
-    config = dataclasses.replace(HASH, camera_model=True, environment=environment)
+    config = dataclasses.replace(HASH, num_levels=4, camera_model=True, environment=environment)
     method = methods.build(Config(model=config, optimizer=RATE), known)
     mesh = ray_mesh()
     state = init_state(method, make_optimizer(RATE), data, mesh)
