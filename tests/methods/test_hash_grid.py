@@ -6,7 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jaxtyping import Array
 
 from nerf_jax import camera_model, methods
 from nerf_jax.app.fit import FitResult, fit
@@ -19,7 +21,13 @@ from nerf_jax.methods import make_optimizer
 from nerf_jax.metrics import psnr
 from nerf_jax.occupancy import Occupancy
 from nerf_jax.render_sparse import Budget, render_sparse
-from nerf_jax.train import TrainState, init_state, make_train_steps, make_validation
+from nerf_jax.train import (
+    TrainState,
+    init_state,
+    make_train_steps,
+    make_validation,
+    sample_ray,
+)
 from nerf_jax.types import Metrics, Params, Point, Rendering
 from tests import small
 from tests.small import some
@@ -373,21 +381,44 @@ def test_the_minimum_of_candidates_of_a_grid_is_accepted():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [False, True])
-def test_the_exposures_of_photos_are_learned_beside_the_scene(environment):
+def test_the_exposures_of_photos_of_a_known_scene_are_learned(environment):
+    """The scene is learned from photos of one exposure: beside a scene that is not known, what a
+    colour owes to the direction it is seen from, and what to the photo, is not told apart by views
+    as far apart as these.
+    """
     factors = np.array([0.6, 0.8, 1.0, 0.7])
-    known = 2.2 * np.log([0.6, np.nan, np.nan, np.nan])
-    photos = small.dataset()
-    pixels = photos.pixels * np.append(np.ones(3), 1)
-    pixels[..., :3] *= factors[:, None, None, None]
+    photos, mesh, optimizer = small.dataset(), ray_mesh(), make_optimizer(RATE)
+    pixels = photos.pixels
     if environment:  # photos without alpha, of a black surrounding
-        pixels = pixels[..., :3] * (photos.pixels[..., 3:] > 0)
-    data = photos._replace(pixels=pixels.astype(np.uint8))
-    config = dataclasses.replace(HASH, num_levels=4, camera_model=True, environment=environment)
-    method = methods.build(Config(model=config, optimizer=RATE), known)
-    mesh = ray_mesh()
-    state = init_state(method, make_optimizer(RATE), data, mesh)
-    state, metrics = make_train_steps(method, make_optimizer(RATE), mesh, 128, 300)(state, data)
-    assert np.isfinite(metrics["loss"]).all()
-    found = camera_model.log_gains(state.params["camera_model"]).mean(axis=1)
+        pixels = pixels[..., :3] * (pixels[..., 3:] > 0)
+    alike, exposed = pixels.copy(), pixels.astype(float)
+    exposed[..., :3] *= factors[:, None, None, None]
+    config = dataclasses.replace(HASH, camera_model=True, environment=environment)
+    method = methods.build(Config(model=config, optimizer=RATE))
+    state = init_state(method, optimizer, photos._replace(pixels=alike), mesh)
+    steps = make_train_steps(method, optimizer, mesh, 128, 200)
+    state, _ = steps(state, photos._replace(pixels=alike))
+    data, adam = photos._replace(pixels=exposed.astype(np.uint8)), optax.adam(5e-2)
+
+    def loss(camera: Params, key: Array) -> Array:
+        keys = jax.random.split(key, 256)
+        batch = jax.vmap(sample_ray, (None, 0))(data, keys)
+        params = {**state.params, "camera_model": camera}
+        return method.loss(params, state.aux, keys, batch)[0]
+
+    @jax.jit
+    def step(carry: tuple, key: Array) -> tuple:
+        camera, moments = carry
+        updates, moments = adam.update(jax.grad(loss)(camera, key), moments)
+        return (optax.apply_updates(camera, updates), moments), None
+
+    camera = state.params["camera_model"]
+    keys = jax.random.split(jax.random.key(0), 150)
+    (camera, _), _ = jax.lax.scan(step, (camera, adam.init(camera)), keys)
+    found = camera_model.log_gains(camera).mean(axis=1)
     expected = np.log(factors / np.exp(np.mean(np.log(factors))))
     np.testing.assert_allclose(found, expected, atol=0.08)
+    told = methods.build(Config(model=config, optimizer=RATE), 2.2 * np.log(factors))
+    params, _ = told.init(jax.random.key(0), photos.cameras, photos.size_hw)
+    first = camera_model.log_gains(params["camera_model"]).mean(axis=1)
+    np.testing.assert_allclose(first, expected, atol=1e-5, err_msg="as the photos say")
