@@ -47,9 +47,7 @@ def init(num_photos: int, log_exposure: Float[HostArray, " N"] | None = None) ->
 
 
 def of(params: Params) -> Params | None:
-    """The camera model's parameters, in a method's with or without learned poses; None if it has
-    none.
-    """
+    """The camera model's parameters in those of a method, maybe beside poses; None without one."""
     found: Params | None = params.get("scene", params).get("camera_model")
     return found
 

@@ -1,19 +1,16 @@
 """The known depths of the training photos: of the sparse points, and by plane-sweep stereo."""
 
 import functools
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from nerf_jax.app.progress import Progress, duration, say
+from nerf_jax.app.progress import say, track
 from nerf_jax.cameras import cast_rays, focus_point, resize
 from nerf_jax.compositing import to_float
+from nerf_jax.data.images import on_threads
 from nerf_jax.plane_sweep import agreeing, overlaps, sweep
 from nerf_jax.types import Cameras, Dataset
 
@@ -27,14 +24,6 @@ _NUM_POINTS = 256
 _LEAST_ALIKE, _TOLERANCE = 0.7, 0.02
 
 
-class _Reduced(NamedTuple):
-    """The photos as they are swept: every ``factor``-th pixel of both axes."""
-
-    cameras: Cameras
-    grey: Float[np.ndarray, "N H W"]
-    factor: int
-
-
 def densify(
     dataset: Dataset, known: Float[np.ndarray, "N H W"] | None
 ) -> Float[np.ndarray, "N H W"] | None:
@@ -46,43 +35,39 @@ def densify(
 
     Returns:
         As ``known``, whose distances are kept. It is returned as it is for ray tables, for fewer
-        than three photos and for very many, and if the pixels are mapped from a file.
+        than three photos and for very many, if all are taken from one position, and if the pixels
+        are mapped from a file.
     """
     cameras, count = dataset.cameras, len(dataset.pixels)
     in_memory = not isinstance(dataset.pixels, np.memmap)
     if not (isinstance(cameras, Cameras) and in_memory and 3 <= count <= _MAX_PHOTOS):
         return known
-    start, reduced = time.monotonic(), _reduce(cameras, dataset)
+    if not np.ptp(np.asarray(cameras.world_from_camera)[:, :, 3], axis=0).any():
+        return known
+    factor = int(np.ceil(np.sqrt(np.prod(dataset.size_hw) / _MAX_PIXELS)))
+    grey, small = _reduce(dataset, factor), resize(cameras, 1 / factor)
     inverse = _trial_distances(cameras, known)
     others = _choose_others(cameras, dataset.size_hw, known)
-    swept = np.zeros_like(reduced.grey)
-    workers = os.cpu_count() or 1
-    with Progress("depths of photos", count) as progress, ThreadPoolExecutor(workers) as threads:
+    swept = np.zeros_like(grey)
 
-        def one(image: int) -> Float[np.ndarray, "H W"]:
-            found = sweep(reduced.cameras, reduced.grey, image, others[image], inverse)
-            distance, alike = map(np.asarray, found)
-            return np.where(alike > _LEAST_ALIKE, distance, 0)
+    def one(image: int) -> None:
+        found = sweep(small, grey, image, others[image], inverse)
+        distance, alike = map(np.asarray, found)
+        swept[image] = np.where(alike > _LEAST_ALIKE, distance, 0)
 
-        for image, swept[image] in enumerate(threads.map(one, range(count))):
-            taken = time.monotonic() - start
-            left = duration(taken / (image + 1) * (count - image - 1))
-            progress.update(image + 1, f"ETA {left}" if image + 1 < count else "")
-    check = functools.partial(agreeing, reduced.cameras, swept, tolerance=_TOLERANCE)
+    on_threads(one, range(count), track, label="depths of photos")
+    check = functools.partial(agreeing, small, swept, tolerance=_TOLERANCE)
     sure = [check(image=image, others=others[image]) for image in range(count)]
-    dense = _enlarge(np.where(np.stack(sure), swept, 0), reduced.factor, dataset.size_hw)
+    dense = _enlarge(np.where(np.stack(sure), swept, 0), factor, dataset.size_hw)
     if dataset.mask is not None:
         dense = np.where(dataset.mask, dense, 0)
-    share, seconds = np.mean(dense > 0), duration(time.monotonic() - start)
-    say(f"  known depths: {share:.0%} of the pixels, by plane-sweep stereo in {seconds}")
+    say(f"  known depths: {np.mean(dense > 0):.0%} of the pixels, by plane-sweep stereo")
     return dense if known is None else np.where(known > 0, known, dense)
 
 
-def _reduce(cameras: Cameras, dataset: Dataset) -> _Reduced:
-    """The means of blocks of pixels; not a number where any is masked or transparent."""
-    height, width = dataset.size_hw
-    factor = int(np.ceil(np.sqrt(height * width / _MAX_PIXELS)))
-    rows, columns = height // factor, width // factor
+def _reduce(dataset: Dataset, factor: int) -> Float[np.ndarray, "N H W"]:
+    """Mean grey values of blocks; not a number where a pixel is masked, or most is transparent."""
+    rows, columns = (side // factor for side in dataset.size_hw)
 
     def blocks(values: np.ndarray) -> np.ndarray:
         cropped = values[:, : rows * factor, : columns * factor]
@@ -94,7 +79,7 @@ def _reduce(cameras: Cameras, dataset: Dataset) -> _Reduced:
         grey[blocks(np.asarray(dataset.mask, np.float32)) < 1] = np.nan
     if pixels.shape[-1] == 4:
         grey[blocks(np.asarray(to_float(pixels[..., 3]))) < 0.5] = np.nan
-    return _Reduced(resize(cameras, 1 / factor), grey, factor)
+    return grey
 
 
 def _trial_distances(

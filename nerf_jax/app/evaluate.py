@@ -163,14 +163,13 @@ def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rend
     The photo itself is not read: its exposure and white balance are those of the training cameras
     nearby. Without a camera model it is the identity.
     """
-    config, params = scene.config, camera_model.of(scene.state.params)
+    params = camera_model.of(scene.state.params)
     if params is None:
         return lambda rendering, split, index: rendering
     gains = np.asarray(camera_model.log_gains(params))
     # A background is not photographed, but a learned environment is.
-    behind = np.asarray(solid_background(config.data.background)) * (
-        not config.model.has_environment
-    )
+    is_shown = not scene.config.model.has_environment
+    behind = is_shown * np.asarray(solid_background(scene.config.data.background))
 
     def predict(rendering: Rendering, split: Split, index: int) -> Rendering:
         cameras, gain = split.dataset.cameras, np.zeros(3)

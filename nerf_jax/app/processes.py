@@ -216,10 +216,10 @@ class Group:
     def _end(self, reason: str, line: str) -> NoReturn:
         """End this process at once, as JAX would wait for the others, and those linked to it."""
         self._ending.acquire()  # the first reason is the one that counts
+        if line:
+            say_error(line)  # before the others say theirs, where all write to one terminal
         for link in self._links:
             link.send({"end": reason})
-        if line:
-            say_error(line)
         sys.stdout.flush()
         self.before_exit()
         os._exit(1)

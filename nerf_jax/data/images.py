@@ -176,15 +176,16 @@ def on_threads(
     indices: Sequence[int],
     track: Track = untracked,
     most_threads: int = 1024,
+    label: str = "read photos",
 ) -> None:
     """Run a task for each index, on all cores but on no more threads than given.
 
     Shows the progress; raises the first error.
     """
-    # Decoding releases the GIL.
+    # Decoding releases the GIL, and so does JAX.
     with ThreadPoolExecutor(min(most_threads, os.cpu_count() or 1)) as pool:
         try:
-            for _ in track(pool.map(task, indices), "read photos", len(indices)):
+            for _ in track(pool.map(task, indices), label, len(indices)):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)

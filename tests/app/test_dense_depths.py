@@ -31,7 +31,7 @@ def test_more_depths_are_known(sparse, capsys):
     if sparse:
         np.testing.assert_array_equal(found[known > 0], known[known > 0].astype(np.float32))
     out = capsys.readouterr().out
-    assert "depths of photos 4/4" in out
+    assert "depths of photos 4/4  took" in out
     assert "of the pixels, by plane-sweep stereo" in out
 
 
@@ -49,5 +49,8 @@ def test_few_photos_and_ray_tables_are_left_as_they_are():
     poses = cameras().world_from_camera[:2]
     two = Dataset(cameras()._replace(world_from_camera=poses), photos.pixels[:2])
     assert densify(two, true) is true
+    poses = np.repeat(cameras().world_from_camera[:1], 4, axis=0)
+    turned = Dataset(cameras()._replace(world_from_camera=poses), photos.pixels)
+    assert densify(turned, None) is None, "from one position there are no depths"
     rays = RayTable(*(np.zeros(1) for _ in RayTable._fields))
     assert densify(photos._replace(cameras=rays), None) is None
