@@ -6,7 +6,7 @@
 The first command estimates the camera poses (``pip install 'nerf_jax[prepare]'``). It is not needed
 for scenes prepared with COLMAP, nerfstudio or instant-ngp. Images are reduced to at most 500 pixels
 (``--data.max_side``). The photos choose the space, the steps and, by the sparse points, the scale.
-A GPU's memory chooses their size and that of the tables; nothing of this was measured yet.
+A GPU's memory chooses their size and that of the tables; not measured on a GPU yet.
 """
 
 from dataclasses import replace
