@@ -79,6 +79,11 @@ def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(Image.EXTENSION, suffix, raising=False)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for browsers, threads and processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first, notebooks before all: no process waits for one at the end."""
     items.sort(key=lambda item: (item.name.split("[")[0] != "test_notebook_runs", not slow(item)))

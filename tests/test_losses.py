@@ -103,7 +103,7 @@ def test_gradients_of_depths_are_bounded_at_any_density(log_sigma: float):
         seen = compositing.composite(w, jnp.ones((64, 3)), edges)
         return losses.depth_error(seen.depth, jnp.float32(2.0))
 
-    slopes = jax.grad(error)(jnp.full(64, log_sigma))
+    slopes = jax.jit(jax.grad(error))(jnp.full(64, log_sigma))
     assert np.isfinite(slopes).all()
     assert jnp.abs(slopes).sum() < 3
 
@@ -120,6 +120,7 @@ def test_termination_is_the_likelihood_of_a_known_depth():
     packed = pack(jnp.asarray(mask), 15)
     assert np.array_equal(packed.ray[:15], ray)
 
+    @jax.jit
     def loss(w, t):
         return losses.termination_packed(w, t, jnp.asarray(known), packed, 8)
 
@@ -139,7 +140,7 @@ def test_termination_is_the_likelihood_of_a_known_depth():
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert found[1] == pytest.approx(-np.log(0.01)), "a ray without samples"
-    slopes = jax.grad(lambda w, t: jnp.sum(loss(w, t)), argnums=(0, 1))(
+    slopes = jax.jit(jax.grad(lambda w, t: jnp.sum(loss(w, t)), argnums=(0, 1)))(
         w, jnp.asarray(t).at[0].set(0.0)
     )
     assert all(np.isfinite(slope).all() for slope in slopes)

@@ -1,13 +1,16 @@
 """The page draws what the method renders, in a real browser: random fields of all kinds."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from nerf_jax.app import page
 from nerf_jax.app.images import color_depth
-from nerf_jax.app.page import write_page
 from nerf_jax.app.page.views import start_view
+from nerf_jax.app.trained import Trained
+from nerf_jax.types import Rendering
 from tests.app.page import made
 from tests.browser import WEBGL, fixture
 
@@ -35,6 +38,19 @@ VARIANTS = [
 ]
 
 
+@functools.cache
+def scene_and_rendering(name: str) -> tuple[Trained, Rendering]:
+    """Rendered once for all variants of a page."""
+    scene = made.scene(made.config(**CASES[name]))
+    return scene, made.rendering(scene, start_view(scene.cameras()))
+
+
+@pytest.fixture(autouse=True)
+def small_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture that a page shows at first, in 64 pixels: quicker to render on a CPU."""
+    monkeypatch.setattr(page, "STILL_SIDE", 64)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
     yield from fixture(*WEBGL)
@@ -50,15 +66,14 @@ def browser() -> Iterator[object]:
     ],
 )
 def test_a_page_shows_what_is_rendered(browser, tmp_path, name, bits, script, least):
-    scene = made.scene(made.config(**CASES[name]))
-    rendered = made.rendering(scene, start_view(scene.cameras()))
+    scene, rendered = scene_and_rendering(name)
     assert np.asarray(rendered.opacity).std() > 0.1  # something, but not everywhere
     depths = np.asarray(rendered.median_depth), np.asarray(rendered.opacity)
-    path = write_page(scene, tmp_path / "scene.html", bits)
+    path = page.write_page(scene, tmp_path / "scene.html", bits)
     depth_range = made.settings_of(path.read_text())["depthRange"]
-    with made.opened(browser, path, script) as page:
-        assert made.psnr(page.image(), np.asarray(rendered.rgb)) > least
-        assert page.page.evaluate("isSoftware(canvas.getContext('webgl2'))") is not bool(script)
-        page.click("depth")
+    with made.opened(browser, path, script) as shown:
+        assert made.psnr(shown.image(), np.asarray(rendered.rgb)) > least
+        assert shown.page.evaluate("isSoftware(canvas.getContext('webgl2'))") is not bool(script)
+        shown.click("depth")
         # At edges, a step of the colours.
-        assert made.psnr(page.image(), color_depth(*depths, *depth_range)) > least - 7
+        assert made.psnr(shown.image(), color_depth(*depths, *depth_range)) > least - 7
