@@ -24,23 +24,10 @@ from nerf_jax.numerics import safe_divide, safe_norm
 from nerf_jax.types import Cameras, Lens, Rays
 
 
-class Spacing(Protocol):
-    """A coordinate ``s`` along a ray, a monotonic function of the distance ``t``, in which the
-    steps are even.
-    """
-
-    def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """The coordinate at a distance."""
-
-    def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """The distance at a coordinate."""
-
-    def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """The derivative of ``t`` by ``s``, at a distance."""
-
-
 class Even(NamedTuple):
-    """Steps of equal length."""
+    """Steps of equal length. This and the next two are spacings: coordinates ``s`` along a ray in
+    which steps are even, with the distance ``t`` and its derivative by ``s``, the ``slope``.
+    """
 
     def s(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return t

@@ -93,6 +93,13 @@ def termination_packed(
     return jnp.where(known > 0, -jnp.log(found + wrong), 0.0)
 
 
+def decayed(
+    weight: float, final: float, progress: Float[Array, ""] | None
+) -> Float[Array, ""] | float:
+    """A weight that falls exponentially as progress goes from 0 to 1, to ``final`` times itself."""
+    return weight if progress is None else weight * final**progress
+
+
 def masked_mean(values: Float[Array, " R"], mask: Float[Array, " R"]) -> Float[Array, ""]:
     """The mean over the rays whose mask is 1; zero if there are none."""
     return jnp.sum(values * mask) / jnp.maximum(jnp.sum(mask), 1.0)

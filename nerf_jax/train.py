@@ -144,11 +144,11 @@ def make_train_steps(
     num_terms = rays_per_step // size if model.reduction == "sum" else 1
 
     def share_loss(
-        params: Params, aux: Aux, key: Array, dataset: Dataset, index: Array
+        params: Params, aux: Aux, key: Array, dataset: Dataset, progress: Array, index: Array
     ) -> tuple[Array, Metrics]:
         ray = (jax.lax.axis_index(RAYS) * num_passes + index) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
-        batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])
+        batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])._replace(progress=progress)
         loss, metrics = jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
         return num_terms * loss, metrics
 
@@ -169,8 +169,8 @@ def make_train_steps(
     def step(state: TrainState, dataset: Dataset, horizon: Array) -> tuple[TrainState, Metrics]:
         refresh_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         aux = model.refresh(state.params, state.aux, refresh_key, state.step)
-        gradient, metrics = mean_gradient(state.params, aux, loss_key, dataset)
         progress = jnp.minimum(state.step / horizon, 1.0)
+        gradient, metrics = mean_gradient(state.params, aux, loss_key, dataset, progress)
         updates, opt_state = optimize.update(
             gradient, state.opt_state, state.params, progress=progress
         )

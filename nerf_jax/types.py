@@ -160,6 +160,8 @@ class Batch(NamedTuple):
     """A known distance along the ray, between its near and far; 0: unknown."""
     offset: Float[Array, "*#n 2"] | None = None
     """Of the pixel from the principal point: :func:`nerf_jax.camera_model.pixel_offset`."""
+    progress: Float[Array, ""] | None = None
+    """The fraction of training that is done, in [0, 1], as far as its end is known."""
 
 
 class Field(NamedTuple):

@@ -214,6 +214,26 @@ def test_a_schedule_over_all_of_training_follows_its_progress():
     np.testing.assert_allclose(*ends, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("horizon", "last"), [(4, 0.5), (2, 1.0), (np.inf, 0.0)])
+def test_a_loss_is_given_the_progress_of_training(horizon, last):
+    """On two devices; at the third of three steps. Without a known end, there is none."""
+
+    def loss(params, aux, keys, batch):
+        return jnp.mean(params["x"] * batch.pixel), {"progress": jnp.mean(batch.progress)}
+
+    model = METHOD._replace(
+        init=lambda *_: ({"x": jnp.float32(1)}, ()),
+        loss=loss,
+        refresh=lambda params, aux, key, step: aux,
+    )
+    mesh = ray_mesh()
+    steps = make_train_steps(model, OPTIMIZER, mesh, 32, 3, 2)
+    _, metrics = steps(begin(mesh, model), small.dataset(), horizon)
+    expected = np.minimum(np.arange(3) / horizon, 1.0)
+    np.testing.assert_allclose(metrics["progress"], expected, rtol=1e-6)
+    assert metrics["progress"][2] == last
+
+
 MIP = MipConfig(num_samples=8, depth=2, width=16, skip=0, position_bands=6, direction_bands=1)
 
 

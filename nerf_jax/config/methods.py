@@ -181,6 +181,8 @@ class GridConfig(MethodConfig):
     """Weight of the distortion loss, which prevents fog in front of the cameras."""
     depth_weight: Annotated[float, NON_NEGATIVE] = 0.0
     """Weight of the loss on known depths: of the capture's sparse points, and by a plane sweep."""
+    depth_weight_final: Annotated[float, POSITIVE] = 1.0
+    """Factor of that weight at the end of training: depths place surfaces, photos refine them."""
 
     @property
     def bounded(self) -> bool:

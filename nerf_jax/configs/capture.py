@@ -33,6 +33,7 @@ CPU_MODEL = HashConfig(
     environment=True,
     distortion=0.01,
     depth_weight=0.1,
+    depth_weight_final=0.1,
     grid_resolution=96,
     grid_cells=2**16,
     grid_alpha=0.1,

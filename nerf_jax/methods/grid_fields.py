@@ -152,7 +152,8 @@ def rendering_loss(
         return loss, {"mse": mse}
     known = mask * (batch.depth > 0)
     depth = losses.masked_mean(losses.depth_error(rendering.depth, batch.depth), known)
-    return loss + config.depth_weight * depth, {"mse": mse, "depth": depth}
+    weight = losses.decayed(config.depth_weight, config.depth_weight_final, batch.progress)
+    return loss + weight * depth, {"mse": mse, "depth": depth}
 
 
 def _in_space(network: fields.HashField, space: Space, length: float) -> Field:

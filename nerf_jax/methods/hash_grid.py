@@ -113,7 +113,8 @@ def _loss(
         termination = losses.termination_packed(
             samples.w, samples.t, batch.depth, samples.packed, config.num_candidates
         )
-        loss += config.depth_weight * losses.masked_mean(termination, mask * (batch.depth > 0))
+        weight = losses.decayed(config.depth_weight, config.depth_weight_final, batch.progress)
+        loss += weight * losses.masked_mean(termination, mask * (batch.depth > 0))
     if config.distortion:
         distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)

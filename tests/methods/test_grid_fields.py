@@ -140,6 +140,11 @@ def test_the_misfit_is_of_colours_and_known_depths():
     expected = np.mean([losses.depth_error(depth[i], known[i]) for i in (3, 5, 7)])
     np.testing.assert_allclose(told["depth"], expected, rtol=1e-5)
     np.testing.assert_allclose(both, alone + 0.5 * expected, rtol=1e-5)
+    falling = dataclasses.replace(config, depth_weight_final=0.01)
+    for progress, weight in ((0.0, 0.5), (0.5, 0.05), (1.0, 0.005)):
+        later = batch._replace(progress=jnp.float32(progress))
+        found = misfit(falling, seen, target, later, learned)[0]
+        np.testing.assert_allclose(found, alone + weight * expected, rtol=1e-5)
     nowhere = batch._replace(depth=jnp.zeros(9))
     assert misfit(config, seen, target, nowhere, learned)[0] == alone
 
