@@ -4,6 +4,7 @@ A partial archive stays next to its destination, with a note of the version of t
 server, so that the next call resumes it.
 """
 
+import contextlib
 import errno
 import http.client
 import importlib.util
@@ -92,9 +93,10 @@ def _download(address: str, partial: Path) -> None:
     furthest, failures, answered = 0, 0, False
     while True:
         version, total, start = "", "", 0
-        if _note(partial).is_file() and partial.is_file():
-            version, total = _note(partial).read_text("utf-8").split("\n")
-            start = partial.stat().st_size
+        with contextlib.suppress(FileNotFoundError):
+            # Empty while another process writes it.
+            version, _, total = _note(partial).read_text("utf-8").partition("\n")
+            start = partial.stat().st_size if total else 0
         if start and str(start) == total:
             return
         failures, furthest = (0, start) if start > furthest else (failures, furthest)

@@ -220,6 +220,14 @@ def test_several_at_once_get_the_same_scene(server, tmp_path):
             assert (folder / "train/r_0.png").read_bytes() == NOISE
 
 
+def test_a_note_that_another_process_is_writing_is_no_reason_to_stop(server, tmp_path):
+    partial = tmp_path / ".lego.zip.partial"
+    partial.write_bytes(b"the first bytes")
+    (tmp_path / ".lego.zip.partial.version").touch()
+    assert (download.fetch("lego", tmp_path) / "train/r_0.png").read_bytes() == NOISE
+    assert server.ranges == [None]
+
+
 def _symlink():
     info = zipfile.ZipInfo("lego/link")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
