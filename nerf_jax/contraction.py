@@ -351,7 +351,7 @@ def _directions_or_axes(lens: Lens | None, points: Float[Array, "P 2"]) -> Float
 
 
 def required_steps(space: Space, resolution: int) -> int:
-    """The least number of steps such that none is longer than a cell, and no block is missed.
+    """The least number of steps such that hardly any is longer than a cell.
 
     Args:
         space: 0 is returned for a box, whose steps are known from the config.
@@ -367,5 +367,5 @@ def required_steps(space: Space, resolution: int) -> int:
                 growth, cell = float(space.step(1) / near), 1 - float(near / far)
             case _:
                 return 0
-    # Seven eighths of that: blocks of steps leave as much room (occupancy.occupied_blocks).
+    # Seven eighths of that: the longest steps are few.
     return math.ceil(growth / cell * resolution * 7 / 64) * 8

@@ -1,10 +1,10 @@
 """The occupancy grid: the cells of a scene's space that are not empty.
 
 Instant-NGP (Müller et al., 2022, Appendix E.2). A grid of cells holds a running maximum of the
-field's density; rays are marched through it, and the field is read in occupied cells only. A
-coarser copy is read first, so that empty space is skipped a block of steps at a time. Where space
-is contracted (:mod:`nerf_jax.contraction`), cells grow with the distance as Instant-NGP's nested
-grids do, and steps with them.
+field's density; rays are marched through it, and the field is read in occupied cells only. The
+distance to the nearest one is read first, so that empty space is skipped a block of steps at a
+time. Where space is contracted (:mod:`nerf_jax.contraction`), cells grow with the distance as
+Instant-NGP's nested grids do, and steps with them.
 
 Notation: ``G`` cells along an axis, ``K`` candidates: the steps of a ray, in ``B`` blocks of them.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from nerf_jax.cameras import project
 from nerf_jax.contraction import RaySteps, Space, contains
@@ -26,8 +26,8 @@ from nerf_jax.types import Cameras, Rays
 BLOCK = 8
 """Candidates that are tested together first."""
 
-COARSE = 4
-"""Cells of the grid along the side of a cell of its coarse copy."""
+_FARTHEST = 5
+"""Half of a block of steps as long as cells reaches 4 cells."""
 
 
 class Occupancy(NamedTuple):
@@ -39,26 +39,25 @@ class Occupancy(NamedTuple):
     visible: Bool[Array, "G G G"]
     """Cells that some camera sees. The others stay empty, as nothing can be learned there."""
     occupied: Bool[Array, "G G G"]
-    near_occupied: Bool[Array, "g g g"]
-    """``g = G / COARSE``: whether a coarse cell, or one next to it, holds an occupied cell."""
+    distance: UInt8[Array, "G G G"]
+    """Chebyshev's, to the nearest occupied cell; 5 stands for all larger ones."""
 
 
 def init_grid(space: Space, resolution: int) -> Occupancy:
     """A grid of which no cell was read yet, so that all are occupied."""
-    coarse = resolution // COARSE
     return Occupancy(
         space,
         jnp.full((resolution,) * 3, -1.0),
         jnp.ones((resolution,) * 3, bool),
         jnp.ones((resolution,) * 3, bool),
-        jnp.ones((coarse,) * 3, bool),
+        jnp.zeros((resolution,) * 3, jnp.uint8),
     )
 
 
 def mask_invisible(grid: Occupancy, visible: Bool[Array, "G G G"]) -> Occupancy:
     """The grid, with its invisible cells empty."""
     occupied = grid.occupied & visible
-    return grid._replace(visible=visible, occupied=occupied, near_occupied=_near(occupied))
+    return grid._replace(visible=visible, occupied=occupied, distance=chebyshev_distance(occupied))
 
 
 def choose_cells(
@@ -120,20 +119,20 @@ def update(
     known = (values >= 0) & grid.visible
     mean = safe_divide(jnp.sum(jnp.where(known, values, 0.0)), jnp.sum(known, dtype=jnp.float32))
     occupied = grid.visible & ((values < 0) | (values > jnp.minimum(mean, threshold)))
-    return grid._replace(density=values, occupied=occupied, near_occupied=_near(occupied))
+    return grid._replace(density=values, occupied=occupied, distance=chebyshev_distance(occupied))
 
 
-def _near(occupied: Bool[Array, "G G G"]) -> Bool[Array, "g g g"]:
-    g = occupied.shape[0] // COARSE
-    blocks = occupied.reshape(g, COARSE, g, COARSE, g, COARSE).any(axis=(1, 3, 5))
-    for axis in range(3):  # a cell and its two neighbours, along each axis in turn
-        padded = jnp.pad(blocks, [(1, 1) if a == axis else (0, 0) for a in range(3)])
-        blocks = (
-            jax.lax.slice_in_dim(padded, 0, g, axis=axis)
-            | blocks
-            | jax.lax.slice_in_dim(padded, 2, g + 2, axis=axis)
-        )
-    return blocks
+def chebyshev_distance(occupied: Bool[Array, "G G G"]) -> UInt8[Array, "G G G"]:
+    """The distance of each cell to the nearest occupied one: see :class:`Occupancy`."""
+    distance, near = jnp.zeros(occupied.shape, jnp.uint8), occupied
+    for _ in range(_FARTHEST):
+        distance += ~near
+        for axis in range(3):  # a cell and its two neighbours, along each axis in turn
+            padded = jnp.pad(near, [(1, 1) if a == axis else (0, 0) for a in range(3)])
+            size = near.shape[axis]
+            before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
+            near = near | before | jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
+    return distance
 
 
 class Candidates(NamedTuple):
@@ -153,12 +152,18 @@ def occupied_blocks(
 ) -> Bool[Array, " B"]:
     """Whether each block of a ray's candidates may have some in occupied cells.
 
-    None is missed as long as a step is no longer than a cell: then no candidate of a block is
-    farther from the block's midpoint than a coarse cell is wide.
+    None is missed: a block reaches from its middle as far as to its ends, or an eighth farther
+    where it is bent, and the cells that it passes are at most a cell farther than that.
     """
-    first = jnp.arange(0, num_candidates, BLOCK)
-    midpoint = steps.t(first + (BLOCK - 1) / 2)
-    return lookup(grid.near_occupied, grid.space, ray, midpoint) & (steps.t(first) < steps.stop)
+    size = len(grid.occupied)
+    halves = jnp.minimum(jnp.arange(0, num_candidates + 1, BLOCK // 2), num_candidates - 1)
+    t = steps.t(halves)
+    position = jax.vmap(lambda t: grid.space.to_unit(ray.origin + t * ray.direction) * size)(t)
+    start, middle, end = position[:-1:2], position[1::2], position[2::2]
+    reach = jnp.max(jnp.maximum(jnp.abs(start - middle), jnp.abs(end - middle)), axis=1)
+    x, y, z = jnp.clip(middle.astype(jnp.int32), 0, size - 1).T
+    distance = grid.distance.reshape(-1).at[(x * size + y) * size + z].get(mode="promise_in_bounds")
+    return (distance <= reach * 9 / 8 + 1) & (t[:-1:2] < steps.stop)
 
 
 def occupied_in_block(

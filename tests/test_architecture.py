@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"config"},
     {"methods"},
     {"data", "scenes"},
-    {"app.chunks"},
+    {"app.chunks", "app.old_checkpoints"},
     {
         *{
             "app.appearance",
@@ -205,4 +205,4 @@ def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
     assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_055
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
-    assert num_lines(list(MODULES)) <= 19_875
+    assert num_lines(list(MODULES)) <= 19_940

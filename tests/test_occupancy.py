@@ -140,7 +140,7 @@ def test_cells_invisible_to_all_cameras_stay_empty():
 def test_a_new_grid_is_occupied_until_updated():
     grid = occupancy.init_grid(BOX, 8)
     assert grid.occupied.all()
-    assert grid.near_occupied.all()
+    assert not grid.distance.any()
     cells = jnp.arange(100)
     grid = update(grid, lambda x: jnp.zeros(len(x)), cells, threshold=1.0)
     np.testing.assert_array_equal(grid.occupied.reshape(-1), np.arange(8**3) >= 100)
@@ -181,7 +181,7 @@ def test_a_cell_updated_twice_at_once_keeps_the_larger_density():
 def test_an_empty_scene_empties_the_grid():
     grid = grid_of(np.zeros((CELLS,) * 3, bool))
     assert not grid.occupied.any()
-    assert not grid.near_occupied.any()
+    assert (grid.distance == 5).all()
 
 
 @pytest.mark.slow

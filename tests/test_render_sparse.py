@@ -238,14 +238,12 @@ def test_a_uniform_ball_follows_beer_and_lambert():
 @pytest.mark.slow
 def test_rays_that_miss_and_empty_grids_give_zeros_and_no_gradient():
     params = CLOUDS.init(None)
-    empty = occupancy.init_grid(BOX, CELLS)._replace(
-        occupied=jnp.zeros((CELLS,) * 3, bool),
-        near_occupied=jnp.zeros((CELLS // occupancy.COARSE,) * 3, bool),
-    )
     aside = some_rays(30)._replace(direction=jnp.tile(jnp.array([0.0, 0.0, 1.0]), (30, 1)))
     aside = aside._replace(origin=aside.origin + 9.0)
     still = some_rays(30)._replace(direction=jnp.zeros((30, 3)))
     full = occupancy.init_grid(BOX, CELLS)
+    no_cells = jnp.zeros((CELLS,) * 3, bool)
+    empty = full._replace(occupied=no_cells, distance=full.distance + 5)
 
     def opacity(params, grid, rays):
         seen = render_sparse(CLOUDS, params, grid, EXACT, None, rays)

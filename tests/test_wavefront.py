@@ -82,10 +82,9 @@ def test_skipped_candidates_hardly_matter():
 
 @pytest.mark.slow
 def test_rays_that_miss_and_empty_grids_give_zeros():
-    coarse = CELLS // occupancy.COARSE
     full = occupancy.init_grid(cloud_grid().space, CELLS)
     no_cells = jnp.zeros((CELLS,) * 3, bool)
-    empty = full._replace(occupied=no_cells, near_occupied=jnp.zeros((coarse,) * 3, bool))
+    empty = full._replace(occupied=no_cells, distance=full.distance + 5)
     falsely_near = full._replace(occupied=no_cells)
     rays = some_rays(30)
     aside = rays._replace(origin=rays.origin + 9.0, direction=jnp.tile(jnp.eye(3)[2], (30, 1)))

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from nerf_jax.app import old_checkpoints
 from nerf_jax.devices import replicate
 
 T = TypeVar("T")
@@ -100,8 +101,10 @@ class Checkpoints:
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
         reason = "damaged, or made by another method or other sizes than this config's"
         with self._read_errors(reason) as step:
-            args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
-            tree = self._manager().restore(step, args=args)["tree"]
+            is_old = old_checkpoints.is_old(self.folder / str(step))
+            wanted = old_checkpoints.to_old(target) if is_old else target
+            args = ocp.args.Composite(tree=ocp.args.StandardRestore(wanted))
+            tree = old_checkpoints.to_new(self._manager().restore(step, args=args)["tree"])
             for wanted, found in zip(jax.tree.leaves(target), jax.tree.leaves(tree), strict=True):
                 if wanted.shape != found.shape:
                     raise ValueError(f"an array of shape {found.shape} for {wanted.shape}")

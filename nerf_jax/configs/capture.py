@@ -38,7 +38,8 @@ CPU_MODEL = HashConfig(
     grid_cells=2**16,
     grid_alpha=0.1,
     num_candidates=0,
-    max_samples=2**14,
+    max_samples=2**12,
+    candidates_per_sample=12,
     min_transmittance=1e-3,
     min_alpha=1e-3,
     roulette_weight=0.125,
@@ -60,9 +61,9 @@ CPU = Config(
         epsilon=1e-15,
     ),
     train=TrainConfig(
-        num_steps=15_000,
+        num_steps=30_000,
         max_seconds=600.0,
-        rays_per_step=4096,
+        rays_per_step=2048,
         steps_per_call=20,
         validate_every=1000,
         validation_rays=2048,
@@ -86,6 +87,7 @@ def gpu(max_side: int, log2_entries: int) -> Config:
         grid_resolution=128,
         grid_every=1,
         max_samples=2**17,
+        candidates_per_sample=6,
     )
     return replace(
         CPU,

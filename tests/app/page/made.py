@@ -73,10 +73,9 @@ def scene(settings: Config, run: Run | None = None) -> Trained:
     cells = state.aux.occupied.shape[0]
     blocks = rng.random((cells // 4,) * 3) < 0.3
     occupied = jnp.asarray(np.kron(blocks, np.ones((4, 4, 4))) > 0)
-    near = jnp.ones_like(state.aux.near_occupied)
     state = state._replace(
         params=jax.tree.map_with_path(randomized, state.params),
-        aux=state.aux._replace(occupied=occupied, near_occupied=near),
+        aux=state.aux._replace(occupied=occupied, distance=jnp.zeros_like(state.aux.distance)),
     )
     cameras = SceneCameras.of(Scene("noise", "", {}), {"train": Split(data, NAMES)})
     return Trained.of(settings, state, cameras, Clock(train_seconds=75.0), run)
