@@ -5,7 +5,8 @@
 Writes photos of 1920x1080 into FOLDER once: views of the built-in scene, enlarged, each at another
 place of its photo. Then it trains on them in pairs of processes, one with ``--data.memory 2.5GB``,
 one with room for everything, and compares their rays per second, their PSNR of held-out views after
-the same steps, and their peak memory. The first process also decodes the photos into the cache.
+the same steps, and their peak memory. Each pair has its own seed. The first process also decodes
+the photos into the cache.
 """
 
 import argparse
@@ -31,7 +32,7 @@ RUN = Path(__file__).parents[1] / "run.py"
 OPTIONS = [
     *("--data.downscale", "1", "--data.normalize", "none", "--data.background", "white"),
     *("--train.max-seconds", "None", "--train.validate-every", "0"),
-    *("--train.checkpoint-every", "0", "--eval.every", "8"),
+    *("--train.checkpoint-every", "0", "--eval.every", "1"),
     *("--render.num-frames", "0", "--no-page"),
 ]
 
@@ -62,10 +63,11 @@ def write_photos(folder: Path, split: str, count: int) -> None:
     write_json(file, {**shared, "frames": frames})
 
 
-def train(folder: Path, output: Path, memory: str, steps: int) -> dict[str, float]:
+def train(folder: Path, output: Path, memory: str, steps: int, seed: int) -> dict[str, float]:
     """Train in a process of its own: its speed, its score and its peak memory."""
     command = [sys.executable, str(RUN), "--config", "bricks.py", "--data.root", str(folder)]
     command += [*OPTIONS, "--data.memory", memory, "--train.num-steps", str(steps)]
+    command += ["--train.seed", str(seed)]
     start = time.perf_counter()
     process = subprocess.Popen([*command, "--output", str(output)])
     _, status, usage = os.wait4(process.pid, 0)
@@ -98,7 +100,7 @@ def main() -> None:
         runs = {"buffer": args.memory, "whole": "1TB"}
         folders = {name: args.folder / f"{stamp}_{name}_{pair}" for name in runs}
         found = {
-            name: train(args.folder, folders[name], memory, args.steps)
+            name: train(args.folder, folders[name], memory, args.steps, seed=pair)
             for name, memory in runs.items()
         }
         pairs.append(found)
@@ -114,7 +116,7 @@ def main() -> None:
         "median_relative_speed": round(float(np.median(relative)), 3),
         "pairs": pairs,
     }
-    write_record(Path(__file__), figures, {}, name=f"streaming_{args.photos}")
+    write_record(Path(__file__), figures, {})
 
 
 if __name__ == "__main__":
