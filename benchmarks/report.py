@@ -297,11 +297,11 @@ def processes(record: Record) -> list[str]:
         f"steps, and so does one process with two devices: of the {same['arrays']} arrays of the "
         f"training state, **{len(same['arrays_that_differ'])}** differ in any bit. Then one of the "
         "two processes is killed by SIGKILL at a random moment of the run's life; the other must "
-        "end by itself, with one line that names it unless its own work is done, and both are started "
-        "again, after up to five "
-        "kills to the end, which must be that of an uninterrupted run. "
-        f"{record['kills']} kills: **{len(record['failures'])}** failures; the other process ended "
-        f"after {min(seconds):.1f} to {max(seconds):.1f} s, in the median {median(seconds):.1f} s "
+        "end by itself, with one line that names it unless its own work is done, and both are "
+        "started again, after up to five kills to the end, which must be that of an uninterrupted "
+        f"run. {record['kills']} kills: **{len(record['failures'])}** failures; the other process "
+        f"ended after {min(seconds):.1f} to {max(seconds):.1f} s, in the median "
+        f"{median(seconds):.1f} s "
         "(up to 45 s where it was still waiting for the other to start)."
     )
     return [note, table(["process 0 was", "kills"], record["killed_while"].items())]

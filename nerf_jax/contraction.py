@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from nerf_jax.lenses import from_image_plane, has_ray
-from nerf_jax.numerics import safe_divide, safe_norm
+from nerf_jax.numerics import safe_divide, safe_norm, tan
 from nerf_jax.types import Cameras, Lens, Rays
 
 
@@ -69,7 +69,7 @@ class Angular(NamedTuple):
         return jnp.arctan((t - self.closest) / self.apart)
 
     def t(self, s: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        return self.closest + self.apart * jnp.tan(jnp.clip(s, -_RIGHT_ANGLE, _RIGHT_ANGLE))
+        return self.closest + self.apart * tan(jnp.clip(s, -_RIGHT_ANGLE, _RIGHT_ANGLE))
 
     def slope(self, t: Float[Array, "*n"]) -> Float[Array, "*n"]:
         return self.apart + (t - self.closest) ** 2 / self.apart

@@ -1,7 +1,10 @@
-"""The package's singularities, each handled once: values and gradients stay finite."""
+"""The package's singularities, each handled once: values and gradients stay finite. And a tangent
+that is quick on a CPU.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -77,3 +80,26 @@ def bounded_exp(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
 def _bounded_exp_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     return bounded_exp(x), jnp.exp(jnp.minimum(x, 15.0)) * dx
+
+
+_TAN = (9.38540186e-3, 3.11992233e-3, 2.44301355e-2, 5.34112807e-2, 1.33387994e-1, 3.33331569e-1)
+_RIGHT_ANGLE = np.float32(np.pi / 2)
+_REST = np.float32(np.pi / 2 - np.float64(_RIGHT_ANGLE))
+
+
+def tan(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """The tangent for ``|x| < pi/2``, to single precision.
+
+    A polynomial up to ``pi/4``, and the reciprocal of the rest's beyond (Moshier's Cephes library,
+    tanf). XLA calls the C library for each value, which on a CPU takes a hundred times as long.
+    """
+    far = jnp.abs(x) > np.pi / 4
+    # The right angle in two parts, so that the difference keeps all digits.
+    sign = jnp.sign(x)
+    rest = jnp.where(far, (sign * _RIGHT_ANGLE - x) + sign * _REST, x)
+    square = rest * rest
+    series = jnp.zeros_like(x)
+    for coefficient in _TAN:
+        series = (series + coefficient) * square
+    near = rest + rest * series
+    return jnp.where(far, 1 / jnp.where(far, near, 1.0), near)

@@ -203,6 +203,6 @@ def num_lines(names: list[str]) -> int:
 
 def test_the_package_stays_small():
     below_config = [name for floor in FLOORS[:4] for name in floor]
-    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_055
+    assert num_lines([name for name in MODULES if outer(name) in below_config]) <= 4_080
     assert num_lines([name for name in MODULES if outer(name) == "methods"]) <= 970
-    assert num_lines(list(MODULES)) <= 19_940
+    assert num_lines(list(MODULES)) <= 19_970

@@ -21,6 +21,16 @@ EXTREMES = (0.0, 1e-38, 1e-10, 1.0, 1e10, 1e20, 1e30, float("inf"))
 """As factors; their products overflow, vanish or make ``0 * inf``."""
 
 
+def test_the_tangent_and_its_slope_are_those_of_double_precision():
+    limit = np.pi / 2 - 1e-4
+    x = np.linspace(-limit, limit, 20_001).astype(np.float32)
+    x = np.concatenate([x, [0.0, 1e-30, np.pi / 4, -np.pi / 4]]).astype(np.float32)
+    exact = np.tan(x.astype(np.float64))
+    np.testing.assert_allclose(jax.jit(numerics.tan)(x), exact, rtol=3e-7)
+    slope = jax.jit(jax.vmap(jax.grad(numerics.tan)))(x)
+    np.testing.assert_allclose(slope, 1 + exact**2, rtol=1e-5)
+
+
 def test_safe_norm_is_the_norm_and_its_gradient_the_unit_vector():
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     norm = np.linalg.norm(x, axis=-1)
