@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from nerf_jax.cameras import project
 from nerf_jax.contraction import RaySteps, Space, contains
@@ -27,7 +27,7 @@ BLOCK = 8
 """Candidates that are tested together first."""
 
 _FARTHEST = 5
-"""Half of a block of steps as long as cells reaches 4 cells."""
+"""The bound of distances, in cells: half of a block of steps as long as cells reaches 4 cells."""
 
 
 class Occupancy(NamedTuple):
@@ -40,7 +40,7 @@ class Occupancy(NamedTuple):
     """Cells that some camera sees. The others stay empty, as nothing can be learned there."""
     occupied: Bool[Array, "G G G"]
     distance: UInt8[Array, "G G G"]
-    """Chebyshev's, to the nearest occupied cell; 5 stands for all larger ones."""
+    """Chebyshev's, in cells, to the nearest occupied cell; 5 stands for all larger ones."""
 
 
 def init_grid(space: Space, resolution: int) -> Occupancy:
@@ -123,7 +123,7 @@ def update(
 
 
 def chebyshev_distance(occupied: Bool[Array, "G G G"]) -> UInt8[Array, "G G G"]:
-    """The distance of each cell to the nearest occupied one: see :class:`Occupancy`."""
+    """The distances of :class:`Occupancy`, by growing the occupied cells one cell at a time."""
     distance, near = jnp.zeros(occupied.shape, jnp.uint8), occupied
     for _ in range(_FARTHEST):
         distance += ~near
@@ -161,8 +161,7 @@ def occupied_blocks(
     position = jax.vmap(lambda t: grid.space.to_unit(ray.origin + t * ray.direction) * size)(t)
     start, middle, end = position[:-1:2], position[1::2], position[2::2]
     reach = jnp.max(jnp.maximum(jnp.abs(start - middle), jnp.abs(end - middle)), axis=1)
-    x, y, z = jnp.clip(middle.astype(jnp.int32), 0, size - 1).T
-    distance = grid.distance.reshape(-1).at[(x * size + y) * size + z].get(mode="promise_in_bounds")
+    distance = jax.vmap(_read, (None, 0))(grid.distance, middle)
     return (distance <= reach * 9 / 8 + 1) & (t[:-1:2] < steps.stop)
 
 
@@ -215,22 +214,23 @@ def find_candidates(
 
 def occupied_at(grid: Occupancy, position: Float[Array, "3"]) -> Bool[Array, ""]:
     """Whether a world position is in an occupied cell; outside of the space there are none."""
-    size = len(grid.occupied)
-    cell = jnp.clip(grid.space.to_unit(position) * size, 0, size - 1).astype(jnp.int32)
-    return grid.occupied[tuple(cell)] & contains(grid.space, position)
+    in_cells = grid.space.to_unit(position) * len(grid.occupied)
+    return _read(grid.occupied, in_cells) & contains(grid.space, position)
 
 
 def lookup(
     cells: Bool[Array, "n n n"], space: Space, ray: Rays, t: Float[Array, " s"]
 ) -> Bool[Array, " s"]:
     """The cells at distances along a ray; outside of the space, the nearest cells."""
+    unit = jax.vmap(lambda t: space.to_unit(ray.origin + t * ray.direction))(t)
+    return jax.vmap(_read, (None, 0))(cells, unit * len(cells))
 
-    def index(t: Float[Array, ""]) -> Int[Array, ""]:
-        position = space.to_unit(ray.origin + t * ray.direction) * len(cells)
-        x, y, z = jnp.clip(position.astype(jnp.int32), 0, len(cells) - 1)
-        return (x * len(cells) + y) * len(cells) + z
 
-    return cells.reshape(-1).at[jax.vmap(index)(t)].get(mode="promise_in_bounds")
+def _read(cells: Shaped[Array, "n n n"], position: Float[Array, "3"]) -> Shaped[Array, ""]:
+    """The cell around a position, which is in units of cells; outside of the grid, the nearest."""
+    x, y, z = jnp.clip(position.astype(jnp.int32), 0, len(cells) - 1)
+    index = (x * len(cells) + y) * len(cells) + z
+    return cells.reshape(-1).at[index].get(mode="promise_in_bounds")
 
 
 _MARGIN = 0.05

@@ -108,6 +108,45 @@ def test_crossing_empty_space_in_blocks_misses_no_candidate(share: float, space:
         assert near.mean() < 0.5
 
 
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 1.0])
+def test_distances_to_occupied_cells_are_those_of_all_pairs(share: float):
+    occupied = np.random.default_rng(5).random((CELLS,) * 3) < share
+    cells = np.stack(np.indices(occupied.shape), axis=-1).reshape(-1, 1, 3)
+    apart = np.abs(cells - np.argwhere(occupied)).max(axis=-1)
+    expected = apart.min(axis=1, initial=5).reshape(occupied.shape)
+    np.testing.assert_array_equal(jax.jit(occupancy.chebyshev_distance)(occupied), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+def test_no_candidate_is_farther_from_the_middle_of_its_block_than_looked_for(space: Space):
+    """Of many rays through a grid with one occupied cell each, around a candidate."""
+    count = 400
+    rays = some_rays(4, count)
+    if space is not BOX:
+        rays = rays._replace(near=jnp.full(count, 0.1), far=jnp.full(count, 8.0))
+    rng = np.random.default_rng(6)
+    keys = jax.random.split(jax.random.key(6), count)
+
+    def is_found(key, ray, turn):
+        steps = space.ray_steps(key, ray, CANDIDATES)
+        t = steps.t(jnp.arange(CANDIDATES))
+        unit = jax.vmap(lambda t: space.to_unit(ray.origin + t * ray.direction))(t)
+        inside = (t < steps.stop) & jnp.all((unit > 0) & (unit < 1), axis=1)
+        chosen = jnp.argsort(~inside, stable=True)[(turn * jnp.sum(inside)).astype(jnp.int32)]
+        cell = (unit[chosen] * CELLS).astype(jnp.int32)
+        occupied = jnp.zeros((CELLS,) * 3, bool).at[tuple(cell)].set(True)
+        grid = occupancy.init_grid(space, CELLS)
+        grid = grid._replace(distance=occupancy.chebyshev_distance(occupied))
+        blocks = occupancy.occupied_blocks(grid, ray, steps, CANDIDATES)
+        return blocks[chosen // BLOCK], jnp.any(inside)
+
+    turns = jnp.asarray(rng.random(count), jnp.float32)
+    found, crosses = jax.jit(jax.vmap(is_found))(keys, rays, turns)
+    assert crosses.mean() > 0.3
+    assert found[crosses].all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
 def test_a_position_is_occupied_as_its_cell_is_and_outside_the_space_never(space: Space):

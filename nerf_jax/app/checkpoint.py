@@ -102,8 +102,8 @@ class Checkpoints:
         reason = "damaged, or made by another method or other sizes than this config's"
         with self._read_errors(reason) as step:
             is_old = old_checkpoints.is_old(self.folder / str(step))
-            wanted = old_checkpoints.to_old(target) if is_old else target
-            args = ocp.args.Composite(tree=ocp.args.StandardRestore(wanted))
+            saved = old_checkpoints.to_old(target) if is_old else target
+            args = ocp.args.Composite(tree=ocp.args.StandardRestore(saved))
             tree = old_checkpoints.to_new(self._manager().restore(step, args=args)["tree"])
             for wanted, found in zip(jax.tree.leaves(target), jax.tree.leaves(tree), strict=True):
                 if wanted.shape != found.shape:
