@@ -9,13 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from nerf_jax import losses
-from nerf_jax.compositing import (
-    Background,
-    over,
-    pixel_over,
-    sample_background,
-    solid_background,
-)
+from nerf_jax.compositing import Background, over, pixel_over, sample_background, solid_background
 from nerf_jax.types import Aux, Batch, Field, Metrics, Model, Params, Point, Rays, Rendering
 
 RenderPasses = Callable[[Params, Array | None, Rays], tuple[Rendering, ...]]

@@ -130,7 +130,9 @@ def _loss(
     target = pixel_over(batch.pixel, backgrounds)
     rendering, (*rounds, last) = _render_rounds(config, params, aux, keys, batch.rays)
     field = grid_field(config, aux.space)
-    rendering = over_background(field, params["field"], batch.rays, rendering, backgrounds)
+    rendering = over_background(
+        field, params["field"], batch.rays, rendering, backgrounds, batch.progress
+    )
     error, errors = rendering_loss(config, rendering, target, batch, batch.mask)
     mean = functools.partial(losses.masked_mean, mask=batch.mask)
     distortion = mean(jax.vmap(losses.distortion)(last.w, last.edges))
