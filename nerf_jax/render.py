@@ -17,17 +17,7 @@ from nerf_jax.cameras import cast_rays
 from nerf_jax.cones import disc
 from nerf_jax.devices import RAYS, REPLICATED, SPLIT, ray_mesh, split_evenly
 from nerf_jax.sampling import midpoints
-from nerf_jax.types import (
-    Aux,
-    Cameras,
-    Field,
-    Params,
-    Point,
-    Rays,
-    RayTable,
-    Rendering,
-    View,
-)
+from nerf_jax.types import Aux, Cameras, Field, Params, Point, Rays, RayTable, Rendering, View
 
 T = TypeVar("T")
 

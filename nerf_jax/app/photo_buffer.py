@@ -26,7 +26,10 @@ from nerf_jax.types import Bands, Dataset, RayTable
 PERIOD = 120
 """Steps between two exchanges: a number with many divisors, among them a call's steps."""
 
-_BANDS_A_PHOTO = 16  # or somewhat more, of the same height
+# The smaller the bands, the better some of them stand for all photos; a disk prefers larger ones.
+_BANDS_A_PHOTO = 16  # at least
+_BAND_BYTES = 2**14  # at most, unless a row has more
+_READ_AT_ONCE = 2**10  # bands, around each of which 64 KiB of a file are mapped
 _MAX_EXCHANGE = 2**25  # bytes
 _MIN_ROUNDS = 8  # exchanges after which the buffer is another one
 
@@ -75,8 +78,8 @@ class PhotoBuffer:
     period = PERIOD
 
     def __init__(self, dataset: Dataset, max_bytes: int, seed: int, sharding: Sharding) -> None:
-        count, height, width, _ = dataset.pixels.shape
-        tallest = max(1, height // _BANDS_A_PHOTO)
+        count, height, width, channels = dataset.pixels.shape
+        tallest = max(1, min(height // _BANDS_A_PHOTO, _BAND_BYTES // (width * channels)))
         self.rows = next(rows for rows in range(tallest, 0, -1) if height % rows == 0)
         self._per_photo, self._seed, self._sharding = height // self.rows, seed, sharding
         self.num_bands = count * self._per_photo
@@ -126,7 +129,11 @@ class PhotoBuffer:
         band = self._order(position + np.arange(self.exchanged))
         image, index = np.divmod(band, self._per_photo)
         bands = Bands(image.astype(np.int32), (index * self.rows).astype(np.int32))
-        read = {name: read_rows(part, band) for name, part in self._parts.items()}
+        groups = np.array_split(band, -(-len(band) // _READ_AT_ONCE))
+        read = {
+            name: np.concatenate([read_rows(part, group) for group in groups])
+            for name, part in self._parts.items()
+        }
         on_device = replicate({**read, "bands": bands}, self._sharding)
         return on_device, np.int32(position % self.size)
 
