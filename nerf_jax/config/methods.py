@@ -170,7 +170,7 @@ class GridConfig(MethodConfig):
     a frustum per distance of its near end."""
     environment: bool = False
     """Learn the colour of each direction infinitely far away, such as the sky's, and show it where
-    a ray ends: after a fifth of training. For photos without alpha."""
+    a ray ends. For photos without alpha."""
     code_size: Annotated[int, NON_NEGATIVE] = 0
     """Size of the appearance code that is learned for each photo, for differences in exposure and
     white balance. Renderings use the mean code; held-out photos are also scored with codes fitted

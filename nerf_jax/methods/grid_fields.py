@@ -122,19 +122,11 @@ def over_background(
     rays: Rays,
     rendering: Rendering,
     background: Float[Array, "3"] | Float[Array, "R 3"],
-    progress: Float[Array, ""] | None = None,
 ) -> Rendering:
-    """The rendering of R rays over the learned environment, or else over a background.
-
-    In the first fifth of training an environment is not shown: its smooth colour would stand for
-    what is far before the shape of that is found, and cells found empty are never learned again.
-    """
+    """The rendering of R rays over the learned environment, or else over a background."""
     if field.environment is not None:
         view = View(rays.direction, rays.appearance)
-        learned = jax.vmap(field.environment, (None, 0))(params, view)
-        # It stays 0 where the end of training is not known.
-        is_shown = progress is None or ((progress == 0) | (progress >= 0.2))
-        background = jnp.where(is_shown, learned, background)
+        background = jax.vmap(field.environment, (None, 0))(params, view)
     return rendering._replace(rgb=over(rendering.rgb, rendering.opacity, background))
 
 

@@ -102,7 +102,7 @@ def _loss(
     # Backgrounds are not photographed, but a learned environment is.
     if config.camera_model and not config.environment:
         rendering = _photographed(params["camera_model"], rendering, batch)
-    rendering = over_background(field, params, batch.rays, rendering, backgrounds, batch.progress)
+    rendering = over_background(field, params, batch.rays, rendering, backgrounds)
     if config.camera_model and config.environment:
         rendering = _photographed(params["camera_model"], rendering, batch)
     mask = kept * batch.mask

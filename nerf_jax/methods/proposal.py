@@ -130,9 +130,7 @@ def _loss(
     target = pixel_over(batch.pixel, backgrounds)
     rendering, (*rounds, last) = _render_rounds(config, params, aux, keys, batch.rays)
     field = grid_field(config, aux.space)
-    rendering = over_background(
-        field, params["field"], batch.rays, rendering, backgrounds, batch.progress
-    )
+    rendering = over_background(field, params["field"], batch.rays, rendering, backgrounds)
     error, errors = rendering_loss(config, rendering, target, batch, batch.mask)
     mean = functools.partial(losses.masked_mean, mask=batch.mask)
     distortion = mean(jax.vmap(losses.distortion)(last.w, last.edges))

@@ -15,14 +15,9 @@ from nerf_jax.contraction import Box, Contracted
 from nerf_jax.devices import ray_mesh
 from nerf_jax.hashgrid import level_weights, make_levels
 from nerf_jax.methods import fit_space, make_optimizer
-from nerf_jax.methods.grid_fields import (
-    density_field,
-    grid_field,
-    over_background,
-    rendering_loss,
-)
+from nerf_jax.methods.grid_fields import density_field, grid_field, rendering_loss
 from nerf_jax.train import init_state, make_train_steps
-from nerf_jax.types import Params, Point, Rendering, View
+from nerf_jax.types import Params, Point, Rendering
 from tests import small
 from tests.methods.test_hash_grid import HASH, RATE
 from tests.methods.test_proposal import PROPOSAL
@@ -187,20 +182,3 @@ def test_the_initial_opacity_of_a_box_does_not_depend_on_its_unit_of_length(kind
         params = field.init(jax.random.key(0))
         sigma, _ = field.density(params, Point(jnp.full(3, 0.3 * radius), jnp.zeros(3)))
         np.testing.assert_allclose(sigma, expected, rtol=1e-2)
-
-
-@pytest.mark.parametrize(
-    ("progress", "is_shown"), [(None, True), (0.0, True), (0.01, False), (0.19, False), (0.2, True)]
-)
-def test_a_learned_environment_is_shown_after_a_fifth_of_training(progress, is_shown):
-    config = dataclasses.replace(HASH, environment=True)
-    learned = grid_field(config, Box(-jnp.ones(3), jnp.ones(3)))
-    params, rays = learned.init(jax.random.key(0)), some(4)[1].rays
-    half, distance = jnp.full(4, 0.5), jnp.ones(4)
-    seen = Rendering(jnp.full((4, 3), 0.25), half, distance, distance)
-    now = None if progress is None else jnp.float32(progress)
-    found = over_background(learned, params, rays, seen, jnp.array([1.0, 0.0, 0.5]), now)
-    view = View(rays.direction, rays.appearance)
-    environment = jax.vmap(learned.environment, (None, 0))(params, view)
-    behind = environment if is_shown else np.array([1.0, 0.0, 0.5])
-    np.testing.assert_allclose(found.rgb, 0.25 + 0.5 * behind + np.zeros((4, 3)), atol=1e-6)
