@@ -153,9 +153,8 @@ def captures(record: Record) -> list[str]:
         "with the poses that come with them, the others as `prepare` placed them; `fox_quarter` "
         "learns from every fourth photo. Of 5 minutes, those without a plane sweep and a camera "
         "model were measured on a busy machine; all 25 photos of the kitchen have been placed "
-        "since, so that others are held out. The environment from the start, or after two fifths, "
-        "is shown sooner or later than by `capture.py`; levels from coarse to fine opened one "
-        "after another in the first half. The outer held-out photo of sceaux "
+        "since, so that others are held out. An environment that is shown late is preceded by random "
+        "backgrounds; levels from coarse to fine opened one after another in the first half. The outer held-out photo of sceaux "
         "shows a tree, over a fifth of it, that no other photo shows."
     )
     return [note, table(head, rows)]
