@@ -2,11 +2,11 @@
 
     python benchmarks/streaming.py FOLDER --photos 1000
 
-Writes photos of 1920x1080 into FOLDER once: views of the built-in scene, enlarged, each at another
-place of its photo. Then it trains on them in pairs of processes, one with ``--data.memory 2.5GB``,
-one with room for everything, and compares their rays per second, their PSNR of held-out views after
-the same steps, and their peak memory. Each pair has its own seed. The first process also decodes
-the photos into the cache.
+Writes photos of 1920x1080 into FOLDER once: as many different views of the built-in scene,
+enlarged, each at another place of its photo. Then it trains on them in pairs of processes, one with
+``--data.memory 2.5GB``, one with room for everything, and compares their rays per second, their
+PSNR of held-out views after the same steps, and their peak memory. Each pair has its own seed. The
+first process also decodes the photos into the cache.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -42,19 +43,20 @@ def write_photos(folder: Path, split: str, count: int) -> None:
     file = folder / f"transforms_{split}.json"
     if file.is_file() and len(json.loads(file.read_text())["frames"]) == count:
         return
-    data = bricks.load(DataConfig(near=2.5, far=5.5)).split(split).dataset
+    with mock.patch.dict(bricks.NUM_VIEWS, {split: count}):
+        data = bricks.load(DataConfig(near=2.5, far=5.5)).split(split).dataset
     size = data.size_hw[0]
     focal = float(data.cameras.focal[0, 0]) * HEIGHT / size
     shifts = np.random.default_rng(0).integers(0, WIDTH - HEIGHT + 1, count)
     (folder / split).mkdir(parents=True, exist_ok=True)
 
     def write(index: int) -> dict[str, Any]:
-        view, name = index % len(data.pixels), f"{split}/{index:04d}.jpg"
-        square = Image.fromarray(data.pixels[view]).resize((HEIGHT, HEIGHT))
+        name = f"{split}/{index:04d}.jpg"
+        square = Image.fromarray(data.pixels[index]).resize((HEIGHT, HEIGHT))
         photo = Image.new("RGB", (WIDTH, HEIGHT), "white")
         photo.paste(square, (int(shifts[index]), 0), square)
         photo.save(folder / name, quality=92)
-        pose = [*data.cameras.world_from_camera[view].tolist(), [0.0, 0.0, 0.0, 1.0]]
+        pose = [*data.cameras.world_from_camera[index].tolist(), [0.0, 0.0, 0.0, 1.0]]
         return {"file_path": name, "transform_matrix": pose, "cx": shifts[index] + HEIGHT / 2}
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
