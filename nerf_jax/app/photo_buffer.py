@@ -29,7 +29,7 @@ PERIOD = 120
 # The smaller the bands, the better some of them stand for all photos; a disk prefers larger ones.
 _BANDS_A_PHOTO = 16  # at least
 _BAND_BYTES = 2**14  # at most, unless a row has more
-_READ_AT_ONCE = 2**10  # bands, around each of which 64 KiB of a file are mapped
+_READ_AT_ONCE = 2**6  # bands, around each of which up to 2 MiB of a file may be mapped
 _MAX_EXCHANGE = 2**25  # bytes
 _MIN_ROUNDS = 8  # exchanges after which the buffer is another one
 
