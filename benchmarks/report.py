@@ -364,9 +364,7 @@ def streaming(record: Record) -> list[str]:
         "photos into the cache as well. The rays a second are, in the median of the pairs, "
         f"**{record['median_relative_speed']}** of those of a run whose photos fit; the PSNR "
         f"differs by {mean(difference):+.2f} dB in the mean, with a standard deviation of "
-        f"{stdev(difference):.2f} dB. Since then files are read in smaller groups of bands: "
-        f"seed 0 again, in a buffer, had a peak of **{record['peak_gb_since']} GB**. Other work "
-        "ran beside the last pair."
+        f"{stdev(difference):.2f} dB. {record.get('remark', '')}"
     )
     head = ["seed", "photos", "peak memory, GB", "rays a second", "PSNR, dB", "seconds in all"]
     rows = [
