@@ -8,6 +8,7 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, methods
+from nerf_jax.app.fit import horizon
 from nerf_jax.compositing import pixel_over, solid_background, to_float
 from nerf_jax.config import Config
 from nerf_jax.devices import ray_mesh
@@ -36,7 +37,7 @@ class Trial:
         steps = make_train_steps(
             self.model, optimizer, self.mesh, config.train.rays_per_step, steps_per_call
         )
-        self.steps = steps.lower(self.state, self.dataset).compile()
+        self.steps = steps.lower(self.state, self.dataset, np.float32(1)).compile()
         self.compile_seconds = time.perf_counter() - start
         memory = self.steps.memory_analysis()
         self.planned_mib = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) >> 20
@@ -47,8 +48,9 @@ class Trial:
         """Train up to a training time or step; the mean metrics of the last call."""
         metrics: dict[str, np.ndarray] = {}
         while self.seconds < until_seconds and (max_steps is None or self.step < max_steps):
+            end = np.float32(horizon(self.config.train, self.step, self.seconds))
             start = time.perf_counter()
-            self.state, metrics = self.steps(self.state, self.dataset)
+            self.state, metrics = self.steps(self.state, self.dataset, end)
             metrics = jax.device_get(metrics)
             self.seconds += time.perf_counter() - start
         return {name: float(values.mean()) for name, values in metrics.items()}
