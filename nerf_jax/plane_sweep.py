@@ -127,6 +127,7 @@ def agreeing(
     image: int | Int[HostArray, ""],
     others: Int[HostArray, " V"],
     tolerance: float | Float[HostArray, ""],
+    slack: float | Float[HostArray, ""] = 0.0,
 ) -> Bool[Array, "H W"]:
     """Whether another photo has the distances of one photo's pixels, and their neighbours too.
 
@@ -136,10 +137,17 @@ def agreeing(
         image: the photo to check.
         others: the photos to compare it with.
         tolerance: the largest relative difference.
+        slack: the largest difference of reciprocals, if that is more: far away, the photos do not
+            tell distances more closely apart.
     """
     _, height, width = distance.shape
     rays, own = cast_image_rays(cameras, image, (height, width)), distance[image]
     size_wh = jnp.array([width, height])
+
+    def alike(found: Array, expected: Array, tolerance: Array | float) -> Bool[Array, "*n"]:
+        inverse = 1 / expected
+        difference = jnp.abs(1 / found - inverse)
+        return (found > 0) & (expected > 0) & (difference < jnp.maximum(tolerance * inverse, slack))
 
     def agrees(other: Int[Array, ""], ray: Rays, own: Float[Array, ""]) -> Bool[Array, ""]:
         point = ray.origin + own * ray.direction
@@ -147,7 +155,7 @@ def agreeing(
         inside = (depth > 0) & jnp.all((position >= 0) & (position < size_wh))
         column, row = jnp.clip(position.astype(jnp.int32), 0, size_wh - 1)
         to_point = safe_norm(point - jnp.asarray(cameras.world_from_camera)[other, :, 3])
-        return inside & (jnp.abs(distance[other, row, column] / to_point - 1) < tolerance)
+        return inside & alike(distance[other, row, column], to_point, tolerance)
 
     def agreed(other: Int[Array, ""]) -> Bool[Array, "H W"]:
         return _for_pixels(functools.partial(agrees, other))(rays, own)
@@ -156,8 +164,8 @@ def agreeing(
     # Single pixels agree by chance, in foliage or noise: half of the 5x5 around must be near.
     padded = jnp.pad(jnp.where(seen_twice, own, 0.0), 2)
     around = [padded[y : y + height, x : x + width] for y in range(5) for x in range(5)]
-    ratio = jnp.stack(around) / jnp.where(own > 0, own, 1.0)[None]
-    return seen_twice & (jnp.sum(jnp.abs(ratio - 1) < 0.03, axis=0) > 12)
+    near = alike(jnp.stack(around), own[None], 0.03)
+    return seen_twice & (jnp.sum(near, axis=0) > 12)
 
 
 def _for_pixels(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,6 +42,9 @@ def test_a_distance_counts_only_if_another_photo_agrees():
     wrong = distance.copy()
     wrong[0, :20] *= 1.1
     assert not np.asarray(agreeing(cameras(), wrong, 0, OTHERS, 0.02))[:18].any()
+    inverse = 1 / distance[0, :20]
+    slack = (inverse - inverse / 1.1).max()  # the difference is in the distances' reciprocals
+    assert np.asarray(agreeing(cameras(), wrong, 0, OTHERS, 0.02, 1.1 * slack))[:18].mean() > 0.9
     single = np.where(np.arange(56) % 5 == 0, distance, 0)
     assert not np.asarray(agreeing(cameras(), single, 0, OTHERS, 0.02)).any(), "speckles"
     assert not np.asarray(agreeing(cameras(), 0 * distance, 0, OTHERS, 0.02)).any()

@@ -13,7 +13,7 @@ import scipy.stats
 
 from nerf_jax import methods
 from nerf_jax.compositing import solid_background
-from nerf_jax.config import Exponential, Milestones, MipConfig, OptimizerConfig
+from nerf_jax.config import Cosine, Exponential, Milestones, MipConfig, OptimizerConfig
 from nerf_jax.devices import ray_mesh
 from nerf_jax.methods import make_optimizer
 from nerf_jax.methods.optimizer import learning_rate
@@ -200,15 +200,17 @@ def test_learning_rates():
 
 
 def test_a_schedule_over_all_of_training_follows_its_progress():
-    """As an absolute one does whose steps are known."""
+    """As Optax's does, whose steps are known."""
     start, gradient = {"x": jnp.zeros(3)}, {"x": jnp.array([1.0, -2.0, 3.0])}
     ends = []
-    for steps in (0, 10):
-        config = OptimizerConfig(1e-2, schedule=Exponential(final=0.01, steps=steps))
-        optimizer = optax.with_extra_args_support(make_optimizer(config))
-        params, state = start, optimizer.init(start)
+    for optimizer in (
+        make_optimizer(OptimizerConfig(1e-2, schedule=Cosine(final=0.1))),
+        optax.adam(optax.cosine_decay_schedule(1e-2, 10, alpha=0.1)),
+    ):
+        updater = optax.with_extra_args_support(optimizer)
+        params, state = start, updater.init(start)
         for step in range(10):
-            updates, state = optimizer.update(gradient, state, params, progress=step / 10)
+            updates, state = updater.update(gradient, state, params, progress=step / 10)
             params = optax.apply_updates(params, updates)
         ends.append(params["x"])
     np.testing.assert_allclose(*ends, rtol=1e-5)

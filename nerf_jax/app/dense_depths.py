@@ -18,7 +18,11 @@ _MAX_PHOTOS = 100
 """With more, photos overlap so much that the field finds the depths as soon."""
 _MAX_PIXELS = 25_000
 """Of a photo while it is swept: it is reduced to as many."""
-_NUM_DISTANCES, _NUM_OTHERS = 96, 4
+_NUM_DISTANCES = 160
+_BEYOND = 6.0
+"""How much farther than the sparse points distances are tried: backgrounds have few of those."""
+_MAX_PAIRS = 240
+"""Of photos that are compared: each with 8 others, or with fewer if there are more than 30."""
 _NUM_POINTS = 256
 """Of each photo, by which the others are chosen."""
 _LEAST_ALIKE, _TOLERANCE = 0.7, 0.02
@@ -56,7 +60,8 @@ def densify(
         swept[image] = np.where(alike > _LEAST_ALIKE, distance, 0)
 
     on_threads(one, range(count), track, label="depths of photos")
-    check = functools.partial(agreeing, small, swept, tolerance=_TOLERANCE)
+    slack = 2 * (inverse[1] - inverse[0])
+    check = functools.partial(agreeing, small, swept, tolerance=_TOLERANCE, slack=slack)
     sure = [check(image=image, others=others[image]) for image in range(count)]
     dense = _enlarge(np.where(np.stack(sure), swept, 0), factor, dataset.size_hw)
     if dataset.mask is not None:
@@ -89,7 +94,7 @@ def _trial_distances(
     if known is None:
         nearest, farthest = _typical_distance(cameras, None) * np.array([0.25, 20])
     else:  # a few points are wrong
-        nearest, farthest = np.percentile(known[known > 0], (0.5, 99.5)) * [0.8, 1.5]
+        nearest, farthest = np.percentile(known[known > 0], (0.5, 99.5)) * [0.8, _BEYOND]
     return np.linspace(1 / farthest, 1 / nearest, _NUM_DISTANCES, dtype=np.float32)
 
 
@@ -119,7 +124,8 @@ def _choose_others(
             distances[image] = depth[row[chosen], column[chosen]]
     points = jnp.asarray(pixels), jnp.asarray(distances, jnp.float32)
     weights = _overlaps_at(cameras, size_hw, *points)
-    return np.argsort(-np.asarray(weights), axis=1)[:, : min(_NUM_OTHERS, count - 1)]
+    num_others = min(max(4, _MAX_PAIRS // count), 8, count - 1)
+    return np.argsort(-np.asarray(weights), axis=1)[:, :num_others]
 
 
 @functools.partial(jax.jit, static_argnames="size_hw")

@@ -21,6 +21,7 @@ from nerf_jax.config.methods import (
     TutorialConfig,
 )
 from nerf_jax.config.serialization import near_miss
+from nerf_jax.config.training import Cosine as Cosine
 from nerf_jax.config.training import EvalConfig, OptimizerConfig, RenderConfig, TrainConfig
 from nerf_jax.config.training import Exponential as Exponential
 from nerf_jax.config.training import Milestones as Milestones

@@ -45,9 +45,21 @@ class Exponential(Section):
     kind: Literal["exponential"] = "exponential"
     final: Annotated[float, POSITIVE] = 0.1
     """Factor of the learning rate after `steps`."""
-    steps: Annotated[int, at_least(0)] = 250_000
-    """Steps of the decay; absolute, so that an extended run repeats the same steps. 0: all of
-    training, whether its steps or its time end first, so that short and long runs end alike."""
+    steps: Annotated[int, POSITIVE] = 250_000
+    """Steps of the decay; absolute, so that an extended run repeats the same steps."""
+
+
+@dataclass(frozen=True)
+class Cosine(Section):
+    """A learning rate that falls by half a cosine over all of training, whether its steps or its
+    time end first, so that short and long runs end alike (Loshchilov and Hutter, 2017, Eq. 5).
+    """
+
+    prefix = "optimizer.schedule"
+
+    kind: Literal["cosine"] = "cosine"
+    final: Annotated[float, POSITIVE] = 0.03
+    """Factor of the learning rate at the end."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ class OptimizerConfig(Section):
     learning_rate: Annotated[float, POSITIVE] = 5e-4
     warmup_steps: Annotated[int, at_least(0)] = 0
     """Steps over which the learning rate rises linearly from a hundredth of its value."""
-    schedule: Exponential | Milestones = field(default_factory=Exponential)
+    schedule: Exponential | Cosine | Milestones = field(default_factory=Exponential)
     pose_learning_rate: Annotated[float, BELOW_ONE] = 0.0
     """Learning rate of the camera poses, in radians and world units; 0: the poses are fixed."""
     beta1: Annotated[float, BELOW_ONE] = 0.9

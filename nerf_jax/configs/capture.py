@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from nerf_jax.config import (
     Config,
+    Cosine,
     DataConfig,
     EvalConfig,
-    Exponential,
     HashConfig,
     OptimizerConfig,
     RenderConfig,
@@ -56,7 +56,7 @@ CPU = Config(
     optimizer=OptimizerConfig(
         learning_rate=2e-2,
         warmup_steps=100,
-        schedule=Exponential(final=0.03, steps=0),
+        schedule=Cosine(),
         beta2=0.99,
         epsilon=1e-15,
     ),

@@ -4,9 +4,10 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from nerf_jax.config import Exponential, Milestones, OptimizerConfig
+from nerf_jax.config import Cosine, Exponential, Milestones, OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> optax.Schedule:
@@ -17,7 +18,7 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> opta
         steps_per_epoch: for schedules that count epochs.
     """
     match config.schedule:
-        case Exponential(steps=0):  # the decay follows the progress: `decay_by_progress`
+        case Cosine():  # the decay follows the progress: `decay_by_progress`
             schedule = optax.constant_schedule(config.learning_rate)
         case Exponential(final=final, steps=steps):
             schedule = optax.exponential_decay(
@@ -43,7 +44,7 @@ def make_optimizer(
         part = config.pose_learning_rate / config.learning_rate
         parts = {"scene": optimizer, "poses": adam(lambda step: part * rate(step))}
         optimizer = optax.partition(parts, {"scene": "scene", "poses": "poses"})
-    if isinstance(config.schedule, Exponential) and not config.schedule.steps:
+    if isinstance(config.schedule, Cosine):
         return decay_by_progress(optimizer, config.schedule.final)
     return optimizer
 
@@ -51,12 +52,13 @@ def make_optimizer(
 def decay_by_progress(
     optimizer: optax.GradientTransformation, final: float
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimizer whose updates fall exponentially, by a factor from 1 to ``final`` as
+    """An optimizer whose updates fall by half a cosine, from a factor of 1 to ``final`` as
     ``progress`` goes from 0 to 1.
     """
 
     def update(updates: Any, state: Any, params: Any = None, *, progress: Any) -> Any:
         updates, state = optimizer.update(updates, state, params)
-        return jax.tree.map(lambda leaf: leaf * final**progress, updates), state
+        factor = final + (1 - final) * (1 + jnp.cos(jnp.pi * progress)) / 2
+        return jax.tree.map(lambda leaf: factor * leaf, updates), state
 
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
