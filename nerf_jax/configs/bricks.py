@@ -8,9 +8,9 @@ scores and the video a few seconds. About 34 dB on held-out views.
 
 from nerf_jax.config import (
     Config,
+    Cosine,
     DataConfig,
     EvalConfig,
-    Exponential,
     HashConfig,
     OptimizerConfig,
     RenderConfig,
@@ -36,11 +36,7 @@ config = Config(
         min_alpha=1e-3,
     ),
     optimizer=OptimizerConfig(
-        learning_rate=2e-2,
-        warmup_steps=100,
-        schedule=Exponential(final=0.03, steps=3000),
-        beta2=0.99,
-        epsilon=1e-15,
+        learning_rate=2e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
     ),
     train=TrainConfig(
         num_steps=3000,

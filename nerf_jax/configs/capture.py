@@ -54,11 +54,7 @@ CPU = Config(
     ),
     model=CPU_MODEL,
     optimizer=OptimizerConfig(
-        learning_rate=2e-2,
-        warmup_steps=100,
-        schedule=Cosine(),
-        beta2=0.99,
-        epsilon=1e-15,
+        learning_rate=2e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
     ),
     train=TrainConfig(
         num_steps=30_000,

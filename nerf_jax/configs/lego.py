@@ -14,7 +14,6 @@ from nerf_jax.config import (
     Cosine,
     DataConfig,
     EvalConfig,
-    Exponential,
     HashConfig,
     OptimizerConfig,
     RenderConfig,
@@ -43,11 +42,7 @@ CPU = Config(
     ),
     # Small steps: in ten minutes, more steps improve the result more than more rays per step.
     optimizer=OptimizerConfig(
-        learning_rate=2e-2,
-        warmup_steps=100,
-        schedule=Cosine(),
-        beta2=0.99,
-        epsilon=1e-15,
+        learning_rate=2e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
     ),
     train=TrainConfig(
         num_steps=100_000,
@@ -80,11 +75,7 @@ GPU = Config(
     data=DataConfig(scene="lego", near=2.0, far=6.0, background="random"),
     model=GPU_MODEL,
     optimizer=OptimizerConfig(
-        learning_rate=1e-2,
-        warmup_steps=100,
-        schedule=Exponential(final=0.03, steps=20_000),
-        beta2=0.99,
-        epsilon=1e-15,
+        learning_rate=1e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
     ),
     train=TrainConfig(num_steps=20_000, rays_per_step=2**16, checkpoint_every=5000),
     eval=EvalConfig(every=12, rays_per_chunk=640_000),
@@ -96,7 +87,6 @@ SMALL_GPU = replace(
     GPU,
     note="half the samples in twice the steps, for a GPU of 6 GB",
     model=replace(GPU_MODEL, max_samples=2**17),
-    optimizer=replace(GPU.optimizer, schedule=Exponential(final=0.03, steps=40_000)),
     train=replace(GPU.train, num_steps=40_000, rays_per_step=2**15),
     eval=replace(GPU.eval, rays_per_chunk=160_000),
 )
