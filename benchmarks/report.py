@@ -155,11 +155,11 @@ def captures(record: Record) -> list[str]:
         "model were measured on a busy machine; all 25 photos of the kitchen have been placed "
         "since, so that others are held out. An environment that is shown late is preceded by "
         "random backgrounds; levels from coarse to fine opened one after another in the first "
-        "half. The wider sweep compares eight photos instead of four, up to six times as far as the "
-        "sparse points, and far away is content with what photos tell apart; a cosine instead of an "
-        "exponential lowers the learning rate. Two runs of the same code and steps differ by up to "
-        "0.4 dB on the kitchen and 1 dB on the inner view of sceaux. The outer held-out photo of "
-        "sceaux shows a tree, over a fifth of it, that no other photo shows."
+        "half. The wider sweep compares eight photos instead of four, up to six times as far as "
+        "the sparse points, and far away is content with what photos tell apart; a cosine instead "
+        "of an exponential lowers the learning rate. Two runs of the same code and steps differ by "
+        "up to 0.4 dB on the kitchen and 1 dB on the inner view of sceaux. The outer held-out "
+        "photo of sceaux shows a tree, over a fifth of it, that no other photo shows."
     )
     return [note, table(head, rows)]
 
