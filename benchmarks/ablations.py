@@ -34,11 +34,13 @@ def variants(base: Config) -> dict[str, Config]:
         "8 levels x 2": model(num_levels=8, num_features=2),
         "16 levels x 2": model(num_levels=16, num_features=2),
         "tables of 2^15": model(max_entries=2**15),
-        "tables of 2^18": model(max_entries=2**18),
-        "64 units wide": model(width=64),
+        "tables of 2^17": model(max_entries=2**17),
+        "tables of 2^19": model(max_entries=2**19),
+        "levels of up to 1024": model(max_resolution=1024),
+        "32 units wide": model(width=32),
         "L2": model(huber=0.0),
         "white background": replace(base, data=replace(base.data, background="white")),
-        "fewer candidates": model(num_candidates=176, grid_resolution=96),
+        "fewer candidates": model(num_candidates=256),
         "more candidates": model(num_candidates=512),
         "grid alpha 0.003": model(grid_alpha=0.003),
         "grid alpha 0.1": model(grid_alpha=0.1),
@@ -60,7 +62,7 @@ def main() -> None:
     rows = []
     for name in args.only or known:
         config = known[name]
-        trial = Trial(config)
+        trial = Trial(replace(config, train=replace(config.train, max_seconds=args.seconds)))
         metrics = trial.train(args.seconds)
         scores = trial.psnrs(range(0, 85, 12))
         rows.append(

@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of training, per variant")
     args = parser.parse_args()
     base = configs.load("bricks.py", "cpu")
+    base = replace(base, train=replace(base.train, num_steps=args.steps, max_seconds=None))
     rows = []
     for learned, pictures in (("128", None), ("128, 64, 32, 16", of_all_sizes(base))):
         for footprint in ("point", "cone"):
