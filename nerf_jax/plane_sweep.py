@@ -144,7 +144,7 @@ def agreeing(
     rays, own = cast_image_rays(cameras, image, (height, width)), distance[image]
     size_wh = jnp.array([width, height])
 
-    def alike(found: Array, expected: Array, tolerance: Array | float) -> Bool[Array, "*n"]:
+    def alike(found: Array, expected: Any, tolerance: Any) -> Bool[Array, "*n"]:
         inverse = 1 / expected
         difference = jnp.abs(1 / found - inverse)
         return (found > 0) & (expected > 0) & (difference < jnp.maximum(tolerance * inverse, slack))
