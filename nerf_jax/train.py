@@ -146,13 +146,10 @@ def make_train_steps(
     def share_loss(
         params: Params, aux: Aux, key: Array, dataset: Dataset, progress: Array, index: Array
     ) -> tuple[Array, Metrics]:
-        device = jax.lax.axis_index(RAYS) if mesh.size > 1 else 0
-        ray = (device * num_passes + index) * size + jnp.arange(size)
+        ray = (jax.lax.axis_index(RAYS) * num_passes + index) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
         batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])._replace(progress=progress)
-        loss, metrics = model.loss(params, aux, keys[:, 1], batch)
-        if mesh.size > 1:  # XLA would copy all gradients for one device too, 3 % of a step
-            loss, metrics = jax.lax.pmean((loss, metrics), RAYS)
+        loss, metrics = jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
         return num_terms * loss, metrics
 
     optimize = optax.with_extra_args_support(optimizer)
