@@ -3,7 +3,7 @@
     python run.py --config lego.py
 
 On two CPU cores, at 400x400: 34.6 dB after ten minutes, on val views 0, 12, ..., 84 over white;
-1.6 GB of memory. ``--train.max_seconds 120`` for a first result. On a GPU, the published sizes at
+2.0 GB of memory. ``--train.max_seconds 120`` for a first result. On a GPU, the published sizes at
 800x800 for 20k steps; not measured yet. The method of the 2020 paper is ``lego_nerf.py``.
 """
 
