@@ -106,6 +106,7 @@ def scaling(record: Record) -> list[str]:
 
 def ablations(record: Record) -> list[str]:
     note = f"Each after {record['seconds']:.0f} s of training, with one choice changed."
+    note += f" {record.get('remark', '')}"
     head = ["variant", "PSNR, dB", "worst view", "steps", "rays per step"]
     formats = {"variant": "", "psnr": ".2f", "worst": ".2f", "steps": "", "rays_per_step": ""}
     return [note, table(head, cells(record["rows"], **formats))]

@@ -144,7 +144,7 @@ def agreeing(
     rays, own = cast_image_rays(cameras, image, (height, width)), distance[image]
     size_wh = jnp.array([width, height])
 
-    def alike(found: Array, expected: Any, tolerance: Any) -> Bool[Array, "*n"]:
+    def close(found: Array, expected: Any, tolerance: Any) -> Bool[Array, "*n"]:
         inverse = 1 / expected
         difference = jnp.abs(1 / found - inverse)
         return (found > 0) & (expected > 0) & (difference < jnp.maximum(tolerance * inverse, slack))
@@ -155,7 +155,7 @@ def agreeing(
         inside = (depth > 0) & jnp.all((position >= 0) & (position < size_wh))
         column, row = jnp.clip(position.astype(jnp.int32), 0, size_wh - 1)
         to_point = safe_norm(point - jnp.asarray(cameras.world_from_camera)[other, :, 3])
-        return inside & alike(distance[other, row, column], to_point, tolerance)
+        return inside & close(distance[other, row, column], to_point, tolerance)
 
     def agreed(other: Int[Array, ""]) -> Bool[Array, "H W"]:
         return _for_pixels(functools.partial(agrees, other))(rays, own)
@@ -164,7 +164,7 @@ def agreeing(
     # Single pixels agree by chance, in foliage or noise: half of the 5x5 around must be near.
     padded = jnp.pad(jnp.where(seen_twice, own, 0.0), 2)
     around = [padded[y : y + height, x : x + width] for y in range(5) for x in range(5)]
-    near = alike(jnp.stack(around), own[None], 0.03)
+    near = close(jnp.stack(around), own[None], 0.03)
     return seen_twice & (jnp.sum(near, axis=0) > 12)
 
 
