@@ -150,7 +150,7 @@ def test_errors_in_a_saved_config_give_the_path_of_the_field(values, message: st
         (MipConfig, {"coarse_weight": -1.0}, "model.coarse_weight must be finite and at least 0"),
         (MipConfig, {"color_padding": float("inf")}, "model.color_padding must be finite"),
         (Exponential, {"final": 0.0}, "optimizer.schedule.final must be positive"),
-        (Exponential, {"steps": 0}, "optimizer.schedule.steps must be positive"),
+        (Exponential, {"steps": -1}, "optimizer.schedule.steps must be at least 0"),
         (Milestones, {"epochs": (2.0, 1.0)}, "schedule.epochs must be positive and ascending"),
         (Milestones, {"epochs": (0.0, 1.0)}, "schedule.epochs must be positive and ascending"),
         (Milestones, {"factor": 0.0}, "schedule.factor must be positive"),

@@ -45,8 +45,9 @@ class Exponential(Section):
     kind: Literal["exponential"] = "exponential"
     final: Annotated[float, POSITIVE] = 0.1
     """Factor of the learning rate after `steps`."""
-    steps: Annotated[int, POSITIVE] = 250_000
-    """Steps of the decay; absolute, so that an extended run repeats the same steps."""
+    steps: Annotated[int, at_least(0)] = 250_000
+    """Steps of the decay; absolute, so that an extended run repeats the same steps. 0, in
+    runs that began before there was a cosine: the cosine."""
 
 
 @dataclass(frozen=True)

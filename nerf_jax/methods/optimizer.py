@@ -18,7 +18,7 @@ def learning_rate(config: OptimizerConfig, steps_per_epoch: float = 1.0) -> opta
         steps_per_epoch: for schedules that count epochs.
     """
     match config.schedule:
-        case Cosine():  # the decay follows the progress: `decay_by_progress`
+        case Cosine() | Exponential(steps=0):  # the decay follows the progress: `decay_by_progress`
             schedule = optax.constant_schedule(config.learning_rate)
         case Exponential(final=final, steps=steps):
             schedule = optax.exponential_decay(
@@ -44,8 +44,9 @@ def make_optimizer(
         part = config.pose_learning_rate / config.learning_rate
         parts = {"scene": optimizer, "poses": adam(lambda step: part * rate(step))}
         optimizer = optax.partition(parts, {"scene": "scene", "poses": "poses"})
-    if isinstance(config.schedule, Cosine):
-        return decay_by_progress(optimizer, config.schedule.final)
+    match config.schedule:
+        case Cosine(final=final) | Exponential(final=final, steps=0):
+            return decay_by_progress(optimizer, final)
     return optimizer
 
 
