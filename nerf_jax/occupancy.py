@@ -205,7 +205,10 @@ def find_candidates(
     mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
     start = jnp.broadcast_to(first_step, rays.near.shape)[listed.ray]
     mask &= (first[:, None] + jnp.arange(BLOCK)[None]) % stride == start[:, None]
-    packed = pack_ragged(mask.reshape(-1), listed.ends * BLOCK, listed.kept, max_candidates)
+    packed = pack_ragged(
+        *(mask.reshape(-1), lambda index: listed.ray[index // BLOCK]),
+        *(listed.ends * BLOCK, listed.kept, max_candidates),
+    )
     step = first[packed.index // BLOCK] + packed.index % BLOCK
     packed_steps = jax.tree.map(lambda leaf: leaf[packed.ray], steps)
     t = packed_steps.t(step)

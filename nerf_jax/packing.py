@@ -8,6 +8,7 @@ Notation: ``R`` rays, ``N`` candidates of all rays together, ``M`` the capacity;
 where each ray's slots end in the list, and where the next ray's begin.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -45,16 +46,22 @@ def pack(mask: Bool[Array, "R K"], capacity: int) -> Packed:
     """
     num_rays, num_candidates = mask.shape
     ends = (jnp.arange(num_rays) + 1) * num_candidates
-    return pack_ragged(mask.reshape(-1), ends, jnp.ones(num_rays, bool), capacity)
+    may = jnp.ones(num_rays, bool)
+    return pack_ragged(mask.reshape(-1), lambda index: index // num_candidates, ends, may, capacity)
 
 
 def pack_ragged(
-    mask: Bool[Array, " N"], ends: Int[Array, " R"], kept: Bool[Array, " R"], capacity: int
+    mask: Bool[Array, " N"],
+    ray_of: Callable[[Int[Array, " M"]], Int[Array, " M"]],
+    ends: Int[Array, " R"],
+    kept: Bool[Array, " R"],
+    capacity: int,
 ) -> Packed:
     """As :func:`pack`, for rays with different numbers of candidates.
 
     Args:
         mask: over the candidates of all rays.
+        ray_of: the rays of some candidates, by their indices.
         ends: where each ray's candidates end.
         kept: the rays to pack; always the first ones.
         capacity: M.
@@ -65,18 +72,16 @@ def pack_ragged(
     total = jnp.max(jnp.where(kept, ends, 0), initial=0)
     ends = jnp.minimum(ends, total)
     slot = jnp.arange(capacity)
-    ray = jnp.minimum(_owner(ends, capacity), len(ends) - 1)
     starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends[:-1]])
-    index = bits.select(slot, _owner(bits.before[1:], capacity))
-    index = jnp.minimum(index, mask.size - 1)
+    index = jnp.minimum(bits.first(capacity), mask.size - 1)
+    ray = ray_of(index)
     return Packed(index, ray, slot - starts[ray], slot < total, ends, kept)
 
 
 def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
     """The first ``count`` indices where the mask is set; any index if there are fewer."""
     bits = _Bits.of(mask)
-    index = bits.select(jnp.arange(count), _owner(bits.before[1:], count))
-    return jnp.minimum(index, mask.size - 1)
+    return jnp.minimum(bits.first(count), mask.size - 1)
 
 
 def sample_indices(
@@ -120,6 +125,12 @@ class _Bits(NamedTuple):
         inside = jax.lax.population_count(self.words[word] & below)
         return self.before[word] + inside.astype(jnp.int32)
 
+    def first(self, count: int) -> Int[Array, " n"]:
+        """The positions of the first ``count`` set bits; past them, some past the last word."""
+        # A slot's word is preceded by all words whose bits end at or before it.
+        marks = jnp.zeros(count, jnp.int32).at[self.before[1:]].add(1, mode="drop")
+        return self.select(jnp.arange(count), jnp.cumsum(marks))
+
     def select(self, index: Int[Array, " n"], word: Int[Array, " n"]) -> Int[Array, " n"]:
         """The positions of the bits with ``index`` set bits before them, in the given words."""
         left = (index - self.before[word]).astype(jnp.uint32)
@@ -131,15 +142,6 @@ class _Bits(NamedTuple):
             bits = jnp.where(upper, bits >> width, bits)
             place = jnp.where(upper, place + width, place)
         return word * _WORD + place.astype(jnp.int32)
-
-
-def _owner(ends: Int[Array, " R"], count: int) -> Int[Array, " M"]:
-    """The list that each of the first ``count`` slots is in, where lists end at ``ends``.
-
-    It is the number of lists that end at or before the slot; R past the last list.
-    """
-    marks = jnp.zeros(count, jnp.int32).at[ends].add(1, mode="drop")
-    return jnp.cumsum(marks)
 
 
 def cumsum_by_ray(x: Float[Array, "M *d"], packed: Packed, longest: int) -> Float[Array, "M *d"]:

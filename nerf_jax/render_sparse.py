@@ -127,9 +127,7 @@ def render_sparse(
     else:
         found = density_alone(jnp.arange(budget.max_candidates))
     visible, length = _visible(found, candidates, budget, keys)
-    packed = pack_ragged(
-        visible, candidates.packed.ends, candidates.packed.kept, budget.max_samples
-    )
+    packed = _pack_again(candidates.packed, visible, budget.max_samples)
     t, length = candidates.t[packed.index], length[packed.index]
     sigma, features = density(packed.ray, t)
     view = jax.tree.map(lambda leaf: leaf[packed.ray], View(rays.direction, rays.appearance))
@@ -162,6 +160,11 @@ def _choose_stride(
     stride = jnp.clip(jnp.ceil(jnp.sqrt(lack)), 1, BLOCK).astype(jnp.int32)
     u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
     return stride, jnp.minimum((u * stride).astype(jnp.int32), stride - 1)
+
+
+def _pack_again(packed: Packed, mask: Bool[Array, " N"], capacity: int) -> Packed:
+    """Some of the slots, in a buffer of their own."""
+    return pack_ragged(mask, lambda slot: packed.ray[slot], packed.ends, packed.kept, capacity)
 
 
 class _Reading(NamedTuple):
@@ -199,7 +202,7 @@ def _read_densities(
         ahead = candidates.rank - state.num_read
         active = candidates.valid & state.active[candidates.ray]
         wanted = active & (ahead >= 0) & (ahead < num_new)
-        packed = pack_ragged(wanted, candidates.ends, candidates.kept, capacity)
+        packed = _pack_again(candidates, wanted, capacity)
         new = density(packed.index)
         slot = jnp.where(packed.valid, packed.index, state.sigma.size)
         sigma = state.sigma.at[slot].set(new, mode="drop")

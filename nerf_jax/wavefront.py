@@ -184,7 +184,8 @@ def _advance(
     slot = jnp.arange(len(ahead.first))
     block_ends = jnp.minimum((slot + 1) * ahead.num_each, slot.size)
     packed = pack_ragged(
-        ahead.occupied.reshape(-1), block_ends * BLOCK, slot >= 0, budget.max_samples
+        *(ahead.occupied.reshape(-1), lambda index: index // BLOCK // ahead.num_each),
+        *(block_ends * BLOCK, slot >= 0, budget.max_samples),
     )
     own = ahead.ray[packed.ray]
     rays, steps = scene.rays(own)

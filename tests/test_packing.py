@@ -13,7 +13,13 @@ from nerf_jax.packing import Packed
 from tests import oracles
 
 pack = jax.jit(packing.pack, static_argnums=1)
-pack_ragged = jax.jit(packing.pack_ragged, static_argnums=3)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def pack_ragged(mask, rays, ends, kept, capacity: int) -> Packed:
+    return packing.pack_ragged(mask, lambda index: rays[index], ends, kept, capacity)
+
+
 sample_indices = jax.jit(packing.sample_indices, static_argnums=2, static_argnames="search")
 cumsum_by_ray = jax.jit(packing.cumsum_by_ray, static_argnums=2)
 last_of_each_ray = jax.jit(packing.last_of_each_ray)
@@ -101,7 +107,8 @@ def test_rays_are_kept_whole_and_the_last_are_dropped(mask: np.ndarray, capacity
 @example(mask=np.ones(70, bool), ends=[7, 7, 8, 40, 40, 70], first=2, capacity=7)
 def test_ragged_packing_equals_the_loop(mask, ends, first: int, capacity: int):
     ends, may = np.minimum(ends, mask.size), np.arange(6) < first
-    packed = pack_ragged(mask, jnp.asarray(ends), may, capacity)
+    rays = np.searchsorted(ends, np.arange(mask.size), side="right")
+    packed = pack_ragged(mask, jnp.minimum(rays, 5), jnp.asarray(ends), may, capacity)
     assert_same(packed, slow_pack(mask, ends, may, capacity))
 
 
@@ -109,7 +116,7 @@ def test_packing_what_is_packed_is_packing_where_both_masks_are_set():
     first, second = np.random.default_rng(0).uniform(size=(2, 5, 13)) < 0.6
     coarse = pack(first, 128)
     still = coarse.valid & second.reshape(-1)[np.minimum(coarse.index, second.size - 1)]
-    fine = pack_ragged(still, coarse.ends, coarse.kept, 40)
+    fine = pack_ragged(still, coarse.ray, coarse.ends, coarse.kept, 40)
     slow = slow_pack((first & second).reshape(-1), 13 * np.arange(1, 6), np.ones(5, bool), 40)
     assert_same(fine._replace(index=coarse.index[fine.index]), slow)
 
