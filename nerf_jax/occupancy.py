@@ -205,10 +205,8 @@ def find_candidates(
     mask = jax.vmap(occupied)(listed.ray, first) & listed.valid[:, None]
     start = jnp.broadcast_to(first_step, rays.near.shape)[listed.ray]
     mask &= (first[:, None] + jnp.arange(BLOCK)[None]) % stride == start[:, None]
-    packed = pack_ragged(
-        *(mask.reshape(-1), lambda index: listed.ray[index // BLOCK]),
-        *(listed.ends * BLOCK, listed.kept, max_candidates),
-    )
+    mask, ends = mask.reshape(-1), listed.ends * BLOCK
+    packed = pack_ragged(mask, lambda i: listed.ray[i // BLOCK], ends, listed.kept, max_candidates)
     step = first[packed.index // BLOCK] + packed.index % BLOCK
     packed_steps = jax.tree.map(lambda leaf: leaf[packed.ray], steps)
     t = packed_steps.t(step)

@@ -46,8 +46,7 @@ def pack(mask: Bool[Array, "R K"], capacity: int) -> Packed:
     """
     num_rays, num_candidates = mask.shape
     ends = (jnp.arange(num_rays) + 1) * num_candidates
-    may = jnp.ones(num_rays, bool)
-    return pack_ragged(mask.reshape(-1), lambda index: index // num_candidates, ends, may, capacity)
+    return pack_ragged(mask.reshape(-1), lambda i: i // num_candidates, ends, ends > 0, capacity)
 
 
 def pack_ragged(
@@ -80,8 +79,7 @@ def pack_ragged(
 
 def first_set(mask: Bool[Array, " N"], count: int) -> Int[Array, " n"]:
     """The first ``count`` indices where the mask is set; any index if there are fewer."""
-    bits = _Bits.of(mask)
-    return jnp.minimum(bits.first(count), mask.size - 1)
+    return jnp.minimum(_Bits.of(mask).first(count), mask.size - 1)
 
 
 def sample_indices(
@@ -127,9 +125,8 @@ class _Bits(NamedTuple):
 
     def first(self, count: int) -> Int[Array, " n"]:
         """The positions of the first ``count`` set bits; past them, some past the last word."""
-        # A slot's word is preceded by all words whose bits end at or before it.
-        marks = jnp.zeros(count, jnp.int32).at[self.before[1:]].add(1, mode="drop")
-        return self.select(jnp.arange(count), jnp.cumsum(marks))
+        next_word = jnp.zeros(count, jnp.int32).at[self.before[1:]].add(1, mode="drop")
+        return self.select(jnp.arange(count), jnp.cumsum(next_word))
 
     def select(self, index: Int[Array, " n"], word: Int[Array, " n"]) -> Int[Array, " n"]:
         """The positions of the bits with ``index`` set bits before them, in the given words."""

@@ -182,11 +182,9 @@ def _advance(
     """The state after the next candidates of the first active rays."""
     ahead = _look_ahead(scene, budget, state.active, state.next, state.ends)
     slot = jnp.arange(len(ahead.first))
-    block_ends = jnp.minimum((slot + 1) * ahead.num_each, slot.size)
-    packed = pack_ragged(
-        *(ahead.occupied.reshape(-1), lambda index: index // BLOCK // ahead.num_each),
-        *(block_ends * BLOCK, slot >= 0, budget.max_samples),
-    )
+    mask, per_ray = ahead.occupied.reshape(-1), ahead.num_each * BLOCK
+    ends = jnp.minimum((slot + 1) * per_ray, mask.size)
+    packed = pack_ragged(mask, lambda index: index // per_ray, ends, slot >= 0, budget.max_samples)
     own = ahead.ray[packed.ray]
     rays, steps = scene.rays(own)
     t = steps.t(ahead.first[packed.index // BLOCK] + packed.index % BLOCK)

@@ -268,6 +268,23 @@ def test_a_file_in_the_working_directory_takes_precedence(tmp_path: Path, monkey
     assert load("bricks", "cpu").name == "bricks"
 
 
+def test_a_file_in_the_working_directory_does_not_change_what_is_built_on_its_namesake(
+    tmp_path: Path, monkeypatch
+):
+    packaged = {name: load(name, "cpu") for name in ("bricks", "fern", "fox", "fox_proposal")}
+    for name in ("lego", "capture"):
+        (tmp_path / f"{name}.py").write_text("config = 1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert {name: load(name, "cpu") for name in packaged} == packaged
+
+
+def test_lego_takes_smaller_sizes_where_there_is_time_for_few_steps():
+    quick, long = (load("lego.py", "cpu", steps=count).model for count in (3999, 4000))
+    assert (quick.width, quick.max_entries, quick.max_resolution) == (32, 2**17, 256)
+    assert (long.width, long.max_entries, long.max_resolution) == (64, 2**18, 512)
+    assert load("lego.py", "gpu", steps=1) == load("lego.py", "gpu")
+
+
 @pytest.mark.parametrize("name", ["brick", "bircks.py", "Bricks"])
 def test_load_suggests_similar_names(name: str):
     with pytest.raises(ValueError, match=rf"no config '{name}'.* Did you mean .*bricks\.py"):

@@ -8,9 +8,9 @@ held-out photos. Your own photos taken from one side are recognised by ``capture
 
 from dataclasses import replace
 
-from nerf_jax.config import DataConfig, HashConfig, load
+from nerf_jax.config import CONFIGS, DataConfig, HashConfig, load
 
-_capture = load("capture.py", "cpu")
+_capture = load(CONFIGS / "capture.py", "cpu")
 assert isinstance(_capture.model, HashConfig)
 config = replace(
     _capture,

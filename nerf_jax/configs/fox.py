@@ -8,9 +8,9 @@ held-out photos, 27 dB after one minute (``--train.max_seconds 60``).
 
 from dataclasses import replace
 
-from nerf_jax.config import DataConfig, load
+from nerf_jax.config import CONFIGS, DataConfig, load
 
-_capture = load("capture.py", "cpu")
+_capture = load(CONFIGS / "capture.py", "cpu")
 config = replace(
     _capture, name="fox", data=DataConfig(scene="fox", downscale=4, background="random")
 )

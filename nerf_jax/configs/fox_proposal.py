@@ -10,21 +10,17 @@ busy CPU cores. On a CPU, prefer ``fox.py``.
 
 from dataclasses import replace
 
-from nerf_jax.config import Exponential, HashConfig, ProposalConfig, load
+from nerf_jax.config import CONFIGS, Exponential, HashConfig, ProposalConfig, load
 
-_fox = load("fox.py", "cpu")
+_fox = load(CONFIGS / "fox.py", "cpu")
 assert isinstance(_fox.model, HashConfig)
-_SAME_FIELD = (
-    *("space", "box_radius", "num_levels", "num_features", "max_entries", "max_resolution"),
-    *("width", "distortion"),
-)
+_SAME = "space box_radius num_levels num_features max_entries max_resolution width distortion"
 config = replace(
     _fox,
     name="fox_proposal",
-    note="64 + 24 proposals and 16 samples a ray, 1024 rays a step: for two CPU cores and ten "
-    "minutes",
+    note="64 + 24 proposals, 16 samples a ray, 1024 rays a step: two CPU cores and ten minutes",
     model=ProposalConfig(
-        **{name: getattr(_fox.model, name) for name in _SAME_FIELD},
+        **{name: getattr(_fox.model, name) for name in _SAME.split()},
         num_proposals=(64, 24),
         num_samples=16,
         proposal_resolutions=(64, 128),

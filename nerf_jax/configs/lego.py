@@ -20,26 +20,27 @@ from nerf_jax.config import (
     TrainConfig,
 )
 
+CPU_MODEL = HashConfig(
+    box_radius=1.25,
+    num_levels=8,
+    num_features=4,
+    max_entries=2**18,
+    max_resolution=512,
+    width=64,
+    grid_cells=2**16,
+    grid_alpha=0.03,
+    num_candidates=384,
+    max_samples=8192,
+    candidates_per_sample=8,
+    min_transmittance=1e-3,
+    min_alpha=1e-3,
+)
 CPU = Config(
     name="lego",
     note="images of half the size and 8 levels of 2^18 entries, for two CPU cores and ten minutes; "
     "--train.max_seconds 120 for a first result",
     data=DataConfig(scene="lego", downscale=2, near=2.0, far=6.0, background="random"),
-    model=HashConfig(
-        box_radius=1.25,
-        num_levels=8,
-        num_features=4,
-        max_entries=2**18,
-        max_resolution=512,
-        width=64,
-        grid_cells=2**16,
-        grid_alpha=0.03,
-        num_candidates=384,
-        max_samples=8192,
-        candidates_per_sample=8,
-        min_transmittance=1e-3,
-        min_alpha=1e-3,
-    ),
+    model=CPU_MODEL,
     # Small steps: in ten minutes, more steps improve the result more than more rays per step.
     optimizer=OptimizerConfig(
         learning_rate=2e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
@@ -54,6 +55,18 @@ CPU = Config(
     ),
     eval=EvalConfig(every=12, rays_per_chunk=160_000),
     render=RenderConfig(num_frames=60),
+)
+QUICK = replace(
+    CPU,
+    note="images of half the size and 8 levels of 2^17 entries, for fewer than 4,000 steps",
+    model=replace(
+        CPU_MODEL,
+        max_entries=2**17,
+        max_resolution=256,
+        width=32,
+        num_candidates=256,
+        candidates_per_sample=6,
+    ),
 )
 
 # Few large kernels, and none that the host waits for: benchmarks/gpu_compile.py.
@@ -72,11 +85,9 @@ GPU_MODEL = HashConfig(
 GPU = Config(
     name="lego",
     note="8 levels of 2^19 entries, 2^18 samples a step, 800x800",
-    data=DataConfig(scene="lego", near=2.0, far=6.0, background="random"),
+    data=replace(CPU.data, downscale=1),
     model=GPU_MODEL,
-    optimizer=OptimizerConfig(
-        learning_rate=1e-2, warmup_steps=100, schedule=Cosine(), beta2=0.99, epsilon=1e-15
-    ),
+    optimizer=replace(CPU.optimizer, learning_rate=1e-2),
     train=TrainConfig(num_steps=20_000, rays_per_step=2**16, checkpoint_every=5000),
     eval=EvalConfig(every=12, rays_per_chunk=640_000),
     render=RenderConfig(num_frames=120, fps=30.0),
@@ -92,8 +103,8 @@ SMALL_GPU = replace(
 )
 
 
-def config(platform: str, memory_gib: float = 24.0) -> Config:
-    """The preset for "cpu", "gpu" or "tpu"."""
+def config(platform: str, memory_gib: float = 24.0, steps: float = 1e9) -> Config:
+    """The preset for "cpu", "gpu" or "tpu", and on a CPU for the steps that there is time for."""
     if platform == "cpu":
-        return CPU
+        return CPU if steps >= 4000 else QUICK
     return GPU if memory_gib > 8 else SMALL_GPU

@@ -23,9 +23,7 @@ def config(platform: str) -> Config:
     small = platform == "cpu"
     return Config(
         name="tutorial",
-        note="few images of 100x100, since rendering one of 400x400 takes a CPU minutes"
-        if small
-        else "",
+        note="few images of 100x100: one of 400x400 takes a CPU minutes" if small else "",
         data=DataConfig(scene="lego", downscale=8 if small else 2, near=2.0, far=6.0),
         model=TutorialConfig(),
         optimizer=OptimizerConfig(

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import timeit
 import urllib.request
 import zlib
 from types import SimpleNamespace
@@ -16,8 +17,9 @@ from PIL import Image
 
 from nerf_jax import methods
 from nerf_jax.app import cli
-from nerf_jax.app.commands import evaluate, train, view
+from nerf_jax.app.commands import evaluate, options, train, view
 from nerf_jax.app.commands.train import _print_summary
+from nerf_jax.app.processes import ALONE
 from nerf_jax.app.runs import Run
 from nerf_jax.app.viewer.scene_state import LiveTraining
 from nerf_jax.app.viewer.server import free_port
@@ -40,11 +42,11 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     small.write_blender(folder / "ball")
     (folder / "ball.py").write_text(SMALL)
-    assert run("--config", folder / "ball.py", *options(folder), "--output", folder / "run") == 0
+    assert run("--config", folder / "ball.py", *of_scene(folder), "--output", folder / "run") == 0
     return folder
 
 
-def options(folder) -> list[object]:
+def of_scene(folder) -> list[object]:
     return ["--data.root", folder / "ball", "--data.scene", "ball"]
 
 
@@ -150,7 +152,7 @@ def test_training_can_be_looked_on(place, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(LiveTraining, "__call__", watched)
     monkeypatch.setattr(train, "keep_open", lambda: looked.append(page_at(told[0])[:0]))
-    arguments = ["--config", place / "ball.py", *options(place), "--out", tmp_path / "run"]
+    arguments = ["--config", place / "ball.py", *of_scene(place), "--out", tmp_path / "run"]
     arguments += ["--render.num_frames", "0", "--view", "--port", free_port(23_100)]
     assert run(*arguments) == 0
     assert looked == [0, 4, 8, b""]
@@ -200,7 +202,7 @@ def test_resume_goes_on(place, capsys):
 @pytest.mark.slow
 def test_photos_larger_than_the_memory(place, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    arguments = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    arguments = ["--config", place / "ball.py", *of_scene(place), "--output", tmp_path / "run"]
     assert run(*arguments, "--data.memory", "8KB", "--render.num-frames", "0") == 0
     out = capsys.readouterr().out
     files = sorted((tmp_path / "nerf_jax" / "photos").glob("*.pixels"))
@@ -307,7 +309,7 @@ def test_a_run_ends_with_a_page_unless_it_is_left_out(place, tmp_path, monkeypat
         "nerf_jax.app.commands.train.write_page",
         lambda scene, path: path.write_text("a page") and path,
     )
-    command = ["--config", place / "ball.py", *options(place), "--output", tmp_path / "run"]
+    command = ["--config", place / "ball.py", *of_scene(place), "--output", tmp_path / "run"]
     assert run(*command, "--train.num_steps", 4, "--render.num_frames", 0, *option) == 0
     linked = "scene.html" in (tmp_path / "run" / "report.html").read_text()
     assert (tmp_path / "run" / "scene.html").is_file() is linked is not bool(option)
@@ -315,7 +317,7 @@ def test_a_run_ends_with_a_page_unless_it_is_left_out(place, tmp_path, monkeypat
 
 def write_rays(place, split) -> int:
     out = place / "rays" / f"{split}.npz"
-    return run("rays", out, "--config", place / "ball.py", *options(place), "--split", split)
+    return run("rays", out, "--config", place / "ball.py", *of_scene(place), "--split", split)
 
 
 @pytest.fixture(scope="module")
@@ -455,3 +457,29 @@ def test_threads_of_a_failed_checkpoint_are_silent_and_others_are_not(monkeypatc
     for error in (RuntimeError("Event loop is closed"), other):
         sys.unraisablehook(SimpleNamespace(exc_value=error))
     assert told == [other]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width"),
+    [
+        ([], 64),  # 600 s, of which each has room for 10 steps
+        (["--train.max_seconds", "399"], 32),
+        (["--train.max-seconds=399"], 32),
+        (["--train.max_seconds", "400"], 64),
+        (["--train.max_seconds", "None"], 64),
+        (["--train.num_steps", "3999"], 32),
+        (["--train.num_steps", "3999", "--model.width", "48"], 48),
+    ],
+)
+def test_the_time_chooses_the_sizes(arguments, width, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "steps_in", lambda seconds: 10 * seconds)
+    given = ["--config", "lego.py", "--output", str(tmp_path), *arguments]
+    _, found = train._parse(given, ALONE)
+    assert found.settings.model.width == width
+
+
+def test_the_speed_of_this_machine_counts(monkeypatch):
+    monkeypatch.setattr(timeit, "repeat", lambda read, number, repeat: [9.0, 0.02, 0.04])
+    assert options.steps_in(60) == pytest.approx(1000)
+    monkeypatch.undo()
+    assert 1 < options.steps_in(60) < 1e6

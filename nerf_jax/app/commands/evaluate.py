@@ -1,7 +1,6 @@
 """``run.py eval``: score a run on held-out views."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nerf_jax import config as configs
@@ -28,7 +27,7 @@ class EvalArgs:
     """Score every k-th image only."""
     rays_per_chunk: int = 4096
     """Rays rendered at once; fewer need less memory."""
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=DataConfig)
 
 
 def eval_run(arguments: list[str]) -> int:
@@ -40,7 +39,7 @@ def eval_run(arguments: list[str]) -> int:
     )
     args = parse(EvalArgs, arguments, default)
     settings = configs.EvalConfig(args.split, args.every, args.rays_per_chunk)
-    config = dataclasses.replace(config, data=args.data, eval=settings)
+    config = replace(config, data=args.data, eval=settings)
     dataset, scene = data.load(config.data), trained.load(run, config)
     say_notes(dataset.notes)
     held_out = dataset.split(args.split)

@@ -1,8 +1,7 @@
 """``run.py export``: a scene's surface, points on it and its cameras, as files; or a web page."""
 
 import contextlib
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +22,7 @@ class ExportArgs:
     """The run's folder."""
     output: Annotated[Path | None, OUTPUT] = None
     """The folder for the files. [default: RUN/export]"""
-    export: Annotated[ExportConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=ExportConfig
-    )
+    export: Annotated[ExportConfig, tyro.conf.arg(name="")] = field(default_factory=ExportConfig)
 
 
 def export(arguments: list[str]) -> int:

@@ -1,7 +1,6 @@
 """``run.py prepare``: from photos or a video to a scene with cameras."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,7 @@ class PrepareArgs:
     """A folder of photos, or a video."""
     output: Annotated[Path, OUTPUT]
     """The scene's folder. A run on the same photos that was interrupted is continued."""
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=Settings
-    )
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
 
 
 def prepare(arguments: list[str]) -> int:

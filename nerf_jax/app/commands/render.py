@@ -1,7 +1,6 @@
 """``run.py render``: videos of the scene of a run along a camera path."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +20,7 @@ class RenderArgs:
     """The run's folder."""
     output: Annotated[Path | None, OUTPUT] = None
     """The folder for all files. [default: the run's folder]"""
-    render: Annotated[RenderConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=RenderConfig
-    )
+    render: Annotated[RenderConfig, tyro.conf.arg(name="")] = field(default_factory=RenderConfig)
 
 
 def render(arguments: list[str]) -> int:

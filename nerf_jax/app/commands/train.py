@@ -12,7 +12,7 @@ import numpy as np
 
 from nerf_jax import config as configs
 from nerf_jax import data, methods
-from nerf_jax.app.commands.options import OUTPUT, parse, peek, pick, tyro
+from nerf_jax.app.commands.options import OUTPUT, parse, peek, pick, steps_in, tyro
 from nerf_jax.app.commands.view import PORT, keep_open, live_viewer, load_viewer
 from nerf_jax.app.evaluate import evaluate
 from nerf_jax.app.fit import fit, training_dataset
@@ -124,7 +124,8 @@ def _train(arguments: list[str], group: Group) -> int:
 def _parse(arguments: list[str], group: Group) -> tuple[Run, TrainArgs]:
     """The run, and the options over the defaults of its config file or, resumed, of itself."""
     first = peek(arguments)
-    base = configs.load(first.config, jax.default_backend(), memory_gib())
+    num_steps = group.from_first(lambda: min(first.num_steps, steps_in(first.seconds)))
+    base = configs.load(first.config, jax.default_backend(), memory_gib(), num_steps)
     run = Run(first.output) if first.output else None
     group.require_same({"--resume": first.resume})
     if first.resume:
