@@ -16,7 +16,7 @@ import numpy as np
 from record import write_record
 from trial import Trial, lego
 
-from nerf_jax.config import Config
+from nerf_jax.config import Config, load
 
 
 def variants(base: Config) -> dict[str, Config]:
@@ -29,6 +29,7 @@ def variants(base: Config) -> dict[str, Config]:
     twice = replace(base.train, rays_per_step=2 * rays)
     return {
         "preset": base,
+        "sizes for few steps": load("lego.py", "cpu", steps=0),
         "4 levels x 4": model(num_levels=4),
         "6 levels x 4": model(num_levels=6),
         "8 levels x 2": model(num_levels=8, num_features=2),
