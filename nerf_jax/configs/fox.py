@@ -2,7 +2,7 @@
 
     python run.py --config fox.py
 
-At a quarter of the original resolution, 270x480, ten minutes on two CPU cores: 30.6 dB on the 7
+At a quarter of the original resolution, 270x480, ten minutes on two CPU cores: 30.1 dB on the 7
 held-out photos, 27 dB after one minute (``--train.max_seconds 60``).
 """
 
