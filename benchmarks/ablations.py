@@ -29,7 +29,7 @@ def variants(base: Config) -> dict[str, Config]:
     twice = replace(base.train, rays_per_step=2 * rays)
     return {
         "preset": base,
-        "sizes for few steps": load("lego.py", "cpu", steps=0),
+        "sizes for few steps": load("lego.py", "cpu", num_steps=0),
         "4 levels x 4": model(num_levels=4),
         "6 levels x 4": model(num_levels=6),
         "8 levels x 2": model(num_levels=8, num_features=2),

@@ -279,10 +279,10 @@ def test_a_file_in_the_working_directory_does_not_change_what_is_built_on_its_na
 
 
 def test_lego_takes_smaller_sizes_where_there_is_time_for_few_steps():
-    quick, long = (load("lego.py", "cpu", steps=count).model for count in (3999, 4000))
+    quick, long = (load("lego.py", "cpu", num_steps=count).model for count in (3999, 4000))
     assert (quick.width, quick.max_entries, quick.max_resolution) == (32, 2**17, 256)
     assert (long.width, long.max_entries, long.max_resolution) == (64, 2**18, 512)
-    assert load("lego.py", "gpu", steps=1) == load("lego.py", "gpu")
+    assert load("lego.py", "gpu", num_steps=1) == load("lego.py", "gpu")
 
 
 @pytest.mark.parametrize("name", ["brick", "bircks.py", "Bricks"])

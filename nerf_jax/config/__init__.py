@@ -48,14 +48,14 @@ class Config:
     render: RenderConfig = field(default_factory=RenderConfig)
 
 
-def load(name: str | Path, platform: str, memory_gib: float = 24.0, steps: float = 1e9) -> Config:
+def load(name: str, platform: str, memory_gib: float = 24.0, num_steps: float = 1e9) -> Config:
     """The config that a file defines.
 
     Args:
         name: a path, or the name of a packaged config, with or without ``.py``.
         platform: "cpu", "gpu" or "tpu", the argument of a config that is a function.
         memory_gib: of a GPU, the second argument if it has two.
-        steps: that a CPU has time for, the third argument if it has three.
+        num_steps: that a CPU has time for, the third argument if it has three.
 
     Raises:
         ValueError: no such config (the error names similar ones), or the file defines none.
@@ -66,12 +66,12 @@ def load(name: str | Path, platform: str, memory_gib: float = 24.0, steps: float
         known = sorted(path.name for path in CONFIGS.glob("*.py"))
         raise ValueError(
             f"no config {name!r}: it is neither a file nor one of {', '.join(known)}."
-            + near_miss(str(name), known)
+            + near_miss(name, known)
         )
     try:
         config = runpy.run_path(str(path)).get("config")
         if callable(config) and not isinstance(config, type):
-            config = config(*(platform, memory_gib, steps)[: len(signature(config).parameters)])
+            config = config(*(platform, memory_gib, num_steps)[: len(signature(config).parameters)])
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):

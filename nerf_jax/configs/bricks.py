@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nerf_jax.config import CONFIGS, DataConfig, EvalConfig, HashConfig, load
 
-_lego = load(CONFIGS / "lego.py", "cpu", steps=3000)
+_lego = load(str(CONFIGS / "lego.py"), "cpu", num_steps=3000)
 assert isinstance(_lego.model, HashConfig)
 config = replace(
     _lego,

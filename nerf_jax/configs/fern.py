@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nerf_jax.config import CONFIGS, DataConfig, HashConfig, load
 
-_capture = load(CONFIGS / "capture.py", "cpu")
+_capture = load(str(CONFIGS / "capture.py"), "cpu")
 assert isinstance(_capture.model, HashConfig)
 config = replace(
     _capture,

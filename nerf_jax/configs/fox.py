@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from nerf_jax.config import CONFIGS, DataConfig, load
 
-_capture = load(CONFIGS / "capture.py", "cpu")
+_capture = load(str(CONFIGS / "capture.py"), "cpu")
 config = replace(
     _capture, name="fox", data=DataConfig(scene="fox", downscale=4, background="random")
 )

@@ -12,15 +12,18 @@ from dataclasses import replace
 
 from nerf_jax.config import CONFIGS, Exponential, HashConfig, ProposalConfig, load
 
-_fox = load(CONFIGS / "fox.py", "cpu")
+_fox = load(str(CONFIGS / "fox.py"), "cpu")
 assert isinstance(_fox.model, HashConfig)
-_SAME = "space box_radius num_levels num_features max_entries max_resolution width distortion"
+_SAME_FIELD = (
+    *("space", "box_radius", "num_levels", "num_features", "max_entries", "max_resolution"),
+    *("width", "distortion"),
+)
 config = replace(
     _fox,
     name="fox_proposal",
     note="64 + 24 proposals, 16 samples a ray, 1024 rays a step: two CPU cores and ten minutes",
     model=ProposalConfig(
-        **{name: getattr(_fox.model, name) for name in _SAME.split()},
+        **{name: getattr(_fox.model, name) for name in _SAME_FIELD},
         num_proposals=(64, 24),
         num_samples=16,
         proposal_resolutions=(64, 128),

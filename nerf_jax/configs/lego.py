@@ -103,8 +103,8 @@ SMALL_GPU = replace(
 )
 
 
-def config(platform: str, memory_gib: float = 24.0, steps: float = 1e9) -> Config:
+def config(platform: str, memory_gib: float = 24.0, num_steps: float = 1e9) -> Config:
     """The preset for "cpu", "gpu" or "tpu", and on a CPU for the steps that there is time for."""
     if platform == "cpu":
-        return CPU if steps >= 4000 else QUICK
+        return CPU if num_steps >= 4000 else QUICK
     return GPU if memory_gib > 8 else SMALL_GPU

@@ -38,18 +38,7 @@ def peek(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--config", default="bricks.py")
     parser.add_argument("--output", "--out", type=Path)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--train.max_seconds", "--train.max-seconds", dest="seconds", type=_number)
-    parser.add_argument("--train.num_steps", "--train.num-steps", dest="num_steps", type=_number)
-    parser.set_defaults(seconds=600.0, num_steps=1e9)
     return parser.parse_known_args(arguments)[0]
-
-
-def _number(text: str) -> float:
-    """An option's number; without a bound if it has none, or one that `parse` will refuse."""
-    try:
-        return float(text)
-    except ValueError:
-        return 1e9
 
 
 def steps_in(seconds: float) -> float:

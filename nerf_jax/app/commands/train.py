@@ -25,7 +25,7 @@ from nerf_jax.app.runs import Clock, Run, latest_run, new_run
 from nerf_jax.app.scene_cameras import SceneCameras
 from nerf_jax.app.trained import Trained
 from nerf_jax.app.video import render_video
-from nerf_jax.config import Config
+from nerf_jax.config import Config, TrainConfig
 from nerf_jax.config.serialization import from_dict, to_dict
 from nerf_jax.data.files import remove_unfinished
 from nerf_jax.data.memory import describe_bytes, free_bytes, peak_bytes
@@ -54,6 +54,18 @@ class TrainArgs:
     port: int = PORT
     """The port of that page."""
     processes: Annotated[Rendezvous, tyro.conf.arg(name="")] = field(default_factory=Rendezvous)
+
+
+@dataclass(frozen=True)
+class _Duration:
+    """The options that limit training, with the time of most configs for a CPU."""
+
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(max_seconds=600.0))
+
+    def num_steps(self) -> float:
+        """The number of steps that this CPU has time for."""
+        seconds = self.train.max_seconds
+        return min(self.train.num_steps, np.inf if seconds is None else steps_in(seconds))
 
 
 def train(arguments: list[str]) -> int:
@@ -124,7 +136,7 @@ def _train(arguments: list[str], group: Group) -> int:
 def _parse(arguments: list[str], group: Group) -> tuple[Run, TrainArgs]:
     """The run, and the options over the defaults of its config file or, resumed, of itself."""
     first = peek(arguments)
-    num_steps = group.from_first(lambda: min(first.num_steps, steps_in(first.seconds)))
+    num_steps = group.from_first(pick(_Duration, arguments).num_steps)
     base = configs.load(first.config, jax.default_backend(), memory_gib(), num_steps)
     run = Run(first.output) if first.output else None
     group.require_same({"--resume": first.resume})
