@@ -83,6 +83,7 @@ def render_sparse(
     budget: Budget,
     keys: Array | None,
     rays: Rays,
+    progress: Float[Array, ""] | None = None,
 ) -> SparseRendering:
     """Render rays where the grid is occupied: equals :func:`nerf_jax.render.render_rays` to
     rounding, where nothing is skipped.
@@ -91,11 +92,10 @@ def render_sparse(
 
     Args:
         field, params: the scene.
-        grid: the occupied cells.
-        budget: sizes and thresholds.
-        keys: one a ray, to jitter the candidates, and to take fewer, longer steps while there is
-            no room for all; None: candidates are the midpoints of all steps.
+        grid, budget: the occupied cells, and the sizes and thresholds.
+        keys: one a ray, to jitter the candidates; None: they are the midpoints of all steps.
         rays: R of them.
+        progress: of training, from 0 to 1; None: as at its start. See :func:`_choose_stride`.
 
     Raises:
         ValueError: there are more rays than slots for samples.
@@ -109,7 +109,7 @@ def render_sparse(
         keys, rays, budget.num_candidates
     )
     blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, budget.num_candidates)
-    stride, first_step = _choose_stride(keys, blocks, budget)
+    stride, first_step = _choose_stride(keys, blocks, budget, progress)
     candidates = find_candidates(
         grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates, stride, first_step
     )
@@ -119,8 +119,7 @@ def render_sparse(
         return jax.vmap(field.density, (None, 0))(params, points)
 
     def density_alone(slot: Int[Array, " M"]) -> Float[Array, " M"]:
-        sigma, _ = density(candidates.packed.ray[slot], candidates.t[slot])
-        return jax.lax.stop_gradient(sigma)
+        return jax.lax.stop_gradient(density(candidates.packed.ray[slot], candidates.t[slot])[0])
 
     if budget.loops:
         found = _read_densities(density_alone, candidates, budget)
@@ -146,18 +145,20 @@ def render_sparse(
 
 
 def _choose_stride(
-    keys: Array | None, blocks: Bool[Array, "R B"], budget: Budget
+    keys: Array | None, blocks: Bool[Array, "R B"], budget: Budget, progress: Array | None
 ) -> tuple[Int[Array, ""] | int, Int[Array, " R"] | int]:
     """The stride from one candidate of a ray to the next, and the first one of each ray, at random.
 
     While space is not yet known to be empty, the blocks of a few rays would fill the buffers, and
     longer steps make room for more rays: where the blocks are n times too many, steps are sqrt(n)
-    times as long. Once the blocks fit, every step is taken, as in rendering.
+    times as long, rounded up, or in the second half of training to the nearest. So scenes with
+    little empty space too end with every step, as in rendering, though with fewer rays.
     """
     if keys is None:
         return 1, 0
-    lack = jnp.sum(blocks) / budget.max_blocks
-    stride = jnp.clip(jnp.ceil(jnp.sqrt(lack)), 1, BLOCK).astype(jnp.int32)
+    less = 0.0 if progress is None else 0.5 * (progress > 0.5)
+    longer = jnp.ceil(jnp.sqrt(jnp.sum(blocks) / budget.max_blocks) - less)
+    stride = jnp.clip(longer, 1, BLOCK).astype(jnp.int32)
     u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
     return stride, jnp.minimum((u * stride).astype(jnp.int32), stride - 1)
 

@@ -77,8 +77,7 @@ def render_wavefront(
 
     Args:
         field, params: the scene.
-        grid: the occupied cells.
-        budget: sizes and thresholds.
+        grid, budget: the occupied cells, and the sizes and thresholds.
         rays: R of them.
     """
     count = budget.num_candidates

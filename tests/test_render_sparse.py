@@ -209,6 +209,22 @@ def test_longer_steps_make_room_for_more_rays():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("max_samples", "early", "late"), [(160, 1, 1), (80, 2, 1), (40, 2, 2)])
+def test_late_in_training_steps_are_longer_only_where_few_rays_fit(max_samples, early, late):
+    """There is room for all of the 60 blocks of the 20 rays, for two thirds, and for a third."""
+    rays, params = some_rays(20), CLOUDS.init(None)
+    grid = occupancy.init_grid(BOX, CELLS)
+    keys = jax.random.split(jax.random.key(0), 20)
+    budget = EXACT._replace(max_samples=max_samples, candidates_per_sample=1)
+    found = [
+        sparse(budget, CLOUDS)(params, grid, keys=keys, rays=rays, progress=progress)
+        for progress in (None, 0.0, 0.5, 0.51, 1.0)
+    ]
+    strides = [int(each.counts["stride"]) for each in found]
+    assert strides == [early, early, early, late, late]
+
+
+@pytest.mark.slow
 def test_two_runs_are_bitwise_equal():
     rays, params = some_rays(60), CLOUDS.init(None)
     grid = cloud_grid()

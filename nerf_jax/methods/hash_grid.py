@@ -97,7 +97,7 @@ def _loss(
     target = pixel_over(batch.pixel, backgrounds)
     field = grid_field(config, grid.space)
     rendering, kept, counts, samples = render_sparse(
-        field, params, grid, _budget(config), keys, batch.rays
+        field, params, grid, _budget(config), keys, batch.rays, batch.progress
     )
     # Backgrounds are not photographed, but a learned environment is.
     if config.camera_model and not config.environment:
