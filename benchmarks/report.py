@@ -160,8 +160,9 @@ def captures(record: Record) -> list[str]:
         "the sparse points, and far away is content with what photos tell apart; a cosine instead "
         "of an exponential lowers the learning rate. Steps as before are longer wherever not all "
         "rays fit, until the end; those of today only in the first half, or where less than 44 % "
-        "fit. Two runs of the same code and steps differ by "
-        "up to 0.4 dB on the kitchen and 1 dB on the inner view of sceaux. The outer held-out "
+        "fit. Of the runs on one core, those with every step in the second half began later than "
+        "the others, but for the flower's. Two runs of the same code and steps differ by up to "
+        "0.4 dB on the kitchen and 1 dB on the inner view of sceaux. The outer held-out "
         "photo of sceaux shows a tree, over a fifth of it, that no other photo shows."
     )
     return [note, table(head, rows)]
