@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from nerf_jax import compositing
 from nerf_jax.cones import disc
-from nerf_jax.numerics import optical_depth
+from nerf_jax.numerics import normalize, optical_depth
 from nerf_jax.occupancy import BLOCK, Candidates, Occupancy, find_candidates, occupied_blocks
 from nerf_jax.packing import Packed, cumsum_by_ray, pack_ragged
 from nerf_jax.types import Field, Params, Rays, Rendering, View
@@ -37,6 +37,8 @@ class Budget(NamedTuple):
     """Candidates that absorb a smaller share of the light are skipped."""
     roulette_weight: float = 0.0
     """Of candidates with a smaller weight, only some are taken in training: :func:`_roulette`."""
+    direction_noise: float = 0.0
+    """Of the directions that colours depend on, in training, radians: it smooths (Bishop, 1995)."""
     candidates_per_sample: int = 6
     """Candidates in occupied cells for each sample."""
     loops: bool = True
@@ -129,7 +131,11 @@ def render_sparse(
     packed = _pack_again(candidates.packed, visible, budget.max_samples)
     t, length = candidates.t[packed.index], length[packed.index]
     sigma, features = density(packed.ray, t)
-    view = jax.tree.map(lambda leaf: leaf[packed.ray], View(rays.direction, rays.appearance))
+    view = View(rays.direction, rays.appearance)
+    if keys is not None and budget.direction_noise:
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 3), (3,)))(keys)
+        view = view._replace(direction=normalize(view.direction + budget.direction_noise * noise))
+    view = jax.tree.map(lambda leaf: leaf[packed.ray], view)
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
     w = compositing.weights_packed(sigma, length, packed, budget.num_candidates)
     rendering = compositing.composite_packed(

@@ -336,3 +336,23 @@ def test_roulette_takes_all_that_weighs_enough_and_has_finite_gradients():
     near, its = gradient_of(params, EXACT._replace(roulette_weight=0.02))
     np.testing.assert_allclose(near, value, rtol=0.1)
     assert all(np.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(its))
+
+
+def test_colours_depend_on_directions_near_by_in_training_alone():
+    field, noise, count = closed_forms.painted_by_view(), 0.1, 4000
+    grid = occupancy.init_grid(BOX, CELLS)
+    ray = closed_forms.ray(np.array([0.0, 0.1, 3.0]), np.array([0.0, 0.0, -1.0]))
+    rays = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), ray)
+    keys, params = jax.random.split(jax.random.key(3), count), field.init(None)
+    budget = Budget(CANDIDATES, 2**14, 1e-3, 0.0, candidates_per_sample=64)
+    noisy = sparse(budget._replace(direction_noise=noise), field)
+    still = sparse(budget, field)(params, grid, keys=keys, rays=rays)
+    seen = noisy(params, grid, keys=keys, rays=rays)
+    assert seen.kept.all()
+    np.testing.assert_array_equal(seen.rendering.depth, still.rendering.depth)
+    direction = 2 * np.asarray(seen.rendering.rgb) - 1
+    np.testing.assert_allclose(np.linalg.norm(direction, axis=1), 1, atol=1e-2)
+    np.testing.assert_allclose(direction.mean(axis=0)[:2], 0, atol=4 * noise / np.sqrt(count))
+    np.testing.assert_allclose(direction.std(axis=0)[:2], noise, rtol=0.05)
+    rendered = noisy(params, grid, keys=None, rays=rays).rendering.rgb
+    np.testing.assert_allclose(2 * rendered[0] - 1, [0, 0, -1], atol=1e-2)

@@ -256,6 +256,8 @@ class HashConfig(GridConfig):
     roulette_weight: Annotated[float, BELOW_ONE] = 0.0
     """In training, of the samples with a smaller weight only a random part is taken, and weighs as
     much as all of them: more rays fit into a step. 0: all are taken."""
+    direction_noise: Annotated[float, NON_NEGATIVE] = 0.0
+    """Noise on the directions that colours depend on, in training: standard deviation, radians."""
 
     @property
     def has_camera_model(self) -> bool:

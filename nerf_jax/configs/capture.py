@@ -43,6 +43,7 @@ CPU_MODEL = HashConfig(
     min_transmittance=1e-3,
     min_alpha=1e-3,
     roulette_weight=0.125,
+    direction_noise=0.15,
     camera_model=True,
 )
 CPU = Config(
@@ -61,7 +62,6 @@ CPU = Config(
         max_seconds=600.0,
         rays_per_step=2048,
         steps_per_call=20,
-        validate_every=1000,
         validation_rays=2048,
         checkpoint_every=3000,
     ),

@@ -3,9 +3,8 @@
     python run.py --config fox_proposal.py
 
 The data, the field and the time are those of ``fox.py``; the result has not been measured yet. On
-lego (``benchmarks/results/proposals.json``), proposals of these sizes reached 27.8 dB from 4
-million rays, about as much as the occupancy grid (27.9 dB), but took 718 s instead of 107 s on two
-busy CPU cores. On a CPU, prefer ``fox.py``.
+lego, proposals of these sizes learned as much from as many rays as the occupancy grid, but took
+seven times as long (``benchmarks/results/proposals.json``). On a CPU, prefer ``fox.py``.
 """
 
 from dataclasses import replace
@@ -14,16 +13,13 @@ from nerf_jax.config import CONFIGS, Exponential, HashConfig, ProposalConfig, lo
 
 _fox = load(str(CONFIGS / "fox.py"), "cpu")
 assert isinstance(_fox.model, HashConfig)
-_SAME_FIELD = (
-    *("space", "box_radius", "num_levels", "num_features", "max_entries", "max_resolution"),
-    *("width", "distortion"),
-)
+_SAME = "space box_radius num_levels num_features max_entries max_resolution width distortion"
 config = replace(
     _fox,
     name="fox_proposal",
     note="64 + 24 proposals, 16 samples a ray, 1024 rays a step: two CPU cores and ten minutes",
     model=ProposalConfig(
-        **{name: getattr(_fox.model, name) for name in _SAME_FIELD},
+        **{name: getattr(_fox.model, name) for name in _SAME.split()},
         num_proposals=(64, 24),
         num_samples=16,
         proposal_resolutions=(64, 128),

@@ -50,11 +50,9 @@ CPU = Config(
         max_seconds=600.0,
         rays_per_step=4096,
         steps_per_call=40,
-        validate_every=1000,
         checkpoint_every=4000,
     ),
     eval=EvalConfig(every=12, rays_per_chunk=160_000),
-    render=RenderConfig(num_frames=60),
 )
 QUICK = replace(
     CPU,

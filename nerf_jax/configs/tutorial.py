@@ -26,9 +26,7 @@ def config(platform: str) -> Config:
         note="few images of 100x100: one of 400x400 takes a CPU minutes" if small else "",
         data=DataConfig(scene="lego", downscale=8 if small else 2, near=2.0, far=6.0),
         model=TutorialConfig(),
-        optimizer=OptimizerConfig(
-            learning_rate=5e-4, schedule=Milestones(epochs=(2, 4, 8), factor=0.5)
-        ),
+        optimizer=OptimizerConfig(learning_rate=5e-4, schedule=Milestones(epochs=(2, 4, 8))),
         # 16 epochs of 100 images of 400x400.
         train=TrainConfig(
             num_steps=250_000,
