@@ -257,7 +257,8 @@ class HashConfig(GridConfig):
     """In training, of the samples with a smaller weight only a random part is taken, and weighs as
     much as all of them: more rays fit into a step. 0: all are taken."""
     direction_noise: Annotated[float, NON_NEGATIVE] = 0.0
-    """Noise on the directions that colours depend on, in training: standard deviation, radians."""
+    """Noise on the directions that colours depend on, in training: standard deviation, radians. In
+    a frustum, where directions differ little, there is none."""
 
     @property
     def has_camera_model(self) -> bool:

@@ -69,7 +69,6 @@ QUICK = replace(
 
 # Few large kernels, and none that the host waits for: benchmarks/gpu_compile.py.
 GPU_MODEL = HashConfig(
-    box_radius=1.5,
     num_levels=8,
     num_features=4,
     activations="bfloat16",
@@ -77,8 +76,6 @@ GPU_MODEL = HashConfig(
     loops=False,
     grid_every=1,
     grid_cells=2**16,
-    num_candidates=1024,
-    max_samples=2**18,
 )
 GPU = Config(
     name="lego",
