@@ -48,7 +48,8 @@ def main() -> None:
             train(scene, run, Path(checkout).resolve(), options, args)
             rows.append({"scene": scene, "variant": name, **row(run)})
             print("{scene:12s} {variant:12s} {psnr:.2f} dB  SSIM {ssim:.3f}".format(**rows[-1]))
-    write_record(Path(__file__), {"seconds": args.seconds, "steps": args.steps, "rows": rows}, {})
+    figures = {"seconds": args.seconds, "steps": args.steps, "newest": list(variants)[-1]}
+    write_record(Path(__file__), figures | {"rows": rows}, {})
 
 
 def prepare(scene: str, data: Path, work: Path, code: Path) -> None:
