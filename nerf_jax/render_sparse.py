@@ -107,10 +107,9 @@ def render_sparse(
             f"{rays.near.size} rays at once cannot share {budget.max_samples} samples: raise "
             "--model.max_samples, or lower --train.rays_per_step"
         )
-    steps = jax.vmap(grid.space.ray_steps, (None if keys is None else 0, 0, None))(
-        keys, rays, budget.num_candidates
-    )
-    blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, budget.num_candidates)
+    count, keys_axis = budget.num_candidates, None if keys is None else 0
+    steps = jax.vmap(grid.space.ray_steps, (keys_axis, 0, None))(keys, rays, count)
+    blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
     stride, first_step = _choose_stride(keys, blocks, budget, progress)
     candidates = find_candidates(
         grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates, stride, first_step
@@ -137,15 +136,10 @@ def render_sparse(
         view = view._replace(direction=normalize(view.direction + budget.direction_noise * noise))
     view = jax.tree.map(lambda leaf: leaf[packed.ray], view)
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
-    w = compositing.weights_packed(sigma, length, packed, budget.num_candidates)
-    rendering = compositing.composite_packed(
-        w, rgb, t, length, rays.far, packed, budget.num_candidates
-    )
-    counts = {
-        "candidates": candidates.packed.ends[-1],
-        "samples": packed.ends[-1],
-        "stride": jnp.asarray(stride),
-    }
+    w = compositing.weights_packed(sigma, length, packed, count)
+    rendering = compositing.composite_packed(w, rgb, t, length, rays.far, packed, count)
+    counts = {"candidates": candidates.packed.ends[-1], "samples": packed.ends[-1]}
+    counts["stride"] = jnp.asarray(stride)
     samples = Samples(packed, w, t, candidates.step[packed.index])
     return SparseRendering(rendering, packed.kept, counts, samples)
 
