@@ -38,7 +38,7 @@ class Budget(NamedTuple):
     roulette_weight: float = 0.0
     """Of candidates with a smaller weight, only some are taken in training: :func:`_roulette`."""
     direction_noise: float = 0.0
-    """Of the directions that colours depend on, in training, radians: it smooths (Bishop, 1995)."""
+    """Standard deviation on colours' directions in training, radians; it smooths (Bishop, 1995)."""
     candidates_per_sample: int = 6
     """Candidates in occupied cells for each sample."""
     loops: bool = True

@@ -37,7 +37,8 @@ def resolve(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
             # Steps, and with them opacities, are in proportion to `near`. A config has bounds.
             bias = float(np.clip(default_density_bias(near), -14, 14))
             config = replace(config, density_bias=bias)
-    if isinstance(config, HashConfig) and config.space == "frustum":  # directions differ little
+    if isinstance(config, HashConfig) and config.space == "frustum" and config.direction_noise:
+        notes.append("no noise on directions, which differ little in a frustum")
         config = replace(config, direction_noise=0.0)
     if isinstance(config, GridConfig) and config.environment and dataset.pixels.shape[-1] == 4:
         notes.append("the photos have alpha: no colour is learned for what is far away")
