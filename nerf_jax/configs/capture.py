@@ -65,7 +65,7 @@ CPU = Config(
         validation_rays=2048,
         checkpoint_every=3000,
     ),
-    eval=EvalConfig(rays_per_chunk=2**16),
+    eval=EvalConfig(rays_per_chunk=2**13),
     render=RenderConfig(path="tour", num_frames=60),
 )
 
