@@ -65,10 +65,7 @@ def log_gains(params: Params) -> Float[Array, "N 3"]:
 
 
 def apply(
-    params: Params,
-    log_gain: Float[Array, "3"],
-    offset: Float[Array, "2"],
-    rgb: Float[Array, "3"],
+    params: Params, log_gain: Float[Array, "3"], offset: Float[Array, "2"], rgb: Float[Array, "3"]
 ) -> Float[Array, "3"]:
     """A colour of the scene as a photo shows it.
 
@@ -130,6 +127,26 @@ def predict_log_gain(
     nearest = np.argsort(square)[:_NUM_NEIGHBOURS]
     weights = 1 / (square[nearest] + 1e-9)
     return weights @ np.asarray(gains, float)[nearest] / np.sum(weights)
+
+
+def gains_at_exposure(
+    gains: Float[np.ndarray, "N 3"], log_exposure: Float[np.ndarray, " N"], new: float
+) -> Float[np.ndarray, "N 3"]:
+    """The training photos' gains, had each been taken with the exposure of a new view.
+
+    They follow the line, fitted by least squares, of the photos' mean gains over their exposures.
+    It rises by between 0 and 1 / 2.2, as a camera exposes long where there is little light.
+
+    Args:
+        gains: of the N training photos.
+        log_exposure: theirs, as for :func:`init`; the gains are returned if one is nan.
+        new: that of the new view, or nan.
+    """
+    off = log_exposure - np.mean(log_exposure)
+    if not (np.isfinite([*off, new]).all() and np.any(off)):
+        return gains
+    slope = np.clip(off @ np.mean(gains, axis=1) / (off @ off), 0, 1 / 2.2)
+    return gains + slope * (new - log_exposure)[:, None]
 
 
 def _bounded(raw: Float[Array, "*n"], bound: float) -> Float[Array, "*n"]:

@@ -144,9 +144,7 @@ def composite_packed(
 
 
 def over(
-    rgb: Float[Array, "*#n 3"],
-    opacity: Float[Array, "*#n"],
-    background: Float[Array, "*#n 3"],
+    rgb: Float[Array, "*#n 3"], opacity: Float[Array, "*#n"], background: Float[Array, "*#n 3"]
 ) -> Float[Array, "*#n 3"]:
     """A colour premultiplied by its opacity, over a background."""
     return rgb + (1.0 - opacity[..., None]) * jnp.broadcast_to(background, rgb.shape)

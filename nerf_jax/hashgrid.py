@@ -84,10 +84,7 @@ Corners = Literal["in_turn", "at_once"]
 
 
 def encode(
-    tables: Tables,
-    levels: Sequence[Level],
-    x: Float[Array, "3"],
-    corners: Corners = "in_turn",
+    tables: Tables, levels: Sequence[Level], x: Float[Array, "3"], corners: Corners = "in_turn"
 ) -> Float[Array, " LF"]:
     """The features of a point.
 

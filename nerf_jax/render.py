@@ -83,9 +83,7 @@ ImageRenderer = Callable[[Params, Aux, Cameras | RayTable, int, tuple[int, int]]
 
 
 def image_renderer(
-    render: Callable[[Params, Aux, Rays], Rendering],
-    rays_per_chunk: int,
-    mesh: Mesh | None = None,
+    render: Callable[[Params, Aux, Rays], Rendering], rays_per_chunk: int, mesh: Mesh | None = None
 ) -> ImageRenderer:
     """A function that renders images in chunks of rays, on several devices.
 
@@ -117,11 +115,7 @@ def image_renderer(
     )
 
     def render_image(
-        params: Params,
-        aux: Aux,
-        cameras: Cameras | RayTable,
-        image: int,
-        size_hw: tuple[int, int],
+        params: Params, aux: Aux, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]
     ) -> Rendering:
         # One camera alone, so that their number does not recompile the program.
         camera = jax.tree.map(lambda leaf: leaf[image : image + 1], cameras)

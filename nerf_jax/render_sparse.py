@@ -182,9 +182,7 @@ class _Reading(NamedTuple):
 
 
 def _read_densities(
-    density: Callable[[Int[Array, " M"]], Float[Array, " M"]],
-    found: Candidates,
-    budget: Budget,
+    density: Callable[[Int[Array, " M"]], Float[Array, " M"]], found: Candidates, budget: Budget
 ) -> Float[Array, " M"]:
     """The densities of the candidates that light reaches; zero for some others.
 

@@ -50,10 +50,7 @@ def midpoints(edges: Float[Array, " E"]) -> Float[Array, " E-1"]:
 
 
 def inverse_cdf(
-    key: Array | None,
-    edges: Float[Array, " E"],
-    weights: Float[Array, " E-1"],
-    num_samples: int,
+    key: Array | None, edges: Float[Array, " E"], weights: Float[Array, " E-1"], num_samples: int
 ) -> Float[Array, " {num_samples+1}"]:
     """Edges drawn in proportion to weights: hierarchical sampling (NeRF, Section 5.2).
 

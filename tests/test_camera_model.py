@@ -88,6 +88,19 @@ def test_new_views_have_the_gains_of_their_neighbours():
     np.testing.assert_allclose(constant, 1)
 
 
+def test_gains_follow_the_exposure_that_photos_state():
+    stops = np.array([0.0, 1.0, 3.0])
+    gains = 0.3 * stops[:, None] + np.array([0.1, 0.0, -0.1])
+    found = camera_model.gains_at_exposure(gains, stops, 2.0)
+    np.testing.assert_allclose(found, np.tile([0.7, 0.6, 0.5], (3, 1)), atol=1e-12)
+    # Neither against the light, nor by more than a power law, nor by unknown or equal exposures.
+    np.testing.assert_array_equal(camera_model.gains_at_exposure(-gains, stops, 2.0), -gains)
+    steep = camera_model.gains_at_exposure(9 * gains, stops, 2.0)
+    np.testing.assert_allclose(steep - 9 * gains, np.repeat((2 - stops)[:, None], 3, 1) / 2.2)
+    for known, new in ((stops, np.nan), (np.array([0, np.nan, 1]), 2.0), (np.ones(3), 2.0)):
+        np.testing.assert_array_equal(camera_model.gains_at_exposure(gains, known, new), gains)
+
+
 def test_exposures_balances_and_vignetting_of_photos_are_found():
     """Of a scene that is learned together with them."""
     rng = np.random.default_rng(0)

@@ -27,13 +27,7 @@ NUM_RAYS = 1024
 
 @functools.partial(jax.jit, static_argnames=("model", "num_rays"))
 def fit_code(
-    model: Model,
-    params: Params,
-    aux: Aux,
-    photo: Dataset,
-    key: Array,
-    *,
-    num_rays: int = NUM_RAYS,
+    model: Model, params: Params, aux: Aux, photo: Dataset, key: Array, *, num_rays: int = NUM_RAYS
 ) -> Params:
     """Fit the appearance code of one photo to a trained scene, whose other parameters are fixed.
 

@@ -160,8 +160,8 @@ def score_views(
 def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rendering]:
     """The function that gives a rendering the colours that the camera model expects of a photo.
 
-    The photo itself is not read: its exposure and white balance are those of the training cameras
-    nearby. Without a camera model it is the identity.
+    Its pixels are not read: its exposure and white balance are those of the training cameras
+    nearby, and follow its exposure by EXIF. Without a camera model it is the identity.
     """
     params = camera_model.of(scene.state.params)
     if params is None:
@@ -175,7 +175,11 @@ def _camera_prediction(scene: Trained) -> Callable[[Rendering, Split, int], Rend
         cameras, gain = split.dataset.cameras, np.zeros(3)
         if isinstance(cameras, Cameras) and "train" in scene.all_cameras.splits:
             pose = np.asarray(cameras.world_from_camera)[index]
-            gain = camera_model.predict_log_gain(gains, scene.cameras(), pose)
+            known, own = scene.all_cameras.splits["train"].log_exposure, split.log_exposure
+            near = gains
+            if known is not None and own is not None:
+                near = camera_model.gains_at_exposure(gains, known, own[index])
+            gain = camera_model.predict_log_gain(near, scene.cameras(), pose)
         rest = (1 - np.asarray(rendering.opacity)[..., None]) * behind
         rgb = camera_model.apply_image(
             params, gain, cameras, index, np.asarray(rendering.rgb) - rest
@@ -260,7 +264,8 @@ def results(
 
 _CAMERA_MODEL = (
     "views have the vignetting and response of the camera, and the exposure and white balance "
-    "interpolated from the nearest training cameras by pose; the held-out photos are not read"
+    "interpolated from the nearest training cameras by pose, and corrected for the exposure in the "
+    "EXIF data if all photos state it; the pixels of held-out photos are not read"
 )
 
 _HALVES = (

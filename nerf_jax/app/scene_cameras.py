@@ -1,7 +1,7 @@
 """The cameras of a scene's photos, kept with the run, so that it needs no dataset.
 
 ``setting.npz`` holds ``world_from_original``, and of each split ``<split>.names``,
-``<split>.size_hw`` and the leaves of its cameras by their names.
+``<split>.size_hw``, the leaves of its cameras by their names, and if known ``log_exposure``.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ class SplitCameras(NamedTuple):
     names: tuple[str, ...]
     cameras: Cameras
     size_hw: tuple[int, int]
+    log_exposure: Float[np.ndarray, " N"] | None = None
+    """As of :class:`nerf_jax.data.scene.Split`, if all photos state it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class SceneCameras:
     def of(scene: Scene, splits: Mapping[str, Split]) -> "SceneCameras":
         """The cameras of the loaded splits of a scene."""
         cameras = {
-            name: SplitCameras(split.names, split.dataset.cameras, split.dataset.size_hw)
+            name: SplitCameras(
+                split.names,
+                split.dataset.cameras,
+                split.dataset.size_hw,
+                _if_all(split.log_exposure),
+            )
             for name, split in splits.items()
             if isinstance(split.dataset.cameras, Cameras)
         }
@@ -73,10 +80,11 @@ class SceneCameras:
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
         arrays: dict[str, Any] = {"world_from_original": np.asarray(self.world_from_original)}
-        for split, (names, cameras, size_hw) in self.splits.items():
+        for split, (names, cameras, size_hw, log_exposure) in self.splits.items():
             leaves: dict[str, Any] = {"names": names, "size_hw": size_hw} | cameras._asdict()
             lens = leaves.pop("lens")
             leaves |= {} if lens is None else lens._asdict()
+            leaves |= {} if log_exposure is None else {"log_exposure": log_exposure}
             arrays |= {f"{split}.{name}": np.asarray(leaf) for name, leaf in leaves.items()}
         with atomic_write(path) as aside:
             np.savez(aside, **arrays)
@@ -110,6 +118,10 @@ class SceneCameras:
             ) from error
 
 
+def _if_all(values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None or not np.isfinite(values).all() else values
+
+
 _SHAPES = {
     "world_from_camera": (3, 4),
     "focal": (2,),
@@ -119,8 +131,9 @@ _SHAPES = {
     "radial": (4,),
     "tangential": (2,),
     "fisheye": (),
+    "log_exposure": (),
 }
-"""The shape of each leaf, for one camera."""
+"""The shape of each array, for one camera."""
 
 
 def _split_cameras(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras:
@@ -135,7 +148,8 @@ def _split_cameras(arrays: Mapping[str, np.ndarray], split: str) -> SplitCameras
     height, width = map(int, _numbers(arrays, f"{split}.size_hw", (2,)))
     if not (names and 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise ValueError(f"{len(names)} photos of {height}x{width}")
-    return SplitCameras(names, Cameras(**own, lens=lens), (height, width))
+    log_exposure = leaf("log_exposure") if f"{split}.log_exposure" in arrays else None
+    return SplitCameras(names, Cameras(**own, lens=lens), (height, width), log_exposure)
 
 
 def _numbers(

@@ -120,7 +120,7 @@ def load(run: Run, config: Config | None = None) -> Trained:
     clock, num_photos = checkpoints.metadata(clock_and_photos)
     all_cameras = SceneCameras.load(run.setting_file)
     if "train" in all_cameras.splits:
-        _, cameras, (height, width) = all_cameras.splits["train"]
+        _, cameras, (height, width), _ = all_cameras.splits["train"]
         photos = Dataset(cameras, np.zeros((len(cameras.near), height, width, 0), np.uint8))
     else:
         photos = _empty_ray_dataset(num_photos)

@@ -30,10 +30,7 @@ def identity(paths: Iterable[Path | None], *more: object) -> str:
 
 
 def cached_photos(
-    key: str,
-    shape: Sequence[int],
-    decode: Decode,
-    for_each: ForEach,
+    key: str, shape: Sequence[int], decode: Decode, for_each: ForEach
 ) -> tuple[UInt8[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"] | None]:
     """The pixels and masks of photos, mapped from files that are made at the first time.
 
@@ -60,11 +57,7 @@ def cached_photos(
 
 
 def _make(
-    path: Path,
-    mask_path: Path,
-    shape: Sequence[int],
-    decode: Decode,
-    for_each: ForEach,
+    path: Path, mask_path: Path, shape: Sequence[int], decode: Decode, for_each: ForEach
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, idle_seconds=3600)

@@ -29,7 +29,11 @@ NAMES = ("a", "b", "c", "d")
 
 
 def outcome(
-    method: Model, folder, mask: np.ndarray | None = None, camera: dict | None = None
+    method: Model,
+    folder,
+    mask: np.ndarray | None = None,
+    camera: dict | None = None,
+    log_exposures: tuple = (None, None),
 ) -> dict:
     config = small.config(rays_per_step=128)
     params, aux = method.init(jax.random.key(0), *small.cameras())
@@ -37,9 +41,10 @@ def outcome(
         config = dataclasses.replace(config, model=dataclasses.replace(HASH, camera_model=True))
         params["camera_model"] = camera
     state = TrainState(jnp.int32(7), params, aux, (), jax.random.key(0))
-    split = Split(photos()._replace(mask=mask), NAMES)
+    known, own = log_exposures
+    split = Split(photos()._replace(mask=mask), NAMES, log_exposure=own)
     cameras = SceneCameras(
-        np.eye(4), {"train": SplitCameras(NAMES, split.dataset.cameras, (SIZE, SIZE))}
+        np.eye(4), {"train": SplitCameras(NAMES, split.dataset.cameras, (SIZE, SIZE), known)}
     )
     renderer = image_renderer(method.render, config.eval.rays_per_chunk)
     scene = Trained(Run(folder), config, method, state, Clock(), cameras, renderer)
@@ -110,16 +115,32 @@ def test_a_photo_without_a_valid_pixel_is_pictured_whole(tmp_path):
 def test_views_are_scored_with_the_exposures_of_the_training_cameras_there(tmp_path):
     """Here they are at the same viewpoints, and the scene has the mean exposure."""
     camera = camera_model.init(len(GAINS), 2.2 * np.log(GAINS))
+    found = outcome(with_mean_exposure(), tmp_path, camera=camera)
+    assert found["psnr"] > 50
+    assert found["affine_color"]["psnr"] > 50
+    assert "nearest training cameras" in found["protocol"]["camera_model"]
+
+
+def test_views_are_scored_with_the_exposures_that_they_state(tmp_path):
+    """Here others than those of the training cameras at the same viewpoints."""
+    own = 2.2 * np.log(GAINS)
+    known = own[::-1]
+    camera = camera_model.init(len(GAINS), known)
+    found = outcome(with_mean_exposure(), tmp_path, camera=camera, log_exposures=(known, own))
+    assert found["psnr"] > 50
+    unstated = outcome(with_mean_exposure(), tmp_path, camera=camera)
+    assert unstated["psnr"] < 30
+
+
+def with_mean_exposure() -> Model:
+    """The scene of the photos as with their mean gain."""
     mean = np.exp(np.mean(np.log(GAINS)))
 
     def init(key, cameras, size_hw):
         params, aux = exposures().init(key, cameras, size_hw)
         return {"params": {**params["params"], "head": mean * params["params"]["head"]}}, aux
 
-    found = outcome(exposures()._replace(init=init), tmp_path, camera=camera)
-    assert found["psnr"] > 50
-    assert found["affine_color"]["psnr"] > 50
-    assert "nearest training cameras" in found["protocol"]["camera_model"]
+    return exposures()._replace(init=init)
 
 
 @pytest.mark.parametrize("has_halves", [False, True])

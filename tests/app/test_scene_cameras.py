@@ -39,6 +39,20 @@ def test_it_is_read_as_it_was_written(tmp_path, lens):
         )
 
 
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [([1.0, 2, 3, 5], [1.0, 2, 3, 5]), ([1.0, np.nan, 3, 5], None), (None, None)],
+)
+def test_exposures_are_kept_if_all_photos_state_them(tmp_path, stated, kept):
+    stated = None if stated is None else np.array(stated)
+    train = Split(small.dataset(), ("a", "b", "c", "d"), log_exposure=stated)
+    SceneCameras.of(Scene("ball", "", {}), {"train": train}).save(tmp_path / "setting.npz")
+    found = SceneCameras.load(tmp_path / "setting.npz").splits["train"].log_exposure
+    assert (found is None) == (kept is None)
+    if kept is not None:
+        np.testing.assert_array_equal(found, kept)
+
+
 def test_rays_without_cameras_are_left_out(tmp_path):
     rays = np.zeros((4, small.SIZE, small.SIZE, 3))
     data = small.dataset()._replace(cameras=RayTable(rays, rays, np.zeros(4), np.ones(4)))

@@ -38,12 +38,7 @@ class Viewer:
     """
 
     def __init__(
-        self,
-        scene_state: SceneState,
-        config: Config,
-        model: Model,
-        port: int,
-        host: str = HOST,
+        self, scene_state: SceneState, config: Config, model: Model, port: int, host: str = HOST
     ) -> None:
         self.clients: dict[int, Client] = {}
         self._is_open, self._adding_photos = True, threading.Lock()
@@ -124,7 +119,7 @@ def open_viewer(scene: Trained, port: int, host: str = HOST) -> Viewer:
     Raises an OSError as :class:`Viewer` does.
     """
     cameras = jax.tree.map(np.asarray, scene.cameras())
-    names, _, size_hw = scene.all_cameras.splits["train"]
+    names, _, size_hw, _ = scene.all_cameras.splits["train"]
     state = SceneState(Photos(names, cameras, size_hw), scene)
     return Viewer(state, scene.config, scene.model, port, host)
 
