@@ -143,7 +143,7 @@ def gains_at_exposure(
         new: that of the new view, or nan.
     """
     off = log_exposure - np.mean(log_exposure)
-    if not (np.isfinite([*off, new]).all() and np.any(off)):
+    if not (np.isfinite([*off, new]).all() and np.ptp(off) > 1e-6):
         return gains
     slope = np.clip(off @ np.mean(gains, axis=1) / (off @ off), 0, 1 / 2.2)
     return gains + slope * (new - log_exposure)[:, None]

@@ -97,7 +97,7 @@ def test_gains_follow_the_exposure_that_photos_state():
     np.testing.assert_array_equal(camera_model.gains_at_exposure(-gains, stops, 2.0), -gains)
     steep = camera_model.gains_at_exposure(9 * gains, stops, 2.0)
     np.testing.assert_allclose(steep - 9 * gains, np.repeat((2 - stops)[:, None], 3, 1) / 2.2)
-    for known, new in ((stops, np.nan), (np.array([0, np.nan, 1]), 2.0), (np.ones(3), 2.0)):
+    for known, new in ((stops, np.nan), (np.array([0, np.nan, 1]), 2.0), (np.full(3, 0.1), 2.0)):
         np.testing.assert_array_equal(camera_model.gains_at_exposure(gains, known, new), gains)
 
 
