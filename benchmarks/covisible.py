@@ -9,14 +9,12 @@ the held-out ones included. Writes ``benchmarks/results/covisible.json``.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from captures import command
 from PIL import Image
 from record import write_record
 
@@ -53,12 +51,10 @@ def train_on_all(run: Run, seconds: float) -> Path:
     output = run.folder.with_name(f"{run.folder.name}-all_photos")
     if not (output / "curves.png").exists():
         data = run.config().data
-        options = ["--config", "capture.py", "--data.root", data.root, "--data.hold_out", "0"]
+        options: list[object] = ["--config", "capture.py", "--data.root", data.root]
+        options += ["--data.hold_out", 0, "--render.num_frames", 0, "--no-page", "--output", output]
         options += ["--train.max_seconds", seconds, "--train.num_steps", 10**6]
-        options += ["--render.num_frames", "0", "--no-page", "--output", output]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        line = [sys.executable, ROOT / "run.py", *options]
-        subprocess.run(list(map(str, line)), env=environment, check=True)
+        command(ROOT, *options)
     return output
 
 
