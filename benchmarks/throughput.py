@@ -50,7 +50,8 @@ def stages(trial: Trial) -> dict[str, tuple[Callable[..., object], tuple]]:
 
     def list_candidates(grid, keys, rays):
         count = method.num_candidates
-        steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(keys, rays, count)
+        offset = jax.vmap(jax.random.uniform)(keys)
+        steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(offset, rays, count)
         blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
         return find_candidates(grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates)
 

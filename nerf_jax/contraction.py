@@ -125,11 +125,11 @@ class Space(Protocol):
     def step(self, num_steps: int) -> Float[Array, ""]:
         """The length of a step where the scale is 1, world units."""
 
-    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+    def ray_steps(self, offset: Float[Array, ""] | float, ray: Rays, num_steps: int) -> RaySteps:
         """At most K steps of a ray through the space.
 
         Args:
-            key: for the offset of all the ray's steps; None: samples are midpoints.
+            offset: the sample position within each step, in [0, 1): a random one, or 0.5.
             ray: one.
             num_steps: K.
         """
@@ -139,10 +139,6 @@ def contains(space: Space, position: Float[Array, "3"]) -> Bool[Array, ""]:
     """Whether a world position is in a space; a contracted space contains all of them."""
     unit = space.to_unit(position)
     return jnp.all((unit >= 0) & (unit <= 1))
-
-
-def _offset(key: Array | None) -> Float[Array, ""]:
-    return jnp.float32(0.5) if key is None else jax.random.uniform(key)
 
 
 class Box(NamedTuple):
@@ -164,13 +160,13 @@ class Box(NamedTuple):
         """A K-th of the diagonal."""
         return jnp.linalg.norm(self.high - self.low) / num_steps
 
-    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+    def ray_steps(self, offset: Float[Array, ""] | float, ray: Rays, num_steps: int) -> RaySteps:
         start, stop = intersect(ray, self)
         # A ray that misses has no steps but a finite position: unfilled slots read there, and
         # infinities there would give NaN gradients.
         hits = start < stop
         start, stop = jnp.where(hits, start, ray.near), jnp.where(hits, stop, ray.near)
-        return RaySteps(start, stop, _offset(key), self.step(num_steps), Even())
+        return RaySteps(start, stop, jnp.asarray(offset), self.step(num_steps), Even())
 
 
 def intersect(ray: Rays, box: Box) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -224,17 +220,17 @@ class Contracted(NamedTuple):
     def step(self, num_steps: int) -> Float[Array, ""]:
         return jnp.pi / num_steps * self.radius
 
-    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+    def ray_steps(self, offset: Float[Array, ""] | float, ray: Rays, num_steps: int) -> RaySteps:
         """Steps of equal angle, seen from a point one half side away from the cube's centre, at
         right angles to the ray: even next to the cube, and far away in proportion to the square of
         the distance, as the cells are.
         """
-        offset = ray.origin - self.center
-        closest = -jnp.dot(offset, ray.direction)
-        across = offset + closest * ray.direction
+        from_center = ray.origin - self.center
+        closest = -jnp.dot(from_center, ray.direction)
+        across = from_center + closest * ray.direction
         apart = safe_norm(jnp.append(across, self.radius))
         step, spacing = jnp.float32(math.pi / num_steps), Angular(closest, apart)
-        return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
+        return RaySteps(ray.near, ray.far, jnp.asarray(offset), step, spacing)
 
 
 class Frustum(NamedTuple):
@@ -269,9 +265,9 @@ class Frustum(NamedTuple):
     def step(self, num_steps: int) -> Float[Array, ""]:
         return jnp.log(self.far / self.near) / num_steps * self.near
 
-    def ray_steps(self, key: Array | None, ray: Rays, num_steps: int) -> RaySteps:
+    def ray_steps(self, offset: Float[Array, ""] | float, ray: Rays, num_steps: int) -> RaySteps:
         step, spacing = self.step(num_steps), Proportional(self.near)
-        return RaySteps(ray.near, ray.far, _offset(key), step, spacing)
+        return RaySteps(ray.near, ray.far, jnp.asarray(offset), step, spacing)
 
     def _camera(self, position: Float[Array, "3"]) -> Float[Array, "3"]:
         return self.camera_from_world[:, :3] @ position + self.camera_from_world[:, 3]

@@ -8,6 +8,7 @@ vertices share entries by a hash, and training resolves the collisions.
 Notation: ``L`` levels, ``F`` features of a level, ``T`` entries of a level's table.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -72,11 +73,9 @@ def make_levels(
 
 def init_tables(key: Array, levels: Sequence[Level], num_features: int) -> list[Array]:
     """Tables of features uniform in +-1e-4 (Instant-NGP, Section 4)."""
-    keys = jax.random.split(key, len(levels))
-    return [
-        jax.random.uniform(k, (level.num_entries, num_features), minval=-1e-4, maxval=1e-4)
-        for k, level in zip(keys, levels, strict=True)
-    ]
+    ends = np.cumsum([level.num_entries for level in levels])
+    rows = jax.random.uniform(key, (ends[-1], num_features), minval=-1e-4, maxval=1e-4)
+    return jnp.split(rows, ends[:-1])
 
 
 Corners = Literal["in_turn", "at_once"]
@@ -126,21 +125,32 @@ def level_weights(levels: Sequence[Level], variance: Float[Array, ""]) -> Float[
     return jax.lax.erf(jax.lax.rsqrt(jnp.maximum(spread, 1 / 36)))
 
 
-def _cell(level: Level, x: Float[Array, "3"]) -> tuple[UInt32[Array, "2 3"], Float[Array, "3"]]:
-    """The lower and the upper vertex of the cell around a point, and the position within it."""
-    position = x * level.scale + 0.5
-    lower = jnp.floor(position)
-    vertex = lower.astype(jnp.uint32)
-    # The levels' shift of half a cell would reach past the last vertex.
-    return jnp.stack([vertex, jnp.minimum(vertex + 1, level.resolution - 1)]), position - lower
+Pairs = list[tuple[UInt32[Array, ""], UInt32[Array, ""]]]
+"""The vertices before and after a point along x, y and z: slices of an array take longer."""
+
+Fraction = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+"""A position within a cell, x, y and z: on a GPU too, XLA would write the slices of one array."""
 
 
-def _entries(level: Level, vertex: UInt32[Array, "2 3"]) -> Int[Array, "8"]:
+def _cell(level: Level, x: Float[Array, "3"]) -> tuple[Pairs, Fraction]:
+    """The vertices of the cell around a point, and the position within it."""
+    pairs, fraction = [], []
+    for coordinate in jnp.unstack(x):
+        position = coordinate * level.scale + 0.5
+        lower = jnp.floor(position)
+        vertex = lower.astype(jnp.uint32)
+        # The levels' shift of half a cell would reach past the last vertex.
+        pairs.append((vertex, jnp.minimum(vertex + 1, level.resolution - 1)))
+        fraction.append(position - lower)
+    return pairs, (fraction[0], fraction[1], fraction[2])
+
+
+def _entries(level: Level, pairs: Pairs) -> list[Int[Array, ""]]:
     """The table's rows for a cell's corners; the bits of a corner's index are z, y, x."""
     stride, join = _numbering(level)
-    x, y, z = (vertex[:, axis] * np.uint32(stride[axis]) for axis in range(3))
+    x, y, z = ([v * np.uint32(n) for v in pair] for pair, n in zip(pairs, stride, strict=True))
     corners = [join(join(x[i & 1], y[i >> 1 & 1]), z[i >> 2]) for i in range(8)]
-    return (jnp.stack(corners) % np.uint32(level.num_entries)).astype(jnp.int32)
+    return [(corner % np.uint32(level.num_entries)).astype(jnp.int32) for corner in corners]
 
 
 def _numbering(level: Level) -> tuple[tuple[int, ...], Callable[[Array, Array], Array]]:
@@ -150,47 +160,18 @@ def _numbering(level: Level) -> tuple[tuple[int, ...], Callable[[Array, Array], 
     return _PRIMES, jnp.bitwise_xor
 
 
-def _corner_weights(fraction: Float[Array, "3"]) -> Float[Array, "8"]:
-    """The weights of a cell's corners, in the order of :func:`_entries`."""
-    x, y, z = jnp.stack([1 - fraction, fraction], axis=1)
-    return jnp.stack([x[i & 1] * y[i >> 1 & 1] * z[i >> 2] for i in range(8)])
-
-
 @jax.custom_jvp
 def _interpolate(
-    table: Float[Array, "T F"], entries: Int[Array, "8"], fraction: Float[Array, "3"]
+    table: Float[Array, "T F"], entries: list[Int[Array, ""]], fraction: Fraction
 ) -> Float[Array, " F"]:
     """Trilinear interpolation of the corners' features.
 
     Reads corner by corner, so that XLA fuses it into one loop without an array of corners (three
-    times faster on a CPU); the derivative below reads all corners at once, so that its transpose,
-    the table's gradient, is one scatter and not eight.
+    times faster on a CPU).
     """
-    w = _corner_weights(fraction)
-    return sum(
-        (w[i] * _read(table, entries[i]) for i in range(1, 8)),
-        start=w[0] * _read(table, entries[0]),
-    )
-
-
-def _interpolate_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    table, entries, fraction = primals
-    d_table, _, d_fraction = tangents
-    out, w = _interpolate(table, entries, fraction), _corner_weights(fraction)
-    d_out = jnp.zeros_like(out)
-    if type(d_table) is not SymbolicZero:
-        d_out = d_out + w @ _read(d_table, entries)
-    if type(d_fraction) is not SymbolicZero:
-        d_w = jax.jvp(_corner_weights, (fraction,), (d_fraction,))[1]
-        d_out = d_out + d_w @ _read(table, entries)
-    return out, d_out
-
-
-_interpolate.defjvp(_interpolate_jvp, symbolic_zeros=True)
-
-
-Fraction = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
-"""A position within a cell, x, y and z: on a GPU, XLA would write the slices of one array."""
+    x, y, z = ((1 - share, share) for share in fraction)
+    w = [x[i & 1] * y[i >> 1 & 1] * z[i >> 2] for i in range(8)]
+    return functools.reduce(jnp.add, [w[i] * _read(table, entries[i]) for i in range(8)])
 
 
 @jax.custom_jvp
@@ -211,22 +192,27 @@ def _trilinear(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, 
     return values[0]
 
 
-def _interpolate_at_once_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _derivative(interpolate: Callable, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    """The derivative of both, which reads all corners at once, so that its transpose, the table's
+    gradient, is one scatter and not eight.
+    """
     table, entries, fraction = primals
     d_table, _, d_fraction = tangents
-    values = _read(table, entries)
-    out, d_out = _trilinear(values, fraction), jnp.zeros_like(table[0])
+    rows = jnp.stack(entries) if isinstance(entries, list) else entries
+    out, d_out = interpolate(table, entries, fraction), jnp.zeros_like(table[0])
     if not all(type(one) is SymbolicZero for one in d_fraction):
+        values = _read(table, rows)
         d_out = jax.jvp(lambda *fraction: _trilinear(values, fraction), fraction, d_fraction)[1]
     if type(d_table) is not SymbolicZero:
         w = jnp.float32(1)
         for axis, share in enumerate(fraction):
             w = w * jnp.where(np.arange(8) >> axis & 1 == 1, share, 1 - share)
-        d_out = d_out + jnp.sum(w[:, None] * _read(d_table, entries), axis=0)
+        d_out = d_out + jnp.sum(w[:, None] * _read(d_table, rows), axis=0)
     return out, d_out
 
 
-_interpolate_at_once.defjvp(_interpolate_at_once_jvp, symbolic_zeros=True)
+for _function in (_interpolate, _interpolate_at_once):
+    _function.defjvp(functools.partial(_derivative, _function), symbolic_zeros=True)
 
 
 def _corner_entries(level: Level, x: Float[Array, "3"]) -> tuple[Int[Array, "8"], Fraction]:
@@ -239,9 +225,8 @@ def _corner_entries(level: Level, x: Float[Array, "3"]) -> tuple[Int[Array, "8"]
         fraction.append(position - lower)
         vertex = lower.astype(jnp.uint32) + (np.arange(8, dtype=np.uint32) >> axis & 1)
         entries = join(entries, jnp.minimum(vertex, level.resolution - 1) * np.uint32(stride[axis]))
-    x_share, y_share, z_share = fraction
     rows = (entries % np.uint32(level.num_entries)).astype(jnp.int32)
-    return rows, (x_share, y_share, z_share)
+    return rows, (fraction[0], fraction[1], fraction[2])
 
 
 def _read(table: Float[Array, "T F"], entries: Int[Array, "*n"]) -> Float[Array, "*n F"]:

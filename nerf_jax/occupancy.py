@@ -160,7 +160,8 @@ def occupied_blocks(
     t = steps.t(halves)
     position = jax.vmap(lambda t: grid.space.to_unit(ray.origin + t * ray.direction) * size)(t)
     start, middle, end = position[:-1:2], position[1::2], position[2::2]
-    reach = jnp.max(jnp.maximum(jnp.abs(start - middle), jnp.abs(end - middle)), axis=1)
+    farther = jnp.maximum(jnp.abs(start - middle), jnp.abs(end - middle))
+    reach = functools.reduce(jnp.maximum, jnp.unstack(farther, axis=1))
     distance = jax.vmap(_read, (None, 0))(grid.distance, middle)
     return (distance <= reach * 9 / 8 + 1) & (t[:-1:2] < steps.stop)
 

@@ -107,10 +107,13 @@ def render_sparse(
             f"{rays.near.size} rays at once cannot share {budget.max_samples} samples: raise "
             "--model.max_samples, or lower --train.rays_per_step"
         )
-    count, keys_axis = budget.num_candidates, None if keys is None else 0
-    steps = jax.vmap(grid.space.ray_steps, (keys_axis, 0, None))(keys, rays, count)
+    count, u, offset = budget.num_candidates, None, jnp.full_like(rays.near, 0.5)
+    if keys is not None:  # for the steps, the stride and the roulette, as each draw takes its time
+        u = jax.vmap(lambda key: jax.random.uniform(key, (3,)), out_axes=1)(keys)
+        offset = u[0]
+    steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(offset, rays, count)
     blocks = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
-    stride, first_step = _choose_stride(keys, blocks, budget, progress)
+    stride, first_step = _choose_stride(u, blocks, budget, progress)
     candidates = find_candidates(
         grid, rays, steps, blocks, budget.max_blocks, budget.max_candidates, stride, first_step
     )
@@ -126,13 +129,13 @@ def render_sparse(
         found = _read_densities(density_alone, candidates, budget)
     else:
         found = density_alone(jnp.arange(budget.max_candidates))
-    visible, length = _visible(found, candidates, budget, keys)
+    visible, length = _visible(found, candidates, budget, u)
     packed = _pack_again(candidates.packed, visible, budget.max_samples)
     t, length = candidates.t[packed.index], length[packed.index]
     sigma, features = density(packed.ray, t)
     view = View(rays.direction, rays.appearance)
     if keys is not None and budget.direction_noise:
-        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 3), (3,)))(keys)
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 1), (3,)))(keys)
         view = view._replace(direction=normalize(view.direction + budget.direction_noise * noise))
     view = jax.tree.map(lambda leaf: leaf[packed.ray], view)
     rgb = jax.vmap(field.color, (None, 0, 0))(params, features, view)
@@ -145,7 +148,10 @@ def render_sparse(
 
 
 def _choose_stride(
-    keys: Array | None, blocks: Bool[Array, "R B"], budget: Budget, progress: Array | None
+    u: Float[Array, "3 R"] | None,
+    blocks: Bool[Array, "R B"],
+    budget: Budget,
+    progress: Array | None,
 ) -> tuple[Int[Array, ""] | int, Int[Array, " R"] | int]:
     """The stride from one candidate of a ray to the next, and the first one of each ray, at random.
 
@@ -154,13 +160,12 @@ def _choose_stride(
     times as long, rounded up, or in the second half of training to the nearest. So scenes with
     little empty space too end with every step, as in rendering, though with fewer rays.
     """
-    if keys is None:
+    if u is None:
         return 1, 0
     less = 0.0 if progress is None else 0.5 * (progress > 0.5)
     longer = jnp.ceil(jnp.sqrt(jnp.sum(blocks) / budget.max_blocks) - less)
     stride = jnp.clip(longer, 1, BLOCK).astype(jnp.int32)
-    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
-    return stride, jnp.minimum((u * stride).astype(jnp.int32), stride - 1)
+    return stride, jnp.minimum((u[1] * stride).astype(jnp.int32), stride - 1)
 
 
 def _pack_again(packed: Packed, mask: Bool[Array, " N"], capacity: int) -> Packed:
@@ -216,24 +221,24 @@ def _read_densities(
 
 
 def _visible(
-    sigma: Float[Array, " M"], found: Candidates, budget: Budget, keys: Array | None
+    sigma: Float[Array, " M"], found: Candidates, budget: Budget, u: Float[Array, "3 R"] | None
 ) -> tuple[Bool[Array, " M"], Float[Array, " M"]]:
     """The candidates that light reaches and that absorb some of it, and the lengths of all."""
     packed, length = found.packed, found.length
     light = compositing.transmittance_packed(sigma, length, packed, budget.num_candidates)
     alpha = -jnp.expm1(-optical_depth(sigma, length))
     reached = packed.valid & (light > budget.min_transmittance)
-    if keys is None or not budget.roulette_weight:
+    if u is None or not budget.roulette_weight:
         return reached & (alpha > budget.min_alpha), length
     # A share is at least alpha, so that no sample absorbs light many times over.
     share = jnp.minimum(jnp.maximum(light * alpha / budget.roulette_weight, alpha), 1.0)
     share = jnp.where(reached, share, 0.0)
-    taken = _roulette(share, keys, packed, budget.num_candidates)
+    taken = _roulette(share, u[2, packed.ray], packed, budget.num_candidates)
     return taken, length / jnp.where(taken, share, 1.0)
 
 
 def _roulette(
-    share: Float[Array, " M"], keys: Array, packed: Packed, longest: int
+    share: Float[Array, " M"], u: Float[Array, " M"], packed: Packed, longest: int
 ) -> Bool[Array, " M"]:
     """Russian roulette (Arvo and Kirk, 1990): candidates taken at random, each with a probability.
 
@@ -242,7 +247,6 @@ def _roulette(
     serve more rays. Systematic sampling: a ray takes one candidate for each whole number that the
     sum of its shares passes.
     """
-    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2)))(keys)[packed.ray]
     total = cumsum_by_ray(share, packed, longest)
     passed = jnp.floor(total + u) > jnp.floor(total - share + u)
     return (share > 0) & (passed | (share >= 1))

@@ -81,7 +81,7 @@ def render_wavefront(
         rays: R of them.
     """
     count = budget.num_candidates
-    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, rays, count)
+    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(0.5, rays, count)
     near = jax.vmap(occupied_blocks, (None, 0, 0, None))(grid, rays, steps, count)
     listed = pack(near, near.size)
     rows = jax.vmap(lambda *ray: ravel_pytree(ray)[0])(rays, steps)
@@ -90,27 +90,28 @@ def render_wavefront(
     starts = listed.ends - jnp.sum(near, axis=1, dtype=jnp.int32)
     starts = _skip_empty(scene, budget, starts, listed.ends)
 
-    def render(field: Field, state: Wavefront) -> Wavefront:
-        advance = functools.partial(_advance, field, params, scene, budget)
-        return jax.lax.while_loop(lambda state: jnp.any(state.active), advance, state)
+    advance = functools.partial(_advance, field, params, scene, budget)
+
+    def march(state: Wavefront, _: None) -> tuple[Wavefront, Wavefront]:
+        state = jax.lax.while_loop(lambda state: jnp.any(state.active), advance, state)
+        return _before_median(state, starts), state
 
     zero = near[:, 0] * 0.0  # derived from the rays, so that all vary over the devices
     stop = zero + (1 - budget.min_transmittance)
     sums, median = _columns([zero] * 5), _columns([zero, zero, zero + rays.far, zero])
-    state = render(field, Wavefront(starts, listed.ends, stop, sums, stop / 2, median))
-    opacity, moment, *rgb = state.sums.T
+    first = Wavefront(starts, listed.ends, stop, sums, stop / 2, median)
+    _, found = jax.lax.scan(march, first, length=2)  # one loop, so that it is compiled once
+    opacity, moment, *rgb = found.sums[0].T
     depth = expected_depth(moment, opacity, rays.far)
-    colorless = field._replace(color=lambda params, features, view: jnp.zeros(3))
-    state = render(colorless, _before_median(state, starts))
-    before, w, t, length = state.median.T
-    inside = (state.half - before) / jnp.maximum(w, 1e-14)  # no weight at a median is below that
+    before, w, t, length = found.median[1].T
+    inside = (found.half[1] - before) / jnp.maximum(w, 1e-14)  # no weight at a median is below that
     median = t + length * (jnp.clip(inside, 0.0, 1.0) - 0.5)
     median = jnp.where(opacity > MIN_WEIGHT, median, rays.far)
     return Rendering(_columns(rgb), opacity, depth, median)
 
 
 def _before_median(state: Wavefront, starts: Int[Array, " R"]) -> Wavefront:
-    """The state for a second march, of densities alone, up to the median of each ray.
+    """The state for a second march, up to the median of each ray.
 
     How much is half of the weight is known at the end only. For opaque rays it is almost the half
     that the first march looked for, mostly within the same sample, so that they need no second one.

@@ -188,12 +188,12 @@ def test_a_march_is_a_walk_step_by_step(case: int):
 @every_space
 def test_the_required_steps_reach_from_end_to_end(space: Space):
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], NEAR, FAR)
-    march = space.ray_steps(None, ray, CANDIDATES)
+    march = space.ray_steps(0.5, ray, CANDIDATES)
     if isinstance(space, Contracted):  # as many as for a ray from infinity to infinity
         assert CANDIDATES / 2 < march.num_steps() < CANDIDATES
     else:
         np.testing.assert_allclose(march.num_steps(), CANDIDATES, rtol=1e-4)
-    nothing = space.ray_steps(None, ray._replace(far=-jnp.inf), CANDIDATES)
+    nothing = space.ray_steps(0.5, ray._replace(far=-jnp.inf), CANDIDATES)
     assert nothing.num_steps() == 0
     assert jnp.isfinite(nothing.t(jnp.arange(CANDIDATES))).all()
 
@@ -206,7 +206,7 @@ def test_steps_are_no_longer_than_cells(space: Space):
 
     @jax.jit
     def units(ray):
-        march = space.ray_steps(None, ray, steps)
+        march = space.ray_steps(0.5, ray, steps)
         position = jax.vmap(lambda t: ray.origin + t * ray.direction)(march.t(jnp.arange(steps)))
         return jax.vmap(space.to_unit)(position), march.num_steps()
 
@@ -285,22 +285,12 @@ def test_the_gradient_of_the_intersection_is_finite_for_nearly_parallel_rays(sig
 
 def test_candidates_are_uniform_steps_that_cover_the_diagonal():
     ray = closed_forms.ray([-2, -1.5, -2.5], [1, 1, 1], 0.0, 20.0)
-    march = BOX.ray_steps(None, ray, CANDIDATES)
+    march = BOX.ray_steps(0.5, ray, CANDIDATES)
     t = march.t(jnp.arange(CANDIDATES))
     length = float(jnp.linalg.norm(BOX.high - BOX.low))
     np.testing.assert_allclose(np.diff(t), length / CANDIDATES, rtol=1e-4)
     np.testing.assert_allclose(t[0], np.sqrt(3) + length / CANDIDATES / 2, rtol=1e-5)
     np.testing.assert_allclose(t[-1], np.sqrt(3) + length * (1 - 0.5 / CANDIDATES), rtol=1e-5)
-
-
-def test_a_key_jitters_all_candidates_of_a_ray_by_one_offset():
-    ray = closed_forms.ray([-2, 0, 0], [1, 0, 0])
-    keys = jax.random.split(jax.random.key(3), 2000)
-    offsets = jax.vmap(BOX.ray_steps, (0, None, None))(keys, ray, CANDIDATES).offset
-    assert ((offsets >= 0) & (offsets < 1)).all()
-    np.testing.assert_allclose(
-        np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
-    )
 
 
 def test_steps_far_off_the_centre_are_those_of_float64():
@@ -309,7 +299,7 @@ def test_steps_far_off_the_centre_are_those_of_float64():
     across = np.array([0.8, 0.0, 0.6])
     origin = np.asarray(CONTRACTED.center, float) + 2.25 * across - 1e5 * direction
     ray = closed_forms.ray(origin, direction, NEAR, 2e5)
-    steps = CONTRACTED.ray_steps(None, ray, CANDIDATES)
+    steps = CONTRACTED.ray_steps(0.5, ray, CANDIDATES)
     offset = np.asarray(ray.origin, float) - np.asarray(CONTRACTED.center, float)
     unit = np.asarray(ray.direction, float)
     apart = np.linalg.norm([*(offset - (offset @ unit) * unit), CONTRACTED.radius])

@@ -76,11 +76,12 @@ def slow_encode(tables: list[np.ndarray], levels: tuple[Level, ...], x: np.ndarr
 
 def plain_encode(tables: list, levels: tuple[Level, ...], x):
     """In JAX, with the derivatives that JAX finds by itself."""
-    x, features = jnp.clip(x, 0.0, 1.0), []
+    position, features = jnp.clip(x, 0.0, 1.0), []
     for table, level in zip(tables, levels, strict=True):
-        vertex, part = hashgrid._cell(level, x)
-        weights = hashgrid._corner_weights(part)
-        features.append(weights @ table[hashgrid._entries(level, vertex)])
+        pairs, part = hashgrid._cell(level, position)
+        x_y_z = [(1 - share, share) for share in part]
+        weights = [math.prod(c[i >> a & 1] for a, c in enumerate(x_y_z)) for i in range(8)]
+        features.append(jnp.stack(weights) @ table[jnp.stack(hashgrid._entries(level, pairs))])
     return jnp.concatenate(features)
 
 
@@ -135,10 +136,10 @@ def test_tables_start_small_and_differ():
 
 def rows(level: Level, vertices: np.ndarray) -> np.ndarray:
     """Of cells without extent at the given vertices: all corners are the same."""
-    cells = jnp.asarray(np.repeat(vertices[:, None], 2, axis=1), jnp.uint32)
-    found = np.asarray(jax.vmap(lambda cell: hashgrid._entries(level, cell))(cells))
-    np.testing.assert_array_equal(found, np.repeat(found[:, :1], 8, axis=1))
-    return found[:, 0]
+    pairs = [(axis, axis) for axis in jnp.asarray(vertices.T, jnp.uint32)]
+    found = np.asarray(jax.jit(jax.vmap(functools.partial(hashgrid._entries, level)))(pairs))
+    np.testing.assert_array_equal(found, np.repeat(found[:1], 8, axis=0))
+    return found[0]
 
 
 @pytest.mark.slow

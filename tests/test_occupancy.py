@@ -78,7 +78,9 @@ def candidates_loop(occupied: np.ndarray, space: Space, rays, steps) -> list[tup
 @jax.jit
 def find_candidates(grid: Occupancy, keys, rays):
     """The steps of all rays, the blocks near occupied cells, and the candidates in them."""
-    steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
+    steps = jax.vmap(grid.space.ray_steps, (0, 0, None))(
+        jax.vmap(jax.random.uniform)(keys), rays, CANDIDATES
+    )
     near = jax.vmap(occupancy.occupied_blocks, (None, 0, 0, None))(grid, rays, steps, CANDIDATES)
     room = len(keys) * CANDIDATES
     return steps, near, occupancy.find_candidates(grid, rays, steps, near, near.size, room)
@@ -129,7 +131,7 @@ def test_no_candidate_is_farther_from_the_middle_of_its_block_than_looked_for(sp
     keys = jax.random.split(jax.random.key(6), count)
 
     def is_found(key, ray, turn):
-        steps = space.ray_steps(key, ray, CANDIDATES)
+        steps = space.ray_steps(jax.random.uniform(key), ray, CANDIDATES)
         t = steps.t(jnp.arange(CANDIDATES))
         unit = jax.vmap(lambda t: space.to_unit(ray.origin + t * ray.direction))(t)
         inside = (t < steps.stop) & jnp.all((unit > 0) & (unit < 1), axis=1)

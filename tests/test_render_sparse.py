@@ -61,10 +61,18 @@ def looked_at(field: Field, params: Params, threshold: float) -> occupancy.Occup
     return jax.lax.fori_loop(0, 16, look, grid)
 
 
+def offsets(keys, rays: Rays):
+    """Of the steps of each ray: of its key's random numbers, the first."""
+    middle = jnp.full_like(rays.near, 0.5)
+    return (
+        middle if keys is None else jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)[:, 0]
+    )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def dense(field: Field, params: Params, rays: Rays, keys, grid=None):
     """The same candidates by :func:`render_rays`, none left out but those of unoccupied cells."""
-    steps = jax.vmap(BOX.ray_steps, (None if keys is None else 0, 0, None))(keys, rays, CANDIDATES)
+    steps = jax.vmap(BOX.ray_steps, (0, 0, None))(offsets(keys, rays), rays, CANDIDATES)
     edges = jax.vmap(lambda m: m.start + jnp.arange(CANDIDATES + 1) * m.step)(steps)
     t = jax.vmap(lambda m: m.t(jnp.arange(CANDIDATES)))(steps)
     length = BOX.step(CANDIDATES)
@@ -115,7 +123,7 @@ def test_sparse_equals_dense_if_nothing_is_dropped(jittered: bool):
 
 
 def _shift(keys, rays):
-    march = jax.vmap(BOX.ray_steps, (0, 0, None))(keys, rays, CANDIDATES)
+    march = jax.vmap(BOX.ray_steps, (0, 0, None))(offsets(keys, rays), rays, CANDIDATES)
     return (march.offset - 0.5) * march.step
 
 

@@ -118,7 +118,7 @@ def _loss(
     if config.distortion:
         distortion = _distortion(samples, counts["stride"], config.num_candidates)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)
-    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(None, batch.rays, config.num_candidates)
+    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(0.5, batch.rays, config.num_candidates)
     outside = (steps.start >= steps.stop) & (jnp.max(jnp.abs(target - backgrounds), axis=-1) > 0.1)
     shares = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
     return loss, {"loss": loss, **errors, **shares, **{k: v * 1.0 for k, v in counts.items()}}

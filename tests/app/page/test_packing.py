@@ -57,7 +57,7 @@ def test_matrices_times_texels_are_the_first_layer(features, bits):
 def test_steps_are_those_of_the_space(space):
     scene = made.scene(made.config(space=space))
     grid, ray = scene.state.aux, made.first_ray(scene)
-    steps = grid.space.ray_steps(None, ray, 64)
+    steps = grid.space.ray_steps(0.5, ray, 64)
     own = steps.t(jnp.arange(64))
     table = step_table(grid.space, 64)
     if space == "box":
