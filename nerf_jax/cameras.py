@@ -127,8 +127,7 @@ def project(
 
 
 _DISC = 2 / 12**0.5
-"""The radius of a disc relative to the width of a pixel with the same variance (mip-NeRF, Section
-3.1).
+"""The radius of a disc relative to the width of a pixel of the same variance (mip-NeRF, 3.1).
 
 A pixel has its width on the image plane, which is farther away for a ray off the axis: so the
 ``radius`` at distance 1 falls with the cosine. A lens magnifies it. A fisheye has no such plane:

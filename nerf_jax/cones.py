@@ -13,8 +13,7 @@ from nerf_jax.types import Point, Rays
 def disc(ray: Rays, t: Float[Array, ""]) -> Point:
     """The Gaussian of the cross section of a ray's cone at a distance.
 
-    A disc's variance is a quarter of its squared radius along the axes in its plane, which equals
-    that of the pixel.
+    A disc's variance in its plane is a quarter of its squared radius, which equals the pixel's.
 
     Args:
         ray: one, with the ``radius`` of its cone; 0 makes discs points.

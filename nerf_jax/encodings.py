@@ -40,8 +40,7 @@ def integrated(
         num_bands: L.
 
     Returns:
-        ``e = 2 d L`` values in the order of :func:`frequency`, and equal to it at zero variance;
-        without the input.
+        ``e = 2 d L`` values as :func:`frequency` without the input, equal to it at zero variance.
     """
     waves = frequency(mean, num_bands, include_input=False).reshape(num_bands, 2, mean.size)
     damping = jnp.exp(jnp.outer(-(4.0 ** jnp.arange(num_bands)) / 2, variance))  # [L, d]

@@ -120,8 +120,7 @@ def level_weights(levels: Sequence[Level], variance: Float[Array, ""]) -> Float[
         variance: sigma^2, in units of the cube's side.
     """
     spread = 8 * variance * jnp.array([level.scale**2 for level in levels])
-    # Below the bound the share is 1 to the last bit of a double, and the gradient would be infinity
-    # times zero.
+    # Below the bound the share is 1 to a double's last bit, and its gradient would be inf * 0.
     return jax.lax.erf(jax.lax.rsqrt(jnp.maximum(spread, 1 / 36)))
 
 
@@ -193,9 +192,7 @@ def _trilinear(values: Float[Array, "8 F"], fraction: Fraction) -> Float[Array, 
 
 
 def _derivative(interpolate: Callable, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    """The derivative of both, which reads all corners at once, so that its transpose, the table's
-    gradient, is one scatter and not eight.
-    """
+    """Of both; all corners at once, so that its transpose, the table's gradient, is one scatter."""
     table, entries, fraction = primals
     d_table, _, d_fraction = tangents
     rows = jnp.stack(entries) if isinstance(entries, list) else entries

@@ -93,8 +93,7 @@ def undistort(lens: Lens, point: Float[HostArray, "2"]) -> Float[Array, "2"]:
     Newton's method in a fixed number of steps, from the largest of some radii within the edge whose
     image is not beyond the point; the gradient, with respect to the point and to the lens, is the
     implicit function theorem's. A polynomial may have a maximum at some radius, the lens's edge,
-    with nothing visible beyond it: points there give one within the edge, and :func:`has_ray` is
-    False.
+    with nothing visible beyond: points there give one within the edge; :func:`has_ray` is False.
     """
     point = jnp.asarray(point)
     fixed, goal = jax.lax.stop_gradient((lens, point))

@@ -33,8 +33,7 @@ def optical_depth(sigma: Float[Array, "*#n"], delta: Float[Array, "*#n"]) -> Flo
     """``sigma * delta``, the exponent of the Beer-Lambert law, at most 100.
 
     ``exp(-100)`` is negligible in any precision used here, so the bound changes no value; it keeps
-    ``1e10 * 1e10`` from overflowing, and the gradient from ``0 * inf``. Negative intervals are
-    empty.
+    ``1e10 * 1e10`` finite, and the gradient from ``0 * inf``. Negative intervals are empty.
     """
     # Both factors are bounded before the product: the bound's gradient is then 0 and not inf * 0.
     limit = 100.0

@@ -3,8 +3,9 @@
 It takes a field as functions and imports no network.
 """
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,13 @@ def _flatten(tree: T) -> T:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 
 
+@functools.lru_cache(maxsize=8)
+def rays_renderer(render: Callable[[Params, Aux, Rays], Rendering], mesh: Mesh) -> Any:
+    """A model's ``render`` of R rays on all devices: one program for images and for scores."""
+    specs = (REPLICATED, REPLICATED, SPLIT)
+    return jax.jit(jax.shard_map(render, mesh=mesh, in_specs=specs, out_specs=SPLIT))
+
+
 ImageRenderer = Callable[[Params, Aux, Cameras | RayTable, int, tuple[int, int]], Rendering]
 
 
@@ -101,18 +109,15 @@ def image_renderer(
     mesh = ray_mesh(jax.local_devices()) if mesh is None else mesh
     share = split_evenly(rays_per_chunk, mesh, "eval.rays_per_chunk")
 
-    def render_share(
-        params: Params, aux: Aux, cameras: Cameras | RayTable, start: Array, hw: Array
-    ) -> Rendering:
+    def cast_share(cameras: Cameras | RayTable, start: Array, hw: Array) -> Rays:
         first = start + jax.lax.axis_index(RAYS) * share
         index = jnp.minimum(first + jnp.arange(share), hw[0] * hw[1] - 1)
         pixels = jnp.stack([index % hw[1], index // hw[1]], axis=1)
         rays = jax.vmap(cast_rays, (None, None, 0))(cameras, jnp.int32(0), pixels)
-        return render(params, aux, rays._replace(appearance=jnp.full_like(rays.appearance, -1)))
+        return rays._replace(appearance=jnp.full_like(rays.appearance, -1))
 
-    render_chunk = jax.jit(
-        jax.shard_map(render_share, mesh=mesh, in_specs=REPLICATED, out_specs=SPLIT)
-    )
+    render_chunk = rays_renderer(render, mesh)
+    cast = jax.jit(jax.shard_map(cast_share, mesh=mesh, in_specs=REPLICATED, out_specs=SPLIT))
 
     def render_image(
         params: Params, aux: Aux, cameras: Cameras | RayTable, image: int, size_hw: tuple[int, int]
@@ -121,7 +126,7 @@ def image_renderer(
         camera = jax.tree.map(lambda leaf: leaf[image : image + 1], cameras)
         num_pixels, hw = size_hw[0] * size_hw[1], np.asarray(size_hw, np.int32)
         starts = range(0, num_pixels, rays_per_chunk)
-        chunks = [render_chunk(params, aux, camera, np.int32(start), hw) for start in starts]
+        chunks = [render_chunk(params, aux, cast(camera, np.int32(s), hw)) for s in starts]
 
         def assemble(*parts: Array) -> np.ndarray:
             whole = np.concatenate([np.asarray(part) for part in parts])

@@ -67,8 +67,7 @@ def inverse_cdf(
         ``N + 1`` ascending edges within ``[edges[0], edges[-1]]``.
     """
     weights = safe_divide(weights, jnp.broadcast_to(jnp.max(weights), weights.shape))
-    # A minimum for every interval, relative to the sum (NeRF's 1e-5): a coarse field that is
-    # wrong can recover.
+    # A minimum for every interval, relative to the sum (NeRF's 1e-5): a wrong field can recover.
     padded = weights + 1e-5 * jnp.maximum(jnp.sum(weights), 1.0)
     cdf = jnp.concatenate([jnp.zeros(1), jnp.cumsum(padded)])
     cdf = safe_divide(cdf, jnp.broadcast_to(cdf[-1], cdf.shape))

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 from nerf_jax.camera_model import pixel_offset
 from nerf_jax.cameras import cast_rays
 from nerf_jax.compositing import pixel_over, to_float
-from nerf_jax.devices import RAYS, REPLICATED, replicate, split_evenly
+from nerf_jax.devices import RAYS, REPLICATED, SPLIT, replicate, split_evenly
 from nerf_jax.losses import masked_mean, squared_error
-from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params
+from nerf_jax.render import rays_renderer
+from nerf_jax.types import Aux, Batch, Dataset, Metrics, Model, Params, Rays
 
 
 class TrainState(NamedTuple):
@@ -119,8 +120,7 @@ def make_train_steps(
 ) -> TrainSteps:
     """A compiled function that takes ``num_steps`` steps of gradient descent.
 
-    Every ray has its own key, for its pixel and its samples: the number of devices changes only
-    the order of a sum.
+    Every ray has its own key: the number of devices changes only the order of a sum.
 
     Args:
         model: the method.
@@ -189,18 +189,25 @@ def make_train_steps(
 def make_validation(
     model: Model, mesh: Mesh, num_rays: int, background: Float[Array, "3"]
 ) -> Callable[[Params, Aux, Dataset], Array]:
-    """A compiled function that returns the mean squared error of held-out rays.
+    """A function that returns the mean squared error of held-out rays.
 
-    The rays are the same in every call, sampled over all pixels of all images.
+    The rays are the same in every call, sampled over all pixels of all images, and rendered by the
+    program that renders images in chunks of as many.
     """
     share = split_evenly(num_rays, mesh, "train.validation_rays")
+    render = rays_renderer(model.render, mesh)
 
-    def share_error(params: Params, aux: Aux, dataset: Dataset) -> Array:
+    def draw_share(dataset: Dataset) -> tuple[Rays, Array, Array]:
         ray = jax.lax.axis_index(RAYS) * share + jnp.arange(share)
         batch = jax.vmap(sample_ray, (None, 0))(dataset, fold_in_each(jax.random.key(0), ray))
         rays = batch.rays._replace(appearance=jnp.full_like(batch.rays.appearance, -1))
-        rgb = model.render(params, aux, rays).rgb
-        error = squared_error(rgb, pixel_over(batch.pixel, background))
-        return jax.lax.pmean(masked_mean(error, batch.mask), RAYS)
+        return rays, pixel_over(batch.pixel, background), batch.mask
 
-    return jax.jit(jax.shard_map(share_error, mesh=mesh, in_specs=REPLICATED, out_specs=REPLICATED))
+    draw = jax.jit(jax.shard_map(draw_share, mesh=mesh, in_specs=REPLICATED, out_specs=SPLIT))
+    error = jax.jit(lambda rgb, pixel, mask: masked_mean(squared_error(rgb, pixel), mask))
+
+    def validate(params: Params, aux: Aux, dataset: Dataset) -> Array:
+        rays, pixel, mask = draw(dataset)
+        return error(render(params, aux, rays).rgb, pixel, mask)
+
+    return validate

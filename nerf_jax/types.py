@@ -198,8 +198,7 @@ class Model(NamedTuple):
     render: Callable[[Params, Aux, Rays], Rendering]
     """``(params, aux, rays[R]) -> rendering[R]``: deterministic, over the method's background."""
     density: Callable[[Params, Aux, Point], Array]
-    """``(params, aux, points[N]) -> sigma[N]``, per world unit, as ``render`` sees it: zero where
-    it does not look."""
+    """``(params, aux, points[N]) -> sigma[N]``, per world unit; zero where ``render`` skips it."""
     cameras: Callable[[Params, Cameras], Cameras] = lambda params, cameras: cameras
     """``(params, cameras) -> cameras``: the training cameras as learned; identity for most."""
     reduction: Literal["mean", "sum"] = "mean"

@@ -2,8 +2,7 @@
 
 As Instant-NGP renders (Müller et al., 2022, Section 5.4 and Appendix E): in each iteration, the
 rays with light left take their next blocks of candidates; the field is read at those in occupied
-cells, and composited; rays that end make room for others. So the buffers stay full, of positions
-that light reaches.
+cells, and composited; rays that end make room for others: buffers are full of what light reaches.
 
 Notation: ``R`` rays, ``N`` blocks of an iteration; those of all rays, in one list, near to far.
 """

@@ -163,7 +163,7 @@ def test_errors_in_a_saved_config_give_the_path_of_the_field(values, message: st
         (TrainConfig, {"num_steps": 0}, "train.num_steps must be positive"),
         (TrainConfig, {"num_steps": 2**31}, r"train.num_steps must be below 2\^31"),
         (TrainConfig, {"rays_per_step": 0}, "train.rays_per_step must be positive"),
-        (TrainConfig, {"validation_rays": 0}, "train.validation_rays must be positive"),
+        (TrainConfig, {"validation_rays": -1}, "train.validation_rays must be at least 0"),
         (TrainConfig, {"max_seconds": 0.0}, "train.max_seconds must be positive"),
         (TrainConfig, {"seed": -1}, "train.seed must be at least 0"),
         (TrainConfig, {"seed": 2**32}, r"train.seed must be below 2\^32"),

@@ -8,15 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from nerf_jax.app.progress import say
 from nerf_jax.compositing import solid_background
 from nerf_jax.config import Config
-from nerf_jax.devices import split_evenly
+from nerf_jax.devices import SPLIT, split_evenly
 from nerf_jax.metrics import psnr
+from nerf_jax.render import rays_renderer
 from nerf_jax.train import TrainState, TrainSteps, make_train_steps, make_validation
-from nerf_jax.types import Dataset, Model
+from nerf_jax.types import Dataset, Model, Rays
 
 
 @dataclass
@@ -41,10 +42,8 @@ class TrainingPrograms:
     def __post_init__(self) -> None:
         self._steps: dict[int, TrainSteps] = {}
         if self.held_out is not None:
-            rays, background = self.config.train.validation_rays, self.config.data.background
-            self._error: Any = make_validation(
-                self.model, self.mesh, rays, solid_background(background)
-            )
+            background = solid_background(self.config.data.background)
+            self._error = make_validation(self.model, self.mesh, self._rays_per_call(), background)
 
     def train_steps(self, num_steps: int, state: TrainState) -> TrainSteps:
         """The program of ``num_steps`` steps, as :func:`nerf_jax.train.make_train_steps`."""
@@ -52,10 +51,10 @@ class TrainingPrograms:
             start = time.perf_counter()
             # Both programs at once, as XLA hardly uses a second core for one of them.
             with ThreadPoolExecutor(1) as executor:
-                validation = executor.submit(self._compile_validation, state)
+                rendering = executor.submit(self._compile_rendering, state)
                 steps: Any = self._make_steps(num_steps, self._num_passes())
                 compiled = steps.lower(state, self.dataset, np.float32(1)).compile()
-                validation.result()
+                rendering.result()
             seconds = time.perf_counter() - start
             memory = compiled.memory_analysis()
             size = memory.argument_size_in_bytes + memory.temp_size_in_bytes if memory else 0
@@ -82,9 +81,20 @@ class TrainingPrograms:
         divisors = (count for count in range(estimate, estimate // 2, -1) if whole % count == 0)
         return next(divisors, estimate)
 
-    def _compile_validation(self, state: TrainState) -> None:
-        if self.held_out is not None and not self._steps:
-            self._error = self._error.lower(state.params, state.aux, self.held_out).compile()
+    def _compile_rendering(self, state: TrainState) -> None:
+        """Compile what validation and images are rendered by; JAX keeps it."""
+        if not self._steps:
+            count, split = self._rays_per_call(), NamedSharding(self.mesh, SPLIT)
+            vector = jax.ShapeDtypeStruct((count, 3), np.float32, sharding=split)
+            number = jax.ShapeDtypeStruct((count,), np.float32, sharding=split)
+            index = jax.ShapeDtypeStruct((count,), np.int32, sharding=split)
+            rays = Rays(vector, vector, number, number, number, index)
+            render = rays_renderer(self.model.render, self.mesh)
+            render.lower(state.params, state.aux, rays).compile()
+
+    def _rays_per_call(self) -> int:
+        """Of the validation, and of images too unless the config says otherwise."""
+        return self.config.train.validation_rays or self.config.eval.rays_per_chunk
 
     def _make_steps(self, num_steps: int, num_passes: int) -> TrainSteps:
         rays = self.config.train.rays_per_step

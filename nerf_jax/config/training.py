@@ -113,8 +113,9 @@ class TrainConfig(Section):
     """Seconds between lines of metrics.jsonl, written at the end of a call; 0: at every call."""
     validate_every: Annotated[int, at_least(0)] = 1000
     """Steps between scores on held-out rays; 0 for none."""
-    validation_rays: Annotated[int, POSITIVE] = 4096
-    """Held-out rays of such a score, from all images of the validation split."""
+    validation_rays: Annotated[int, at_least(0)] = 0
+    """Held-out rays of such a score, from all images of the validation split; 0: as many as
+    ``eval.rays_per_chunk``, which the same program renders."""
     checkpoint_every: Annotated[int, at_least(0)] = 5000
     """Steps between checkpoints; 0: only one, at the end."""
 

@@ -62,7 +62,6 @@ CPU = Config(
         max_seconds=600.0,
         rays_per_step=2048,
         steps_per_call=20,
-        validation_rays=2048,
         checkpoint_every=3000,
     ),
     eval=EvalConfig(rays_per_chunk=2**13),

@@ -32,7 +32,6 @@ def config(platform: str) -> Config:
             num_steps=250_000,
             rays_per_step=1024,
             validate_every=10 if small else 1000,
-            validation_rays=256 if small else 4096,
             checkpoint_every=10 if small else 5000,
         ),
         eval=EvalConfig(every=50 if small else 10, rays_per_chunk=512 if small else 8192),
