@@ -506,8 +506,36 @@ def gpu_compile(record: Record) -> list[str]:
     return [note, table(head, rows)]
 
 
+def seeds(record: Record) -> list[str]:
+    marks = (60, 120, 180, 240, 300, 420, 600)
+
+    def at(curve: list[Record], seconds: float) -> str:
+        """The PSNR at a time, or at the end of a run that was shorter."""
+        row = next((row for row in curve if row["seconds"] >= seconds), curve[-1])
+        return f"{row['psnr']:.2f}"
+
+    note = (
+        f"Lego and mic at 400x400, PSNR of val views 0, 12, ..., 84, over {record['seconds']:.0f} s"
+        " of training, one run after the other on both cores. Former: the preset and the code of "
+        f"commit f70ad02, whose 24,000 steps may end before. {record.get('remark', '')}"
+    )
+    head = ["scene", "seed", "version", *(f"{mark} s" for mark in marks)]
+    head += ["steps", "all views", "worst of all"]
+    rows = [
+        [
+            *cells([row], scene="", seed="", version="")[0],
+            *(at(row["curve"], mark) for mark in marks),
+            f"{row['curve'][-1]['step']:,}",
+            *cells([row["all_views"]], mean=".2f", worst=".2f")[0],
+        ]
+        for row in record["rows"]
+    ]
+    return [note, table(head, rows)]
+
+
 SECTIONS: list[tuple[str, str, Callable[[Record], list[str]]]] = [
     ("Time to PSNR: lego on a CPU", "time_to_psnr_cpu", time_to_psnr),
+    ("Time to PSNR: other seeds, mic, and the former preset", "seeds", seeds),
     ("Time to PSNR: lego on a GPU", "time_to_psnr_gpu", time_to_psnr),
     ("The GPU presets, compiled without a GPU", "gpu_compile", gpu_compile),
     ("The time of a step, CPU", "throughput_cpu", throughput),
