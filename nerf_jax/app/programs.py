@@ -85,10 +85,12 @@ class TrainingPrograms:
         """Compile what validation and images are rendered by; JAX keeps it."""
         if not self._steps:
             count, split = self._rays_per_call(), NamedSharding(self.mesh, SPLIT)
-            vector = jax.ShapeDtypeStruct((count, 3), np.float32, sharding=split)
-            number = jax.ShapeDtypeStruct((count,), np.float32, sharding=split)
-            index = jax.ShapeDtypeStruct((count,), np.int32, sharding=split)
-            rays = Rays(vector, vector, number, number, number, index)
+
+            def shape(*size: int, dtype: Any = np.float32) -> Any:
+                return jax.ShapeDtypeStruct(size, dtype, sharding=split)
+
+            vector, number = shape(count, 3), shape(count)
+            rays = Rays(vector, vector, number, number, number, shape(count, dtype=np.int32))
             render = rays_renderer(self.model.render, self.mesh)
             render.lower(state.params, state.aux, rays).compile()
 
