@@ -48,7 +48,7 @@ def depth_error(
     Depths are known from sparse points (DS-NeRF, Deng et al., 2022) or a laser (Urban Radiance
     Fields, Rematas et al., 2022), and some are wrong, hence Huber. The ratio is independent of the
     scene's unit and weighs near and far alike. Its logarithm changes about as the logarithm of a
-    density does, so the gradient of a ray that hits little or nothing is no larger than others.
+    density does, so the gradient of a ray that hits little or nothing is no larger than another's.
 
     Args:
         depth: the expected distance, as in :class:`nerf_jax.types.Rendering`.
@@ -174,5 +174,5 @@ def interlevel(
     # An interval of zero length is inside one of the proposal's too.
     end = jnp.clip(end, first + 1, num_proposed)
     excess = jnp.maximum(w - (reached[end] - reached[first]), 0.0)
-    # Without weight there is no excess; the gradient would overflow where it is almost zero.
+    # Without weight there is no excess; where it is almost none, the gradient would overflow.
     return jnp.sum(excess**2 / jnp.maximum(w, 1e-7))

@@ -293,6 +293,17 @@ def test_candidates_are_uniform_steps_that_cover_the_diagonal():
     np.testing.assert_allclose(t[-1], np.sqrt(3) + length * (1 - 0.5 / CANDIDATES), rtol=1e-5)
 
 
+def test_all_candidates_of_a_ray_are_jittered_by_one_offset():
+    ray = closed_forms.ray([-2, 0, 0], [1, 0, 0])
+    keys = jax.random.split(jax.random.key(3), 2000)
+    random = jax.vmap(jax.random.uniform)(keys)
+    offsets = jax.vmap(BOX.ray_steps, (0, None, None))(random, ray, CANDIDATES).offset
+    assert ((offsets >= 0) & (offsets < 1)).all()
+    np.testing.assert_allclose(
+        np.quantile(offsets, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.04
+    )
+
+
 def test_steps_far_off_the_centre_are_those_of_float64():
     """A ray that passes 1.5 half sides from the centre, 1e5 of them away from its origin."""
     direction = np.array([0.6, 0.0, -0.8])

@@ -81,8 +81,7 @@ def _render_rounds(
     config: ProposalConfig, params: Params, aux: ProposalState, keys: Array | None, rays: Rays
 ) -> tuple[Rendering, list[ProposalRound]]:
     """The rendering before any background, and all rounds: the proposals', then the field's."""
-    steps = jax.vmap(aux.space.ray_steps, (None, 0, None))(0.5, rays, 1)
-    steps = steps._replace(offset=jnp.zeros_like(steps.offset))
+    steps = jax.vmap(aux.space.ray_steps, (None, 0, None))(0.0, rays, 1)
     num_steps = jax.vmap(RaySteps.num_steps)(steps)
     counts = [*config.num_proposals, config.num_samples]
     round_keys = split_each(keys, len(counts))
