@@ -231,7 +231,8 @@ class HashConfig(GridConfig):
     grid_cells: Annotated[int, POSITIVE] = 2**20
     """Cells evaluated by an update."""
     grid_alpha: Annotated[float, BELOW_ONE] = 0.01
-    """A cell is occupied if the alpha of one step through it exceeds this."""
+    """A cell is occupied if the alpha of one step through it exceeds this; in a box, a tenth of it
+    at first, as thin things are learned late."""
     num_candidates: int = 1024
     """Steps across the space. They are uniform in a box, and grow with the distance elsewhere.
     0: as many as the cells of the occupancy grid need."""

@@ -25,6 +25,9 @@ from nerf_jax.wavefront import render_wavefront
 _WARMUP = 256
 """Steps during which the occupancy grid is updated more often, and all of it."""
 
+_SETTLED = 600
+"""Steps after which a box's cells are emptied as the config says: thin things are learned late."""
+
 
 def hash_grid(
     config: HashConfig,
@@ -161,6 +164,8 @@ def _refresh(
             search="scan" if config.loops else "scan_unrolled",
         )
         threshold = -math.log1p(-config.grid_alpha) / grid.space.step(config.num_candidates)
+        if config.bounded:
+            threshold *= 0.1 ** jnp.clip((_SETTLED - step) / (_SETTLED - _WARMUP), 0.0, 1.0)
         return occupancy.update(grid, density, position_key, cells, threshold)
 
     return jax.lax.cond(step % every == every - 1, update, lambda: grid)
@@ -169,8 +174,7 @@ def _refresh(
 def _field_density(
     config: HashConfig, params: Params, grid: Occupancy, points: Point
 ) -> Float[Array, " N"]:
-    field = grid_field(config, grid.space)
-    return jax.vmap(field.density, (None, 0))(params, points)[0]
+    return jax.vmap(grid_field(config, grid.space).density, (None, 0))(params, points)[0]
 
 
 def _density(

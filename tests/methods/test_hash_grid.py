@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,7 @@ HASH = HashConfig(
     grid_resolution=16,
     grid_every=8,
     grid_cells=16**3,
+    grid_alpha=0.1,
     num_candidates=32,
     max_samples=2048,
 )
@@ -170,6 +172,20 @@ def test_the_grid_is_updated_on_schedule_only():
         if not same_bits(after, aux):
             updates.append(step)
     assert updates == [1, 3, 5, 7, 255, 263, 271]
+
+
+@pytest.mark.slow
+def test_faint_cells_stay_occupied_until_training_has_settled():
+    refresh = jax.jit(build(grid_alpha=0.02).refresh)
+    threshold = -math.log(0.98) / updated().space.step(HASH.num_candidates)
+    shares = []
+    for step, part in [(1, 0.1), (255, 0.1), (431, 0.1 ** (169 / 344)), (607, 1.0)]:
+        after = refresh(clouds(), updated(), jax.random.key(0), jnp.int32(step))
+        assert after.density.mean() > threshold
+        np.testing.assert_array_equal(after.occupied, after.density > part * threshold)
+        shares.append(after.occupied.mean())
+    assert 0.1 < shares[3] < shares[2] - 0.1
+    assert shares[2] < min(shares[:2]) - 0.05
 
 
 def test_an_update_finds_the_dense_cells():
