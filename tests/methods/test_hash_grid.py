@@ -179,7 +179,8 @@ def test_faint_cells_stay_occupied_until_training_has_settled():
     refresh = jax.jit(build(grid_alpha=0.02).refresh)
     threshold = -math.log(0.98) / updated().space.step(HASH.num_candidates)
     shares = []
-    for step, part in [(1, 0.1), (255, 0.1), (431, 0.1 ** (169 / 344)), (607, 1.0)]:
+    between = 0.1 ** ((600 - 431) / (600 - 256))
+    for step, part in [(1, 0.1), (255, 0.1), (431, between), (607, 1.0)]:
         after = refresh(clouds(), updated(), jax.random.key(0), jnp.int32(step))
         assert after.density.mean() > threshold
         np.testing.assert_array_equal(after.occupied, after.density > part * threshold)
