@@ -146,7 +146,9 @@ def make_train_steps(
     def share_loss(
         params: Params, aux: Aux, key: Array, dataset: Dataset, progress: Array, index: Array
     ) -> tuple[Array, Metrics]:
-        ray = (jax.lax.axis_index(RAYS) * num_passes + index) * size + jnp.arange(size)
+        # With an index of the device, XLA would copy the gradients of one alone in a sum over it.
+        device = jax.lax.axis_index(RAYS) if mesh.size > 1 else 0
+        ray = (device * num_passes + index) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
         batch = jax.vmap(sample_ray, (None, 0))(dataset, keys[:, 0])._replace(progress=progress)
         loss, metrics = jax.lax.pmean(model.loss(params, aux, keys[:, 1], batch), RAYS)
