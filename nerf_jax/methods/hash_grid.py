@@ -18,7 +18,7 @@ from nerf_jax.config import HashConfig
 from nerf_jax.contraction import Space, required_steps
 from nerf_jax.methods.grid_fields import fit_space, grid_field, over_background, rendering_loss
 from nerf_jax.occupancy import Occupancy
-from nerf_jax.render_sparse import Budget, Samples, render_sparse
+from nerf_jax.render_sparse import Budget, render_sparse
 from nerf_jax.types import Batch, Cameras, Metrics, Model, Params, Point, Rays, RayTable, Rendering
 from nerf_jax.wavefront import render_wavefront
 
@@ -98,7 +98,7 @@ def _loss(
 ) -> tuple[Array, Metrics]:
     backgrounds, keys = jax.vmap(functools.partial(sample_background, background))(keys)
     target = pixel_over(batch.pixel, backgrounds)
-    field = grid_field(config, grid.space)
+    field, count = grid_field(config, grid.space), config.num_candidates
     rendering, kept, counts, samples = render_sparse(
         field, params, grid, _budget(config), keys, batch.rays, batch.progress
     )
@@ -113,15 +113,15 @@ def _loss(
     if config.camera_model:
         loss = loss + config.camera_weight * camera_model.regularizer(params["camera_model"])
     if config.depth_weight:
-        termination = losses.termination_packed(
-            samples.w, samples.t, batch.depth, samples.packed, config.num_candidates
-        )
+        error = losses.termination_packed(samples.w, samples.t, batch.depth, samples.packed, count)
         weight = losses.decayed(config.depth_weight, config.depth_weight_final, batch.progress)
-        loss += weight * losses.masked_mean(termination, mask * (batch.depth > 0))
+        loss += weight * losses.masked_mean(error, mask * (batch.depth > 0))
     if config.distortion:
-        distortion = _distortion(samples, counts["stride"], config.num_candidates)
+        # Over distances in [0, 1] from a ray's first step to its last.
+        t, delta = samples.step / count, counts["stride"] / count
+        distortion = losses.distortion_packed(samples.w, t, delta, samples.packed, count)
         loss = loss + config.distortion * losses.masked_mean(distortion, mask)
-    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(0.5, batch.rays, config.num_candidates)
+    steps = jax.vmap(grid.space.ray_steps, (None, 0, None))(0.5, batch.rays, count)
     outside = (steps.start >= steps.stop) & (jnp.max(jnp.abs(target - backgrounds), axis=-1) > 0.1)
     shares = {"kept": jnp.mean(kept * 1.0), "outside": jnp.mean(outside * 1.0)}
     return loss, {"loss": loss, **errors, **shares, **{k: v * 1.0 for k, v in counts.items()}}
@@ -134,12 +134,6 @@ def _photographed(camera: Params, rendering: Rendering, batch: Batch) -> Renderi
     offset = jnp.zeros((len(photo), 2)) if batch.offset is None else batch.offset
     apply = jax.vmap(camera_model.apply, (None, 0, 0, 0))
     return rendering._replace(rgb=apply(camera, gains, offset, rendering.rgb))
-
-
-def _distortion(samples: Samples, stride: Array, num_candidates: int) -> Float[Array, " R"]:
-    """The distortion loss of each ray, over distances in [0, 1] from its first step to its last."""
-    t, delta = samples.step / num_candidates, stride / num_candidates
-    return losses.distortion_packed(samples.w, t, delta, samples.packed, num_candidates)
 
 
 def _refresh(
