@@ -146,7 +146,7 @@ def make_train_steps(
     def share_loss(
         params: Params, aux: Aux, key: Array, dataset: Dataset, progress: Array, index: Array
     ) -> tuple[Array, Metrics]:
-        # With an index of the device, XLA would copy the gradients of one alone in a sum over it.
+        # What varies over devices has gradients summed over them: of one alone, a copy of them all.
         device = jax.lax.axis_index(RAYS) if mesh.size > 1 else 0
         ray = (device * num_passes + index) * size + jnp.arange(size)
         keys = jax.vmap(jax.random.split)(fold_in_each(key, ray))
