@@ -84,6 +84,15 @@ def test_two_devices_agree_with_one():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("num_devices", "summed"), [(1, False), (2, True)])
+def test_gradients_are_summed_over_several_devices_only(num_devices, summed):
+    state = begin(ray_mesh(jax.devices()[:num_devices]))
+    program = steps_of(num_devices, 1).lower(state, small.dataset()).compile().as_text()
+    sums = [line for line in program.splitlines() if " all-reduce(" in line]
+    assert any("f32[" in line.replace("f32[]", "") for line in sums) == summed
+
+
+@pytest.mark.slow
 def test_passes_change_nothing_but_the_memory():
     assert_same(trained(2, num_passes=4), trained(2))
     with pytest.raises(ValueError, match="3 passes cannot share 16 rays"):
